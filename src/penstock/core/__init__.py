@@ -1,0 +1,1 @@
+"""Pure decisions. Nothing here waits, reads a clock, opens a file or logs; an import contract keeps it so."""

@@ -1,0 +1,213 @@
+"""Settings of `penstock serve`: grouped frozen dataclasses, read from an injected environment, all faults reported together.
+
+Every field has its unit, default and reason beside it; `docs/reference/settings.md` is generated from this file. The
+watchdog's variables are a contract of their own and live in `penstock.watchdog.settings`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock.core.duration import parse_duration
+from penstock.core.policy import Policy
+from penstock.errors import InvalidInput, SettingsError
+
+UNIX_PATH_MAX = 107
+"""Bytes in a unix socket's address without its NUL (unix(7))."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The state directory and the name of everything in it. Nothing else in the code base spells these paths."""
+
+    path: Path
+
+    @property
+    def state_db(self) -> Path:
+        return self.path / "state.db"
+
+    @property
+    def secrets(self) -> Path:
+        return self.path / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def auth(self) -> Path:
+        return self.path / "auth"
+
+    @property
+    def user_file(self) -> Path:
+        return self.auth / "basic-auth-user"
+
+    @property
+    def password_file(self) -> Path:
+        return self.auth / "basic-auth-password"
+
+    @property
+    def run(self) -> Path:
+        """Sockets and replica records. A home too deep for unix addresses gets a directory in /tmp named by its hash."""
+        inside = self.path / "run"
+        if len(os.fsencode(inside)) + 48 <= UNIX_PATH_MAX:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+        return Path("/tmp") / f"penstock-{os.getuid()}-{digest}"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def feed_socket(self) -> Path:
+        return self.run / "feed.sock"
+
+    @property
+    def zygote_socket(self) -> Path:
+        return self.run / "zygote.sock"
+
+    @property
+    def replicas(self) -> Path:
+        return self.run / "replicas"
+
+
+@dataclass(frozen=True)
+class WireSettings:
+    """Limits of the HTTP/1.1 server. Sizes in bytes, times in seconds, 0 switches a limit off."""
+
+    max_head: int = 1 << 20
+    """Request line and header fields together; above it 431. Go servers allow 1 MiB, nginx 32 KiB."""
+    max_target: int = 64 << 10
+    """Request target; above it 414."""
+    max_fields: int = 1000
+    """Header fields in one message; above it 431. Stops quadratic work in handlers."""
+    head_timeout: float = 60.0
+    """From a request's first byte to the end of its header block; then 408 (slow-loris)."""
+    idle_timeout: float = 120.0
+    """A connection between requests; then it is closed. Longer than usual client pools, so that they close first."""
+    body_timeout: float = 60.0
+    """A request body from which nothing arrives although it is wanted; then 408."""
+    max_connections: int = 20000
+    """Open client connections per worker; above it new ones are answered 503 and closed."""
+    upstream_idle_timeout: float = 30.0
+    """A pooled connection to a replica; the watchdog drops its side later (120 s), so a pooled one is never half dead."""
+    connect_timeout: float = 5.0
+    """Opening a connection to a replica; then it counts as unreachable."""
+    drain_timeout: float = 30.0
+    """On SIGTERM: time for requests in flight to finish before they are cut."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What `penstock serve` is told. Names of environment variables: `PENSTOCK_` and the field's name in capitals."""
+
+    home: Path = field(default_factory=lambda: Path.home() / ".penstock")
+    """State directory: functions, secrets, logs, credentials."""
+    host: str = "127.0.0.1"
+    """Address to bind; loopback unless told otherwise."""
+    port: int = 8080
+    """Public port: functions, REST API and portal."""
+    metrics_port: int = 8082
+    """Prometheus metrics and /healthz (contract gateway §1.0). 0 picks a free one."""
+    workers: int = 1
+    """Gateway worker processes on the public port."""
+    provider: str = "process"
+    """Where functions run: process or memory."""
+    no_auth: bool = False
+    """Leave the REST API open; refused unless `host` is loopback."""
+    examples: bool = False
+    """Deploy the bundled examples at start."""
+    upstream_timeout: float = 60.0
+    """Longest invocation in seconds for functions that do not say otherwise; 0 means no limit."""
+    queue_timeout: float = 30.0
+    """Longest wait in seconds for a ready replica or a free slot; then 503 or 429."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    wire: WireSettings = field(default_factory=WireSettings)
+
+    @property
+    def paths(self) -> Home:
+        return Home(self.home)
+
+    @property
+    def default_policy(self) -> Policy:
+        return Policy(timeout=self.upstream_timeout, queue_timeout=self.queue_timeout)
+
+
+def load_serve_settings(environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> ServeSettings:
+    """Settings from `PENSTOCK_*` variables, then `overrides` (flags that were given). Raises SettingsError naming every fault."""
+    faults: list[str] = []
+    wire = WireSettings(**_read(WireSettings, environ, "PENSTOCK_WIRE_", faults))
+    values = _read(ServeSettings, environ, "PENSTOCK_", faults)
+    values.update({name: value for name, value in (overrides or {}).items() if value is not None})
+    settings = ServeSettings(**values, wire=wire)
+    faults += _contradictions(settings)
+    if faults:
+        raise SettingsError("settings cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
+    return dataclasses.replace(settings, home=settings.home.expanduser().absolute())
+
+
+def dump_settings(settings: ServeSettings) -> str:
+    """Settings as JSON, for the processes that the supervisor starts (`PENSTOCK_SERVE_SETTINGS`)."""
+    return json.dumps(dataclasses.asdict(settings), default=os.fspath)
+
+
+def restore_settings(text: str) -> ServeSettings:
+    """The settings that `dump_settings` wrote."""
+    values = json.loads(text)
+    wire = WireSettings(**values.pop("wire"))
+    return ServeSettings(**{**values, "home": Path(values["home"])}, wire=wire)
+
+
+def _contradictions(settings: ServeSettings) -> list[str]:
+    faults = []
+    for name in ("port", "metrics_port"):
+        if not 0 <= getattr(settings, name) <= 65535:
+            faults.append(f"{name}: {getattr(settings, name)} is not a port (0 to 65535)")
+    if settings.workers < 1:
+        faults.append(f"workers: {settings.workers} must be 1 or more")
+    if settings.provider not in ("process", "memory"):
+        faults.append(f"provider: {settings.provider!r} is unknown, use process or memory")
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        faults.append(f"log_level: {settings.log_level!r} is unknown, use debug, info, warning or error")
+    if settings.no_auth and settings.host not in ("127.0.0.1", "::1", "localhost"):
+        faults.append(f"no_auth: refused on {settings.host}, it is allowed on loopback only")
+    return faults
+
+
+def _read(group: type[Any], environ: Mapping[str, str], prefix: str, faults: list[str]) -> dict[str, Any]:
+    """Values of the fields that the environment mentions, each parsed by its type; faults are collected."""
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(group):
+        variable = prefix + item.name.upper()
+        text = environ.get(variable, "")
+        if not text or item.name == "wire":
+            continue
+        try:
+            values[item.name] = _parse(str(item.type), text)
+        except (ValueError, InvalidInput) as error:
+            faults.append(f"{variable}: {error}")
+    return values
+
+
+def _parse(kind: str, text: str) -> Any:
+    if kind == "int":
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a whole number") from None
+    if kind == "float":
+        return parse_duration(text)
+    if kind == "bool":
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(f"{text!r} is not true or false")
+        return text.lower() in ("true", "1")
+    return Path(text) if kind == "Path" else text

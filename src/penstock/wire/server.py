@@ -1,0 +1,508 @@
+"""The HTTP/1.1 server: connections in, exchanges out.
+
+A `Connection` turns bytes into exchanges, one at a time and in order (pipelining), holds every limit, and keeps reading only
+as long as somebody wants what it reads. The application is one synchronous call per request; there is no task per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import cast
+
+from penstock.settings import WireSettings
+from penstock.wire.errors import MalformedMessage
+from penstock.wire.exchange import Exchange
+from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody
+from penstock.wire.message import RequestHead, check_partial, parse_request
+from penstock.wire.timeouts import NEVER, Sweeper
+
+Application = Callable[[Exchange], None]
+"""Called once per request, when its head is complete. Must not block."""
+
+PIPELINE_BUFFER = 64 << 10
+"""Bytes read ahead of the request in progress; beyond, the client waits."""
+
+WRITE_HIGH, WRITE_LOW = 256 << 10, 64 << 10
+"""Bytes waiting in a transport at which producers are paused, and go on again."""
+
+LINGER = 5.0
+"""Seconds to go on reading a body that nobody wants after an error was answered, so that the client sees the answer
+and not a reset (RFC 9112 §9.6)."""
+
+PEEK = 1.0
+"""Seconds between looks at a paused connection, whose client may have gone while nobody reads."""
+
+SETTLE = 0.25
+"""Seconds a draining server waits for a last request on idle connections before it closes them."""
+
+
+class Connection(asyncio.Protocol):
+    """One client connection."""
+
+    __slots__ = (
+        "_advancing",
+        "_discarding",
+        "_keep_alive",
+        "_paused",
+        "_scanned",
+        "_sweeper",
+        "_tunnel",
+        "_write_paused",
+        "buffer",
+        "deadline",
+        "exchange",
+        "peer",
+        "server",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.buffer: bytes | bytearray = b""
+        self.exchange: Exchange | None = None
+        self.deadline = NEVER
+        self.peer = ""
+        self._sweeper = server.sweeper
+        self._keep_alive = True
+        self._scanned = 0
+        self._advancing = False
+        self._paused = False
+        self._write_paused = False
+        self._tunnel = False
+        self._discarding: Body | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)  # type: ignore[attr-defined]
+        address = transport.get_extra_info("peername")
+        if isinstance(address, tuple):
+            self.peer = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        self.server.opened(self)
+        self.deadline = self._sweeper.now + self.server.idle_timeout
+        self._sweeper.watch(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._sweeper.unwatch(self)
+        self._leave()
+        self.server.closed(self)
+
+    def eof_received(self) -> None:
+        """A client that closes its sending side has gone, as nginx and Go see it: otherwise nobody would notice an abort."""
+        self._leave()
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            if self._discarding is not None:
+                self._discard(self._discarding, data)
+                return
+            if self.buffer:
+                self._append(data)
+            else:
+                self.buffer = data
+            self._advance()
+        elif self._tunnel:
+            exchange.deliver(data)
+        elif exchange.attached and not exchange.body_done:
+            self.deadline = self._sweeper.now + self.server.body_timeout
+            self._feed(exchange, data)
+        else:
+            self._append(data)
+            if not exchange.body_done or len(self.buffer) > PIPELINE_BUFFER:
+                self.pause_body()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        if self.exchange is not None:
+            self.exchange.writable(False)
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self.exchange is not None:
+            self.exchange.writable(True)
+        else:
+            self._advance()
+
+    # Requests, one after another.
+
+    def _append(self, data: bytes) -> None:
+        if not isinstance(self.buffer, bytearray):
+            self.buffer = bytearray(self.buffer)
+        self.buffer += data
+
+    def _advance(self) -> None:
+        """Begin requests from the buffer as long as each one before is answered and its answer could be written."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self.exchange is None and self.buffer and not self._write_paused and not self._closing():
+                if not self._begin():
+                    break
+        finally:
+            self._advancing = False
+
+    def _begin(self) -> bool:
+        buffer = self.buffer
+        if buffer[:2] == b"\r\n":  # RFC 9112 §2.2: ignore empty lines before a request
+            self.buffer = buffer.lstrip(b"\r\n")
+            return bool(self.buffer)
+        end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        settings = self.server.settings
+        try:
+            if end < 0 or end > settings.max_head:
+                return self._wait_for_head(buffer)
+            head = bytes(buffer[: end + 4])
+            self.buffer = buffer[end + 4 :]
+            self._scanned = 0
+            request = parse_request(head, settings.max_target, settings.max_fields)
+        except MalformedMessage as error:
+            self._refuse(error)
+            return False
+        self.deadline = NEVER
+        self._keep_alive = request.keep_alive
+        exchange = self.exchange = Exchange(self, request, _body_of(request))
+        self.server.active += 1
+        self.server.app(exchange)
+        return True
+
+    def _wait_for_head(self, buffer: bytes | bytearray) -> bool:
+        settings = self.server.settings
+        if len(buffer) > settings.max_target and b"\n" not in buffer[: settings.max_target + 32]:
+            raise MalformedMessage(414, f"request target longer than {settings.max_target} bytes")
+        if len(buffer) > settings.max_head:
+            raise MalformedMessage(431, f"header block larger than {settings.max_head} bytes")
+        check_partial(bytes(buffer[max(0, self._scanned - 1) :]) if self._scanned else bytes(buffer))
+        if not self._scanned:
+            self.deadline = self._sweeper.now + (settings.head_timeout or NEVER)
+        self._scanned = len(buffer)
+        self._append(b"")
+        return False
+
+    def _refuse(self, error: MalformedMessage) -> None:
+        """Answer a request that cannot become an exchange, and close."""
+        body = f"{error}\n".encode()
+        fields = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
+        head = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n"
+        self.write(head % (error.code, _reason(error.code), fields, len(body)) + body)
+        self._keep_alive = False
+        self.buffer = b""
+        self._discarding = _Endless()
+        self.deadline = self._sweeper.now + LINGER
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def exchange_ended(self) -> None:
+        """The exchange was answered completely."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        self.exchange = None
+        self.server.active -= 1
+        if not exchange.body_done:
+            self._discarding = exchange.framing
+            wait = self.server.body_timeout if self.keep_alive else LINGER
+            self.deadline = self._sweeper.now + wait
+            self.resume_body()
+            rest, self.buffer = bytes(self.buffer), b""
+            self._discard(exchange.framing, rest)
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        if not self.keep_alive or self._closing():
+            self.deadline = self._sweeper.now + LINGER
+            self.transport.close()
+            return
+        self.deadline = self._sweeper.now + self.server.idle_timeout
+        if self._paused:
+            self.resume_body()
+        if self.buffer:
+            self._advance()
+
+    def _discard(self, framing: Body, data: bytes) -> None:
+        """Read past a body that nobody wants."""
+        if self.keep_alive:
+            self.deadline = self._sweeper.now + self.server.body_timeout
+        try:
+            _, rest = framing.feed(data)
+        except MalformedMessage:
+            self.transport.close()
+            return
+        if framing.done:
+            self._discarding = None
+            self.buffer = rest
+            self._next()
+
+    def _leave(self) -> None:
+        """The client is gone."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            self.server.active -= 1
+            exchange.gone()
+
+    # For the exchange.
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._keep_alive and not self.server.draining
+
+    @keep_alive.setter
+    def keep_alive(self, value: bool) -> None:
+        self._keep_alive = value
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def writelines(self, data: tuple[bytes, ...]) -> None:
+        self.transport.writelines(data)
+
+    def want_body(self, raw: bool) -> None:
+        """A listener was attached: give it what has come, then the rest as it comes."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if isinstance(exchange.framing, ChunkedBody):
+            exchange.framing.raw = raw
+        rest, self.buffer = bytes(self.buffer), b""
+        self.deadline = self._sweeper.now + self.server.body_timeout
+        self._feed(exchange, rest)
+        if not exchange.body_done and self.exchange is exchange:
+            self.resume_body()
+
+    def take_body(self, raw: bool) -> bytes:
+        exchange = self.exchange
+        if exchange is None or not self.buffer:
+            return b""
+        if isinstance(exchange.framing, ChunkedBody):
+            exchange.framing.raw = raw
+        rest, self.buffer = bytes(self.buffer), b""
+        try:
+            data, self.buffer = exchange.framing.feed(rest)
+        except MalformedMessage as error:
+            self._broken_body(exchange, error)
+            return b""
+        if exchange.framing.done:
+            exchange.body_done = True
+            self.deadline = NEVER
+            self.resume_body()
+        return data
+
+    def _feed(self, exchange: Exchange, data: bytes) -> None:
+        framing = exchange.framing
+        try:
+            payload, rest = framing.feed(data)
+        except MalformedMessage as error:
+            self._broken_body(exchange, error)
+            return
+        if framing.done:
+            self.deadline = NEVER
+            self.buffer = rest
+        if payload:
+            exchange.deliver(payload)
+        if framing.done:
+            exchange.deliver_end()
+
+    def _broken_body(self, exchange: Exchange, error: MalformedMessage) -> None:
+        """Malformed or late: whoever works on it stops; the client is told if that is still possible."""
+        self.exchange = None
+        self.server.active -= 1
+        head_sent = exchange.head_sent
+        exchange.gone()
+        if head_sent:
+            self.transport.abort()
+        else:
+            self._refuse(error)
+
+    def pause_body(self) -> None:
+        if not self._paused and not self._closing():
+            self._paused = True
+            self.transport.pause_reading()
+            self.deadline = self._sweeper.now + PEEK
+
+    def resume_body(self) -> None:
+        if self._paused and not self._closing():
+            self._paused = False
+            self.transport.resume_reading()
+            exchange = self.exchange
+            if exchange is not None:
+                wanted = exchange.attached and not exchange.body_done and not self._tunnel
+                self.deadline = self._sweeper.now + self.server.body_timeout if wanted else NEVER
+
+    def start_tunnel(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        self._tunnel = True
+        self._keep_alive = False
+        self.deadline = NEVER
+        rest, self.buffer = bytes(self.buffer), b""
+        exchange.deliver(rest)
+
+    def abort(self) -> None:
+        if self.exchange is not None:
+            self.exchange = None
+            self.server.active -= 1
+        self.transport.abort()
+
+    # Time.
+
+    def expire(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            if self.buffer and self._discarding is None and not self._closing():
+                self._refuse(MalformedMessage(408, "the request head did not arrive in time"))
+            elif self._closing() or self._discarding is not None:
+                self.deadline = NEVER
+                self.transport.abort()
+            else:
+                self.deadline = self._sweeper.now + LINGER
+                self.transport.close()
+        elif self._paused:
+            self.deadline = self._sweeper.now + PEEK
+            if self._hung_up():
+                self._leave()
+                self.transport.abort()
+        elif exchange.attached and not exchange.body_done:
+            self._broken_body(exchange, MalformedMessage(408, "the request body did not arrive in time"))
+        else:
+            self.deadline = NEVER
+
+    def _hung_up(self) -> bool:
+        """Whether the peer closed, asked of the kernel since nobody reads."""
+        sock = self.transport.get_extra_info("socket")
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def close_if_idle(self) -> None:
+        if self.exchange is None and self._discarding is None and not self.buffer:
+            self.transport.close()
+
+    def _closing(self) -> bool:
+        return self.transport.is_closing()
+
+
+class Server:
+    """Listens, counts and drains. `connections` are open ones, `active` exchanges in progress."""
+
+    def __init__(self, app: Application, settings: WireSettings | None = None) -> None:
+        self.app = app
+        self.settings = settings or WireSettings()
+        self.idle_timeout = self.settings.idle_timeout or NEVER
+        self.body_timeout = self.settings.body_timeout or NEVER
+        self.active = 0
+        self.draining = False
+        self.sweeper = Sweeper(asyncio.get_running_loop(), 0.25)
+        self._connections: set[Connection] = set()
+        self._listeners: list[asyncio.Server] = []
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    async def listen_tcp(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Listen on TCP; returns the port, which the system chooses for 0. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(
+            lambda: Connection(self), host, port, reuse_port=reuse_port or None, backlog=4096
+        )
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
+
+    async def listen_unix(self, path: str, mode: int = 0o600) -> None:
+        """Listen on a unix socket with these permissions; a stale socket file is replaced. Raises OSError."""
+        sock = bound_unix_socket(path, mode)
+        loop = asyncio.get_running_loop()
+        self._listeners.append(await loop.create_unix_server(lambda: Connection(self), sock=sock, backlog=4096))
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        limit = self.settings.max_connections
+        if limit and len(self._connections) > limit:
+            connection.write(
+                b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 21\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+                b"too many connections\n"
+            )
+            connection.transport.close()
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    async def drain(self, timeout: float) -> bool:
+        """Stop accepting, finish what is in progress; answers say `Connection: close` from now on.
+
+        Idle connections get a moment for a request that is on its way, then are closed. False when `timeout` seconds were
+        not enough and something was cut.
+        """
+        self.draining = True
+        self._stop_listening()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        settled = loop.time() + min(SETTLE, timeout)
+        while self._connections and loop.time() < deadline:
+            if loop.time() >= settled:
+                for connection in list(self._connections):
+                    connection.close_if_idle()
+            await asyncio.sleep(0.01)
+        complete = self.active == 0
+        await self.close()
+        return complete
+
+    async def close(self) -> None:
+        """Cut everything now."""
+        self._stop_listening()
+        for connection in list(self._connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+
+def bound_unix_socket(path: str, mode: int) -> socket.socket:
+    """A bound unix stream socket whose file has `mode` from the first moment on; replaces a stale file. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if os.path.lexists(path):
+            os.unlink(path)
+        os.fchmod(sock.fileno(), mode)  # Linux gives the file the socket's mode at bind
+        sock.bind(path)
+        os.chmod(path, mode)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _Endless:
+    """A body without end: everything is discarded until the linger time is over or the client closes."""
+
+    done = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        return b"", b""
+
+    def end_of_stream(self) -> bool:
+        return False
+
+
+def _body_of(request: RequestHead) -> Body:
+    if request.chunked:
+        return ChunkedBody(raw=False)
+    return LengthBody(request.content_length) if request.content_length else NO_BODY
+
+
+def _reason(code: int) -> bytes:
+    return HTTPStatus(code).phrase.encode()
