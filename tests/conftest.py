@@ -1,0 +1,81 @@
+"""What every test run shares: services that may be missing, the order of stages, and the time it all took.
+
+A test marked `service(name)` needs a program of the machine. Where it is missing the test is skipped at home, with the
+command that would bring it; with CI set it fails, so that a skip can never hide there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterable
+
+import pytest
+
+from penstock.examples import find_program
+
+PACKAGES = {
+    "convert": "imagemagick",
+    "ffmpeg": "ffmpeg",
+    "tesseract": "tesseract-ocr",
+    "figlet": "figlet",
+    "jq": "jq",
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "bwrap": "bubblewrap",
+}
+"""Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
+
+STAGES = ("unit", "conformance", "e2e")
+
+STARTED = "PENSTOCK_CHECKS_STARTED"
+"""Set by `make test` to the second (since 1970) at which it began, so that the total includes linting."""
+
+
+def debian_path() -> str:
+    """PATH with Debian's own directories first: another program of the same name elsewhere is not what examples mean."""
+    return os.pathsep.join(["/usr/bin", "/bin", "/usr/sbin", *os.environ.get("PATH", "").split(os.pathsep)])
+
+
+def missing_services(names: Iterable[str]) -> list[str]:
+    path = debian_path()
+    return [
+        name for name in names if not (find_program(name, path) if name == "convert" else shutil.which(name, path=path))
+    ]
+
+
+def stage_of(item: pytest.Item) -> str:
+    """The folder below `tests` that a test lives in."""
+    return next((stage for stage in STAGES if stage in item.path.parts), "")
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = missing_services(name for marker in item.iter_markers("service") for name in marker.args)
+    if not missing:
+        return
+    packages = " ".join(PACKAGES.get(name, name) for name in missing)
+    reason = f"{', '.join(missing)} not found; enable with: apt-get install {packages}"
+    if in_ci():
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Stop between two stages when the one that ends has failures: end-to-end tests of a broken unit only cost time."""
+    result = yield
+    over = nextitem is not None and stage_of(nextitem) != stage_of(item)
+    if over and item.session.testsfailed:
+        item.session.shouldstop = f"{item.session.testsfailed} failed in {stage_of(item)}; later stages were not run"
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    started = os.environ.get(STARTED, "")
+    if started.isdecimal():
+        terminalreporter.write_line(f"All stages together took {time.time() - int(started):.0f} s.")

@@ -1,0 +1,81 @@
+"""Rules of the source tree that neither the linter nor the import contracts can state."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import penstock
+
+SOURCE = Path(penstock.__file__).parent
+
+OPENERS = {
+    "create_server",
+    "create_unix_server",
+    "create_connection",
+    "create_unix_connection",
+    "create_datagram_endpoint",
+    "start_server",
+    "start_unix_server",
+    "open_connection",
+    "open_unix_connection",
+    "socket",
+    "socketpair",
+}
+"""Names of the calls by which a program gets a socket."""
+
+ALLOWED = (
+    "wire/",  # the data plane
+    "watchdog/",  # its port, its program's port and readiness
+    "control/feed.py",
+    "control/link.py",
+    "control/process.py",
+    "control/sockets.py",
+    "gateway/feed.py",
+    "gateway/process.py",
+    "providers/readiness.py",
+    "providers/runtimes/",
+    "supervisor.py",  # a free port, once, before its children bind it
+)
+"""Rooms that may open sockets: `wire` for requests; the others for private unix sockets between Penstock's own processes."""
+
+
+def sources() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def opened_sockets(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in OPENERS:
+                yield node.lineno, name
+
+
+def test_only_the_rooms_that_need_to_open_sockets() -> None:
+    strangers = [
+        f"{path.relative_to(SOURCE)}:{line} calls {name}"
+        for path in sources()
+        if not path.relative_to(SOURCE).as_posix().startswith(ALLOWED)
+        for line, name in opened_sockets(ast.parse(path.read_text()))
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize(
+    "call", ["asyncio.open_connection('a', 1)", "loop.create_server(f)", "socket.socket()", "socket()"]
+)
+def test_the_check_above_sees_every_way_to_open_a_socket(call: str) -> None:
+    assert list(opened_sockets(ast.parse(call)))
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [
+        str(path.relative_to(SOURCE))
+        for path in sources()
+        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Every check, in the order in which a fault is cheapest to find; stops at the first stage that fails.
+# Called by `make test` and `make lint`: tools/check.sh [lint]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+PENSTOCK_CHECKS_STARTED=$(date +%s)
+export PENSTOCK_CHECKS_STARTED
+
+stage() {
+    printf '\n=== %s\n' "$1"
+    shift
+    "$@"
+}
+
+stage "format (ruff)" ruff format --check .
+stage "lint (ruff)" ruff check .
+stage "types (mypy --strict)" mypy
+stage "import contracts (import-linter)" lint-imports --no-cache
+if [ "${1:-}" = lint ]; then exit 0; fi
+stage "tests: unit, conformance, end to end" python -m pytest tests/unit tests/conformance tests/e2e

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Brings the Debian packages that the examples and their tests need: installs the missing ones as root, otherwise says which.
+set -euo pipefail
+
+wanted=(imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk)
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "Not Debian: install these by your own package manager for the whole test run: ${wanted[*]}"
+    exit 0
+fi
+
+missing=()
+for package in "${wanted[@]}"; do
+    # shellcheck disable=SC2016 # the format is dpkg's, not the shell's
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+done
+
+if [ ${#missing[@]} -eq 0 ]; then
+    exit 0
+elif [ "$(id -u)" -eq 0 ]; then
+    echo "Installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+else
+    echo "Some tests will be skipped. To run all of them: sudo apt-get install ${missing[*]}"
+fi
