@@ -1,0 +1,281 @@
+"""One function's replicas: decides which to start, restart and drain, and does it through the runtime.
+
+The local provider has one keeper per deployed function and calls `reconcile` after every change; exits, probes and timers
+call it as well. Nothing here polls, except the readiness probe of a replica that is starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from penstock.errors import ProviderUnavailable
+from penstock.model import Function, FunctionSpec, Replica, ReplicaState
+from penstock.providers.clock import Clock
+from penstock.providers.limits import limits_of
+from penstock.providers.runtimes.base import Order, Running, Runtime
+from penstock.providers.store import FunctionRecord
+
+Probe = Callable[[str], Awaitable[bool | str]]
+"""Asks the function port at an address: True when it answers, else False or the reason in words."""
+
+SETTLE = 0.2
+"""Seconds between a replica leaving the routes and its SIGTERM, so that workers have heard of it before it stops accepting."""
+BACKOFF_FIRST = 0.1
+BACKOFF_LAST = 30.0
+"""Seconds before the first restart and the longest wait: restarts double it in between. Kubernetes begins at 10 s, which
+hides a program's first crash from nobody and costs everyone."""
+HEALTHY_AFTER = 60.0
+"""A replica that has been ready for this many seconds starts its back-off anew."""
+PROBE_FAST = 0.001
+PROBE_SLOW = 0.25
+PROBE_FAST_TIMES = 24
+"""The first probes come every millisecond, since a forked replica is ready within a few; then the pause doubles."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Crew:
+    """What all keepers share: the runtime, the clock, and ways to tell the provider."""
+
+    runtime: Runtime
+    probe: Probe
+    clock: Clock
+    publish: Callable[[str], None]
+    read_secret: Callable[[str, str], bytes]
+    by_token: dict[str, tuple[Keeper, Member]] = field(default_factory=dict)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            _log.error("replica task failed", exc_info=task.exception())
+
+
+@dataclass(eq=False)
+class Member:
+    """One replica: a place in the function that outlives the crashes of what runs in it."""
+
+    id: str
+    spec: FunctionSpec
+    generation: int
+    state: ReplicaState = "starting"
+    token: str = ""
+    address: str = ""
+    reason: str = ""
+    restarts: int = 0
+    failures: int = 0
+    """Exits in a row without a healthy minute in between."""
+    proven: bool = False
+    """Whether it has ever been ready."""
+    ready_since: float = 0.0
+    started_at: datetime | None = None
+    leaving: bool = False
+    unlaunched: bool = False
+    """Waiting only for the runtime to be available again."""
+    timer: asyncio.Task[None] | None = None
+    """Its probe, its back-off or its drain; one at a time."""
+
+    def view(self) -> Replica:
+        return Replica(
+            id=self.id,
+            state=self.state,
+            address=self.address,
+            reason=self.reason,
+            restarts=self.restarts,
+            started_at=self.started_at,
+        )
+
+    def cancel_timer(self) -> None:
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Keeper:
+    """Keeps as many ready replicas of the latest generation as wanted."""
+
+    def __init__(self, record: FunctionRecord, crew: Crew) -> None:
+        self.spec = record.spec
+        self.desired = record.desired
+        self.generation = record.generation
+        self.created_at = record.created_at
+        self.accepted = record.generation
+        """Newest generation handed to the store; it becomes `generation` once it is durable."""
+        self.active = False
+        """False until the deployment is durable, and again after deletion: nothing is started then."""
+        self.members: dict[str, Member] = {}
+        self._crew = crew
+        self._settle = SETTLE
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    def view(self) -> Function:
+        replicas = tuple(member.view() for member in self.members.values())
+        return Function(spec=self.spec, desired=self.desired, replicas=replicas, created_at=self.created_at)
+
+    def record(self) -> FunctionRecord:
+        return FunctionRecord(
+            spec=self.spec, desired=self.desired, generation=self.generation, created_at=self.created_at
+        )
+
+    def apply(self, spec: FunctionSpec, generation: int) -> None:
+        """A newer specification; older answers of the store that arrive late are ignored."""
+        if generation > self.generation:
+            self.spec = spec
+            self.generation = generation
+
+    def retire_all(self, settle: float = SETTLE) -> None:
+        """The function was deleted or the provider closes: drain everything, start nothing."""
+        self.active = False
+        self._settle = settle
+        self.reconcile()
+
+    def reconcile(self) -> None:
+        """Bring what there is closer to what is wanted; synchronous, so that a wake starts a replica at once."""
+        wanted = self.desired if self.active else 0
+        staying = [member for member in self.members.values() if not member.leaving]
+        fresh = [member for member in staying if member.generation == self.generation]
+        for member in _surplus(fresh, wanted):
+            self._retire(member)
+        for _ in range(wanted - len(fresh)):
+            self._launch(self._new_member())
+        replaced = sum(member.state == "ready" for member in fresh) >= wanted
+        for member in staying:
+            if member.generation != self.generation and (replaced or not member.proven):
+                self._retire(member)
+        self._crew.publish(self.key)
+
+    def adopt(self, running: Running) -> None:
+        """Take over a replica that an earlier control process started."""
+        member = Member(id=running.replica, spec=running.spec, generation=running.generation, restarts=running.restarts)
+        member.token, member.address, member.started_at = running.token, running.address, running.started_at
+        # It served before as far as anyone knows: keep it until a newer one is ready.
+        member.proven = True
+        self.members[member.id] = member
+        self._crew.by_token[member.token] = (self, member)
+        member.timer = self._crew.spawn(self._until_ready(member))
+
+    def exited(self, member: Member, reason: str) -> None:
+        """What ran in this place has ended."""
+        member.cancel_timer()
+        self._crew.by_token.pop(member.token, None)
+        member.token = member.address = ""
+        if member.leaving:
+            self.members.pop(member.id, None)
+            self._crew.publish(self.key)
+        else:
+            self._back_off(member, reason)
+            self.reconcile()
+
+    def retry_launches(self) -> None:
+        """The runtime is available again: those that waited only for it start now."""
+        for member in list(self.members.values()):
+            if member.unlaunched and not member.leaving:
+                member.cancel_timer()
+                self._launch(member)
+        self._crew.publish(self.key)
+
+    def _new_member(self) -> Member:
+        member = Member(id=f"{self.spec.name}-{secrets.token_hex(4)}", spec=self.spec, generation=self.generation)
+        self.members[member.id] = member
+        return member
+
+    def _launch(self, member: Member) -> None:
+        member.token = secrets.token_hex(6)
+        member.unlaunched = False
+        try:
+            address = self._crew.runtime.launch(self._order(member))
+        except ProviderUnavailable as error:
+            member.unlaunched = True
+            self._back_off(member, str(error))
+            return
+        member.state, member.reason, member.address = "starting", "", address
+        member.started_at = self._crew.clock.now()
+        self._crew.by_token[member.token] = (self, member)
+        member.timer = self._crew.spawn(self._until_ready(member))
+
+    def _order(self, member: Member) -> Order:
+        spec = member.spec
+        try:
+            values = {name: self._crew.read_secret(name, spec.namespace) for name in spec.secrets}
+        except KeyError as error:
+            raise ProviderUnavailable(f"secret {error.args[0]!r} no longer exists; create it again") from error
+        return Order(
+            token=member.token,
+            replica=member.id,
+            spec=spec,
+            generation=member.generation,
+            deployed=self.created_at.isoformat(),
+            restarts=member.restarts,
+            secrets=values,
+        )
+
+    async def _until_ready(self, member: Member) -> None:
+        pause, tries = PROBE_FAST, 0
+        while (answer := await self._crew.probe(member.address)) is not True:
+            member.reason = answer or "its port does not answer yet"
+            await self._crew.clock.sleep(pause)
+            tries += 1
+            if tries >= PROBE_FAST_TIMES:
+                pause = min(pause * 2, PROBE_SLOW)
+        member.timer = None
+        member.state, member.reason, member.proven = "ready", "", True
+        member.ready_since = self._crew.clock.monotonic()
+        self.reconcile()
+
+    def _back_off(self, member: Member, reason: str) -> None:
+        """Restart later, the later the more often it ended in a row."""
+        if member.state == "ready" and self._crew.clock.monotonic() - member.ready_since >= HEALTHY_AFTER:
+            member.failures = 0
+        delay = min(BACKOFF_FIRST * 2 ** min(member.failures, 20), BACKOFF_LAST)
+        member.failures += 1
+        member.state, member.reason = "backoff", reason
+        member.timer = self._crew.spawn(self._restart_after(member, delay))
+
+    async def _restart_after(self, member: Member, delay: float) -> None:
+        await self._crew.clock.sleep(delay)
+        member.timer = None
+        member.restarts += not member.unlaunched
+        self._launch(member)
+        self._crew.publish(self.key)
+
+    def _retire(self, member: Member) -> None:
+        """Out of the routes now, asked to end shortly after, ended by force when its grace is over."""
+        served = member.state == "ready"
+        member.cancel_timer()
+        member.leaving = True
+        if not member.address:
+            del self.members[member.id]
+            return
+        member.state = "draining"
+        member.timer = self._crew.spawn(self._drain(member, self._settle if served else 0.0))
+
+    async def _drain(self, member: Member, settle: float) -> None:
+        if settle:
+            await self._crew.clock.sleep(settle)
+        self._crew.runtime.stop(member.token)
+        await self._crew.clock.sleep(limits_of(member.spec).grace)
+        self._crew.runtime.stop(member.token, kill=True)
+
+
+def _surplus(members: list[Member], wanted: int) -> list[Member]:
+    """Which of too many to drain: those that do not serve first, then the youngest."""
+    if len(members) <= wanted:
+        return []
+    ready_first = sorted(members, key=lambda member: member.state != "ready")
+    return ready_first[wanted:]
