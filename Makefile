@@ -8,7 +8,7 @@ STAMPS := $(VENV)/stamps
 # The environment's own pip where it has one; otherwise the system's pip works on the environment from outside.
 PIP = $$(if $(BIN)/python -m pip --version >/dev/null 2>&1; then echo $(BIN)/python -m pip; \
 	else echo $(PYTHON) -m pip --python $(BIN)/python; fi)
-INSTALL = $(PIP) install --quiet --disable-pip-version-check
+INSTALL = $(PIP) install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help run test unit e2e lint format bench lock clean distclean
