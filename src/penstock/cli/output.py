@@ -1,0 +1,68 @@
+"""How results look: JSON, tables on a terminal, plain aligned columns everywhere else.
+
+Used by the reading verbs. Piped output is stable and without colour; `NO_COLOR` is honoured on terminals as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+import msgspec
+
+_LAST_ASCII_CONTROL = 0x1F
+
+
+def print_json(value: object) -> None:
+    """`value` as indented JSON, one document."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
+    """A table; in a pipe with tabs between left-aligned columns of at least `widths` characters, as faas-cli prints them."""
+    if sys.stdout.isatty():
+        _print_pretty(headings, rows)
+        return
+    for row in (headings, *rows):
+        click.echo("\t".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def print_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """`Key: value` lines with the values aligned; lines of one value below each other."""
+    width = max((len(key) for key, _ in fields), default=0) + 1
+    for key, value in fields:
+        head = click.style(f"{key}:".ljust(width), bold=True)
+        for number, line in enumerate(value.split("\n")):
+            click.echo(f"{head if number == 0 else ' ' * width} {printable(line)}")
+
+
+@contextmanager
+def spinner(text: str) -> Iterator[None]:
+    """Show that something is being waited for, on stderr and only when that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def printable(text: str) -> str:
+    """Text from a gateway without characters that would steer the terminal."""
+    return "".join(char if ord(char) > _LAST_ASCII_CONTROL and char != "\x7f" else "\ufffd" for char in text)
+
+
+def _print_pretty(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)

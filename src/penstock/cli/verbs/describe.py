@@ -1,0 +1,101 @@
+"""`penstock describe`: everything the gateway tells about one function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from penstock.cli.client import Gateway, segment, status_of, talk
+from penstock.cli.commands import Verb
+from penstock.cli.options import connected, namespace_option, output_option
+from penstock.cli.output import print_columns, print_fields, print_json
+from penstock.cli.schema import FunctionStatus, Raw, Resources
+from penstock.cli.target import Target
+
+_MIB = 1 << 20
+
+
+@click.command("describe", cls=Verb)
+@click.argument("name")
+@click.option("-v", "--verbose", is_flag=True, help="Show empty fields as well.")
+@output_option
+@namespace_option
+@connected()
+def command(target: Target, name: str, verbose: bool, output: str) -> None:
+    """Show everything about one function.
+
+    How it was deployed, its URLs, its replicas and why they are not ready.
+
+    \b
+    Examples:
+      penstock describe words
+      penstock describe words --namespace staging --verbose
+      penstock describe words --output json | jq '.instances[].reason'
+    """
+    raw, invocations = talk(target, lambda gateway: _read(gateway, name))
+    function = status_of(raw)
+    suffix = f"{segment(name)}.{target.namespace}" if target.namespace else segment(name)
+    url, later = f"{target.url}/function/{suffix}", f"{target.url}/async-function/{suffix}"
+    status = "Ready" if function.available_replicas > 0 else "Not Ready"
+    if output == "json":
+        print_json({**raw, "Status": status, "InvocationCount": invocations, "URL": url, "AsyncURL": later})
+        return
+    head = [
+        ("Name", function.name),
+        ("Status", status),
+        ("Replicas", str(function.replicas)),
+        ("Available Replicas", str(function.available_replicas)),
+        ("Invocations", f"{invocations:.0f}"),
+        ("Image", function.image or "<none>"),
+        ("Function Process", function.env_process or "<default>"),
+        ("URL", url),
+        ("Async URL", later),
+    ]
+    details = [(key, value or "<none>") for key, value in _details(function) if value or verbose]
+    print_fields([*head, *details])
+    _print_instances(function)
+
+
+async def _read(gateway: Gateway, name: str) -> tuple[Raw, float]:
+    """The function, and its invocation count, which only the list has (contract gateway §1.3)."""
+    raw = await gateway.function(name, usage=True)
+    listed = (status_of(other) for other in await gateway.functions())
+    return raw, next((other.invocation_count for other in listed if other.name == raw.get("name")), 0.0)
+
+
+def _details(function: FunctionStatus) -> list[tuple[str, str]]:
+    usage = function.usage
+    return [
+        ("Labels", _mapping(function.labels)),
+        ("Annotations", _mapping(function.annotations)),
+        ("Constraints", "\n".join(function.constraints or ())),
+        ("Environment", _mapping(function.env_vars)),
+        ("Secrets", "\n".join(function.secrets or ())),
+        ("Requests", _resources(function.requests)),
+        ("Limits", _resources(function.limits)),
+        ("Read-only Root", "true" if function.read_only_root_filesystem else ""),
+        ("Usage", f"RAM: {usage.total_memory_bytes / _MIB:.2f} MiB\nCPU: {usage.cpu:.0f} m" if usage else ""),
+    ]
+
+
+def _mapping(values: Mapping[str, str] | None) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in sorted((values or {}).items()))
+
+
+def _resources(resources: Resources | None) -> str:
+    if resources is None:
+        return ""
+    pairs = (("CPU", resources.cpu), ("Memory", resources.memory))
+    return "\n".join(f"{key}: {value}" for key, value in pairs if value)
+
+
+def _print_instances(function: FunctionStatus) -> None:
+    if not function.instances:
+        return
+    click.echo()
+    rows = [(replica.id, replica.state, str(replica.restarts), replica.reason) for replica in function.instances]
+    widths = tuple(
+        max(len(row[column]) for row in [("Instance", "State", "Restarts", ""), *rows]) for column in range(3)
+    )
+    print_columns(("Instance", "State", "Restarts", "Reason"), rows, (*widths, 0))

@@ -1,0 +1,43 @@
+"""`penstock serve`: settings from the environment and the flags that were given, then the supervisor."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from penstock.cli.commands import Verb
+
+
+@click.command("serve", cls=Verb)
+@click.option("--host", metavar="ADDRESS", help="Address to bind. [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Public port: functions, REST API and portal. [default: 8080]")
+@click.option("--metrics-port", type=int, help="Port of /metrics; 0 picks a free one. [default: 8082]")
+@click.option("--workers", type=int, metavar="N", help="Gateway processes on the public port. [default: 1]")
+@click.option("--provider", metavar="NAME", help="Where functions run: process or memory. [default: process]")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory for functions, secrets, logs and credentials. [default: ~/.penstock]",
+)
+@click.option("--no-auth", is_flag=True, default=None, help="Leave the REST API open; on loopback only.")
+@click.option("--examples", is_flag=True, default=None, help="Deploy the bundled examples at start.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [default: info]")
+def command(**flags: Any) -> int:
+    """Run a gateway with everything it needs on this machine.
+
+    Each flag has an environment variable, PENSTOCK_ and its name in capitals; the flag wins. SIGTERM or Ctrl-C lets
+    requests in flight finish; a second one stops at once.
+
+    \b
+    Examples:
+      penstock serve
+      penstock serve --examples --port 9000
+      PENSTOCK_HOME=/var/lib/penstock penstock serve --host 0.0.0.0 --workers 2
+    """
+    from penstock.settings import load_serve_settings
+    from penstock.supervisor import run
+
+    return run(load_serve_settings(os.environ, flags))

@@ -1,0 +1,99 @@
+"""`penstock version`: which versions are at work here and at the gateway.
+
+Meant to answer at once, so it asks the gateway by the standard library instead of the shared client, whose import alone
+takes longer than everything done here.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+import penstock
+from penstock.cli.commands import Verb
+from penstock.cli.options import connected, note, output_option
+from penstock.cli.target import Target
+
+_MAX_ANSWER = 1 << 20
+
+
+@click.command("version", cls=Verb)
+@click.option("--short-version", is_flag=True, help="Print the version of this program only; the gateway is not asked.")
+@output_option
+@connected(timeout="5s")
+def command(target: Target, output: str, short_version: bool) -> None:
+    """Show the versions of this program, the gateway and its provider.
+
+    A gateway that does not answer is mentioned on stderr; the exit code is 0 all the same.
+
+    \b
+    Examples:
+      penstock version
+      penstock version --short-version
+      penstock version --gateway https://faas.example.com --output json
+    """
+    if short_version:
+        click.echo(penstock.__version__)
+        return
+    info = _ask(target)
+    if output == "json":
+        click.echo(json.dumps({"client": {"version": penstock.__version__}, "gateway": info or None}, indent=2))
+        return
+    click.echo(f"CLI\n version: {penstock.__version__}")
+    if info:
+        _print_gateway(target, info)
+
+
+def _print_gateway(target: Target, info: dict[str, Any]) -> None:
+    version = _mapping(info.get("version"))
+    provider = _mapping(info.get("provider"))
+    click.echo(
+        f"\nGateway\n uri:     {target.url}\n version: {version.get('release', '')}\n sha:     {version.get('sha', '')}"
+    )
+    release = _mapping(provider.get("version")).get("release", "")
+    click.echo(f"\nProvider\n name:          {provider.get('provider', '')}")
+    click.echo(f" orchestration: {provider.get('orchestration', '')}\n version:       {release}")
+
+
+def _ask(target: Target) -> dict[str, Any]:
+    """The gateway's `/system/info`, or {} with a note when it does not give one."""
+    try:
+        status, body = _get(target, "/system/info")
+        if status == 401:
+            note(f"The gateway at {target.url} asks for a login: run `penstock login --gateway {target.url}`.")
+            return {}
+        if status != 200:
+            note(f"The gateway at {target.url} answered {status} to /system/info.")
+            return {}
+        return _mapping(json.loads(body))
+    except (OSError, HTTPException, ValueError) as error:
+        note(f"No gateway answers at {target.url} ({error}).")
+        return {}
+
+
+def _get(target: Target, path: str) -> tuple[int, bytes]:
+    parts = urlsplit(target.url)
+    timeout = target.timeout or None
+    host = parts.hostname or ""
+    connection = HTTPConnection(host, parts.port, timeout=timeout)
+    if parts.scheme == "https":
+        context = ssl.create_default_context() if target.verify_tls else ssl._create_unverified_context()  # noqa: S323
+        connection = HTTPSConnection(host, parts.port, timeout=timeout, context=context)
+    headers = {"User-Agent": f"penstock/{penstock.__version__}"}
+    if target.authorization:
+        headers["Authorization"] = target.authorization
+    try:
+        connection.request("GET", parts.path + path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(_MAX_ANSWER)
+    finally:
+        connection.close()
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,182 @@
+"""`penstock deploy` against a scripted gateway: what goes over the wire, in which order, and what is printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
+
+FUNCTIONS = "/system/functions"
+WORDS = ("deploy", "--name", "words", "--fprocess", "wc -w")
+
+
+def ready(**more: object) -> Answer:
+    return answer_json({"name": "words", "replicas": 1, "availableReplicas": 1, **more})
+
+
+def instance(state: str, reason: str = "", restarts: int = 0) -> dict[str, object]:
+    return {"id": "words-1", "state": state, "reason": reason, "restarts": restarts}
+
+
+def test_new_function_is_put_first_and_posted_after_404(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(404))
+    gateway.on(f"POST {FUNCTIONS}", Answer(202))
+    result = run_cli(*WORDS, "--no-wait")
+    assert result.exit_code == 0
+    assert gateway.lines == [f"PUT {FUNCTIONS}", f"POST {FUNCTIONS}"]
+    assert gateway.requests[0].body == gateway.requests[1].body
+
+
+def test_existing_function_is_only_put(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    assert run_cli(*WORDS, "--no-wait").exit_code == 0
+    assert gateway.lines == [f"PUT {FUNCTIONS}"]
+
+
+def test_output_has_the_layout_that_scripts_read(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    result = run_cli(*WORDS, "--no-wait")
+    assert result.stdout == f"\nDeployed. 202 Accepted.\nURL: {gateway.url}/function/words\n\n"
+    assert result.stderr == ""
+
+
+def test_url_carries_the_namespace_only_when_one_was_given(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    result = run_cli(*WORDS, "--no-wait", "-n", "staging")
+    assert f"URL: {gateway.url}/function/words.staging\n" in result.stdout
+    assert gateway.requests[0].json["namespace"] == "staging"
+
+
+def test_smallest_body_has_name_program_and_two_empty_objects(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    run_cli(*WORDS, "--no-wait")
+    assert gateway.requests[0].json == {"service": "words", "envProcess": "wc -w", "labels": {}, "annotations": {}}
+    assert gateway.requests[0].headers["Content-Type"] == "application/json"
+
+
+def test_every_flag_reaches_its_field(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    flags = "--image img:1 --mode streaming -e A=1 -e B=x=y -l l=1 --annotation a=2 --secret s1 --secret s2 --readonly"
+    limits = "--constraint zone=a --cpu-limit 500m --memory-limit 128Mi --cpu-request 100m --memory-request 64Mi"
+    run_cli(*WORDS, *flags.split(), *limits.split(), "--no-wait")
+    assert gateway.requests[0].json == {
+        "service": "words",
+        "image": "img:1",
+        "envProcess": "wc -w",
+        "envVars": {"A": "1", "B": "x=y", "mode": "streaming"},
+        "labels": {"l": "1"},
+        "annotations": {"a": "2"},
+        "secrets": ["s1", "s2"],
+        "constraints": ["zone=a"],
+        "limits": {"cpu": "500m", "memory": "128Mi"},
+        "requests": {"cpu": "100m", "memory": "64Mi"},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+@pytest.mark.parametrize("flags", [("--replace", "--update=false"), ("--replace",)])
+def test_replace_deletes_and_then_posts(gateway: ScriptedGateway, flags: tuple[str, ...]) -> None:
+    gateway.on(f"DELETE {FUNCTIONS}", Answer(202))
+    gateway.on(f"POST {FUNCTIONS}", Answer(202))
+    assert run_cli(*WORDS, *flags, "--no-wait", "-n", "staging").exit_code == 0
+    assert gateway.lines == [f"DELETE {FUNCTIONS}", f"POST {FUNCTIONS}"]
+    assert gateway.requests[0].json == {"functionName": "words", "namespace": "staging"}
+
+
+def test_replace_of_a_function_that_is_not_there_creates_it(gateway: ScriptedGateway) -> None:
+    gateway.on(f"POST {FUNCTIONS}", Answer(202))
+    assert run_cli(*WORDS, "--replace", "--no-wait").exit_code == 0
+
+
+def test_update_false_only_posts(gateway: ScriptedGateway) -> None:
+    gateway.on(f"POST {FUNCTIONS}", Answer(202))
+    assert run_cli(*WORDS, "--update=false", "--no-wait").exit_code == 0
+    assert gateway.lines == [f"POST {FUNCTIONS}"]
+
+
+def test_asking_for_update_and_replace_is_refused_before_any_request(gateway: ScriptedGateway) -> None:
+    result = run_cli(*WORDS, "--update", "--replace")
+    assert (result.exit_code, gateway.requests) == (2, [])
+    assert "exclude each other" in result.stderr
+
+
+def test_refusal_shows_the_gateways_words_and_posts_nothing(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(400, b"memory: '1x' is no quantity"))
+    result = run_cli(*WORDS, "--memory-limit", "1x")
+    assert result.exit_code == 2
+    assert "memory: '1x' is no quantity" in result.stderr
+    assert result.stdout == ""
+    assert gateway.lines == [f"PUT {FUNCTIONS}"]
+
+
+def test_201_counts_as_success(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(201))
+    assert run_cli(*WORDS, "--no-wait").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--name", "Upper", "--fprocess", "cat"), "Upper"),
+        (("--name", "../up", "--fprocess", "cat"), "../up"),
+        (("--name", "a"), "nothing to run"),
+        (("--name", "a", "--fprocess", "cat", "-e", "novalue"), "KEY=VALUE"),
+        (("--name", "a", "--fprocess", "cat", "-l", "=x"), "KEY=VALUE"),
+        (("--name", "a", "--fprocess", "cat", "--mode", "warp"), "warp"),
+        (("--fprocess", "cat"), "--name"),
+        (("--name", "a", "--fprocess", "cat", "--timeout", "soon"), "soon"),
+    ],
+)
+def test_bad_flags_are_refused_before_any_request(gateway: ScriptedGateway, flags: tuple[str, ...], words: str) -> None:
+    result = run_cli("deploy", *flags)
+    assert (result.exit_code, gateway.requests) == (2, [])
+    assert words in result.stderr
+
+
+def test_an_empty_value_is_a_value(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    run_cli(*WORDS, "--no-wait", "-e", "EMPTY=")
+    assert gateway.requests[0].json["envVars"] == {"EMPTY": ""}
+
+
+def test_static_mode_needs_no_program(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    assert run_cli("deploy", "--name", "site", "--mode", "static", "--no-wait").exit_code == 0
+
+
+def test_waits_until_no_replica_is_on_its_way(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    starting = answer_json({"name": "words", "replicas": 1, "instances": [instance("starting")]})
+    gateway.on("GET /system/function/words", Answer(404), starting, ready(instances=[instance("ready")]))
+    result = run_cli(*WORDS)
+    assert result.exit_code == 0
+    assert gateway.lines.count("GET /system/function/words") == 4
+
+
+def test_a_function_that_wants_no_replicas_is_ready(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    gateway.on("GET /system/function/words", answer_json({"name": "words"}))
+    assert run_cli(*WORDS).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "replica", [instance("failed", "no such program: wcc"), instance("backoff", "no such program: wcc", 3)]
+)
+def test_a_replica_that_cannot_start_ends_the_wait_with_its_reason(
+    gateway: ScriptedGateway, replica: dict[str, object]
+) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    gateway.on("GET /system/function/words", answer_json({"name": "words", "replicas": 1, "instances": [replica]}))
+    result = run_cli(*WORDS)
+    assert result.exit_code == 1
+    assert "Deployed. 202 Accepted." in result.stdout
+    assert "cannot start: no such program: wcc" in result.stderr
+
+
+def test_wait_ends_with_what_was_seen_last(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    slow = answer_json({"name": "words", "replicas": 1, "instances": [instance("starting", "waiting for port 8080")]})
+    gateway.on("GET /system/function/words", slow)
+    result = run_cli(*WORDS, "--timeout", "1s")
+    assert result.exit_code == 1
+    assert "not ready after 1 s: waiting for port 8080" in result.stderr
