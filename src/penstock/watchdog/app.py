@@ -1,0 +1,312 @@
+"""The watchdog as a whole: one program behind HTTP, from start to drain.
+
+`penstock watchdog` calls `run` with its environment; the zygote calls it in a forked replica with a unix socket to listen on.
+Composes settings, server, limiter, health, metrics, log and one mode; how a request is answered is the mode's own business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+
+import penstock
+from penstock.errors import InvalidInput, SettingsError
+from penstock.settings import WireSettings
+from penstock.watchdog.call import Call, effective_timeout
+from penstock.watchdog.health import METHODS, NOT_ALLOWED, Health, Verdict, lock_exists
+from penstock.watchdog.limiter import REJECTION_FIELDS, Limiter
+from penstock.watchdog.logs import Log
+from penstock.watchdog.metrics import CONTENT_TYPE, Metrics
+from penstock.watchdog.modes import Context, load_mode
+from penstock.watchdog.settings import WatchdogSettings, load_settings
+from penstock.watchdog.spawn import Spawner, become_subreaper
+from penstock.wire.exchange import Exchange
+from penstock.wire.message import RequestHead
+from penstock.wire.server import Server
+
+_UNIX = "unix:"
+_FAILED = 1
+
+
+class Watchdog:
+    """The parts and what holds them together. Create inside a running loop; `start`, serve, `drain`."""
+
+    def __init__(self, settings: WatchdogSettings, environ: Mapping[str, str]) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.log = Log(
+            loop,
+            prefix=settings.prefix_logs,
+            line_most=settings.log_buffer_size,
+            call_ids=settings.log_callid,
+        )
+        self.spawner = Spawner(settings.fprocess, environ, settings.limits, loop)
+        self.mode = load_mode(settings.mode)(Context(settings, loop, self.spawner, self.log))
+        self.health = Health(settings)
+        self.limiter = Limiter(settings.max_inflight)
+        self.metrics = Metrics()
+        self.server = Server(self.serve, _wire_settings(settings))
+        self.port = 0
+        self._metrics_server: Server | None = None
+
+    async def start(self, listen: str | None) -> None:
+        """Listen and begin. Raises SettingsError or OSError when that is impossible."""
+        await self.mode.start()
+        try:
+            await self._listen(listen)
+            self.health.accept()
+        except (OSError, SettingsError):
+            await self.server.close()
+            await self.mode.stop()
+            raise
+        shown = self.settings.static_path if self.settings.mode == "static" else self.settings.fprocess
+        where = listen or f"port {self.port}"
+        self.log.line(f"penstock watchdog {penstock.__version__}: {self.settings.mode} {shown!r} on {where}")
+        for note in self.settings.notes:
+            self.log.line(note)
+
+    async def drain(self) -> None:
+        """Become unhealthy, finish what is in flight, end every program."""
+        self.health.refuse()
+        inflight = self.server.active
+        self.log.line(f"draining {inflight} requests for at most {self.settings.drain_timeout:g}s")
+        if not await self.server.drain(self.settings.drain_timeout):
+            self.log.line("the time to drain is over, requests were cut")
+        await self.close()
+
+    async def close(self) -> None:
+        """End at once."""
+        self.health.refuse()
+        await self.server.close()
+        if self._metrics_server is not None:
+            await self._metrics_server.close()
+        await self.mode.stop()
+        await self.spawner.end_all()
+        self.spawner.close()
+        self.log.close()
+
+    def serve(self, exchange: Exchange) -> None:
+        """One request: ours, one too many, or the function's."""
+        request = exchange.request
+        if request.path.startswith(b"/_/") and self._internal(exchange, request):
+            return
+        if not self.limiter.acquire():
+            self.metrics.observe(429, request.method, 0.0)
+            exchange.respond(429, REJECTION_FIELDS, self.limiter.rejection())
+            return
+        self._handle(Call(exchange, request, effective_timeout(request, self.settings.exec_timeout), self._ended))
+
+    def _handle(self, call: Call) -> None:
+        if self.settings.debug_headers:
+            for name, value in call.request.fields:
+                self.log.line(f"[in] {name.decode('latin-1')}={value.decode('latin-1')!r}", call.call_id)
+        if self.settings.write_debug:
+            method, target = call.request.method.decode("latin-1"), call.request.target.decode("latin-1")
+            self.log.line(f"{method} {target}", call.call_id)
+        try:
+            self.mode.handle(call)
+        except InvalidInput as error:
+            call.refuse(400, str(error))
+
+    def _ended(self, call: Call) -> None:
+        self.limiter.release()
+        self.metrics.observe(call.status, call.request.method, call.elapsed())
+
+    # Our own routes
+
+    def _internal(self, exchange: Exchange, request: RequestHead) -> bool:
+        """Answer a route of the watchdog's own; False when it is none of them."""
+        path = request.path
+        if path == b"/_/health":
+            self._tell(exchange, self.health.health())
+        elif path == b"/_/ready":
+            self._ready(exchange, request)
+        elif path == b"/_/metrics":
+            self._tell(exchange, self._exposition())
+        else:
+            return False
+        return True
+
+    def _ready(self, exchange: Exchange, request: RequestHead) -> None:
+        verdict = self.health.readiness(self.mode.unready(), self.limiter.full)
+        if verdict[0] != 200 or not self.settings.ready_path or request.method not in METHODS:
+            self._tell(exchange, verdict)
+        elif request.has_body:
+            exchange.respond(400, (), b"a readiness probe has no body\n")
+        else:
+            probe = copy.copy(request)
+            probe.target = self.settings.ready_path.encode("utf-8", "surrogateescape")
+            probe.note = None
+            # Not limited and not counted: a probe is no use of the function.
+            self._handle(Call(exchange, probe, effective_timeout(probe, self.settings.exec_timeout), _forget))
+
+    def _exposition(self) -> Verdict:
+        return 200, ((b"Content-Type", CONTENT_TYPE),), self.metrics.render(self.limiter.inflight)
+
+    @staticmethod
+    def _tell(exchange: Exchange, verdict: Verdict) -> None:
+        status, fields, body = verdict if exchange.request.method in METHODS else NOT_ALLOWED
+        exchange.respond(status, fields, body)
+
+    def _serve_metrics(self, exchange: Exchange) -> None:
+        if exchange.request.path == b"/metrics":
+            self._tell(exchange, self._exposition())
+        else:
+            exchange.respond(404)
+
+    # Listening
+
+    async def _listen(self, listen: str | None) -> None:
+        if listen is not None and listen.startswith(_UNIX):
+            await self.server.listen_unix(listen.removeprefix(_UNIX))
+            return
+        if listen is not None:
+            raise SettingsError(f"cannot listen on {listen!r}: it must be unix:/path")
+        self.port = await _listen_everywhere(self.server, self.settings.port)
+        if self.settings.metrics_port:
+            self._metrics_server = Server(self._serve_metrics, _wire_settings(self.settings))
+            try:
+                await _listen_everywhere(self._metrics_server, self.settings.metrics_port)
+            except OSError as error:
+                self.log.line(
+                    f"no metrics on port {self.settings.metrics_port}: {error.strerror}; they are at /_/metrics"
+                )
+
+
+def run(environ: Mapping[str, str], listen: str | None = None) -> int:
+    """Serve until SIGTERM, SIGINT or the end of the lifeline, drain, and return the exit code.
+
+    `listen` is `unix:/path`; None means TCP on all interfaces, at the port that the environment names. Makes its own event
+    loop: uvloop's where it can be imported, unless PENSTOCK_LOOP is `asyncio`.
+    """
+    _prepare_descriptors()
+    try:
+        settings = load_settings(environ)
+        with asyncio.Runner(loop_factory=_loop_factory(environ)) as runner:
+            return runner.run(_serve(settings, environ, listen))
+    except (SettingsError, OSError) as error:
+        _complain(f"penstock watchdog cannot start: {error}")
+        return _FAILED
+
+
+def healthcheck(environ: Mapping[str, str]) -> int:
+    """Exit code of `--run-healthcheck`: 0 when the lock file of this environment's watchdog exists, else 1 and a word on stderr."""
+    path = (environ.get("TMPDIR") or "/tmp").rstrip("/") + "/.lock"
+    if lock_exists(path):
+        return 0
+    _complain(f"unhealthy: no lock file at {path}")
+    return _FAILED
+
+
+async def _serve(settings: WatchdogSettings, environ: Mapping[str, str], listen: str | None) -> int:
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an ignored one would reap programs behind our back
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    lifeline = _watch_lifeline(loop, environ, stop)
+    become_subreaper()
+    watchdog = Watchdog(settings, environ)
+    try:
+        await watchdog.start(listen)
+        await stop.wait()
+        await _drain_unless_hurried(watchdog, hurry)
+    except BaseException:
+        await watchdog.close()
+        raise
+    finally:
+        if lifeline >= 0:
+            loop.remove_reader(lifeline)
+    return 0
+
+
+async def _drain_unless_hurried(watchdog: Watchdog, hurry: asyncio.Event) -> None:
+    """Drain; a second signal ends it at once."""
+    draining, hurried = asyncio.ensure_future(watchdog.drain()), asyncio.ensure_future(hurry.wait())
+    await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if draining.done():
+        draining.result()
+        return
+    draining.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await draining
+    await watchdog.close()
+
+
+def _watch_lifeline(loop: asyncio.AbstractEventLoop, environ: Mapping[str, str], stop: asyncio.Event) -> int:
+    """Stop when the supervisor is gone. Returns the descriptor watched, -1 when there is none."""
+    text = environ.get("PENSTOCK_LIFELINE_FD", "")
+    if not text:
+        return -1
+    if not (text.isascii() and text.isdigit()):
+        raise SettingsError(f"PENSTOCK_LIFELINE_FD: {text!r} is not a descriptor")
+    lifeline = int(text)
+
+    def ended() -> None:
+        loop.remove_reader(lifeline)
+        stop.set()
+
+    loop.add_reader(lifeline, ended)
+    return lifeline
+
+
+async def _listen_everywhere(server: Server, port: int) -> int:
+    """All interfaces, IPv6 included where the machine has it. A port of the system's choice is IPv4's alone: there is one number."""
+    if port and socket.has_ipv6:
+        try:
+            return await server.listen_tcp("", port)
+        except OSError as error:
+            if not isinstance(error, PermissionError) and "in use" not in str(error):
+                return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - a container's only way to be reached
+            raise
+    return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - as above
+
+
+def _loop_factory(environ: Mapping[str, str]) -> Callable[[], asyncio.AbstractEventLoop]:
+    if environ.get("PENSTOCK_LOOP") != "asyncio":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+            return factory
+    return asyncio.new_event_loop
+
+
+def _wire_settings(settings: WatchdogSettings) -> WireSettings:
+    return WireSettings(
+        head_timeout=settings.read_timeout,
+        body_timeout=settings.read_timeout,
+        drain_timeout=settings.drain_timeout,
+    )
+
+
+def _prepare_descriptors() -> None:
+    """Keep 0, 1 and 2 open, lest a pipe gets such a number, and keep whatever else was inherited from programs."""
+    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) < 3:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+                os.set_inheritable(int(name), False)
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _forget(call: Call) -> None:
+    """For calls that are not counted."""

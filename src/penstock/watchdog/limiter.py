@@ -1,0 +1,40 @@
+"""How many requests run at once, and the answer to one too many (contract watchdog §1.7)."""
+
+from __future__ import annotations
+
+from penstock.core.headers import Field
+
+REJECTION_FIELDS: tuple[Field, ...] = (
+    (b"Content-Type", b"text/plain"),
+    (b"X-OpenFaaS-Internal", b"faas-middleware"),
+    (b"Retry-After", b"1"),
+)
+"""As the original, plus Retry-After, without which clients guess."""
+
+
+class Limiter:
+    """Counts requests in flight against `max_inflight`; 0 means no limit."""
+
+    __slots__ = ("inflight", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.inflight = 0
+
+    @property
+    def full(self) -> bool:
+        return 0 < self.limit <= self.inflight
+
+    def acquire(self) -> bool:
+        """Take a slot, if there is one."""
+        if self.full:
+            return False
+        self.inflight += 1
+        return True
+
+    def release(self) -> None:
+        self.inflight -= 1
+
+    def rejection(self) -> bytes:
+        """Body of the 429."""
+        return b"Concurrent request limit exceeded. Max concurrent requests: %d\n" % self.limit

@@ -1,0 +1,64 @@
+"""The modes by name: how a request meets the program. A mode's module is imported when it is chosen.
+
+The app loads one; each mode gets a `Context` and answers `Call`s. Adding a mode means one file here, one line in `_PLACES`
+and its name in `watchdog.settings.MODES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from penstock.watchdog.call import Call
+from penstock.watchdog.logs import Log
+from penstock.watchdog.settings import WatchdogSettings
+from penstock.watchdog.spawn import Spawner
+
+_PLACES = {
+    "serializing": "penstock.watchdog.modes.serializing:Serializing",
+    "streaming": "penstock.watchdog.modes.streaming:Streaming",
+    "http": "penstock.watchdog.modes.http:Http",
+    "static": "penstock.watchdog.modes.static:Static",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a mode works with."""
+
+    settings: WatchdogSettings
+    loop: asyncio.AbstractEventLoop
+    spawner: Spawner
+    log: Log
+
+
+class Mode(Protocol):
+    """One way to answer requests."""
+
+    def __init__(self, context: Context) -> None: ...
+
+    async def start(self) -> None:
+        """Begin. Raises SettingsError for what only shows now."""
+
+    def handle(self, call: Call) -> None:
+        """Answer the call, now or later. Must not block. May raise InvalidInput before it has begun to."""
+
+    def unready(self) -> str:
+        """Why requests cannot be served yet; empty when they can."""
+
+    async def stop(self) -> None:
+        """No more calls will come and none is in flight: end what runs."""
+
+
+def load_mode(name: str) -> type[Mode]:
+    """The class of a mode named in `watchdog.settings.MODES`."""
+    module, _, attribute = _PLACES[name].partition(":")
+    return cast(type[Mode], getattr(importlib.import_module(module), attribute))
+
+
+def preload() -> None:
+    """Import every mode, so that processes forked from here share the memory."""
+    for name in _PLACES:
+        load_mode(name)

@@ -1,0 +1,217 @@
+"""mode=streaming: one process per request, its stdin and stdout live on the connection (contract watchdog §2.4).
+
+Body and output flow at the same time, each at the pace of the slower side, so memory does not grow with them. A failure before
+the first byte of output is an error status; after it the answer is cut, so that nobody takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Mapping
+
+from penstock.core.headers import Field
+from penstock.watchdog.call import CLIENT_GONE, Call
+from penstock.watchdog.cgi import cgi_variables
+from penstock.watchdog.modes import Context
+from penstock.watchdog.pipes import PipeReader, PipeWriter, open_pipe
+from penstock.watchdog.spawn import Child, SpawnFailed, describe_exit
+
+
+class Streaming:
+    """Fork and connect."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        kind = context.settings.content_type or "application/octet-stream"
+        self.fields: tuple[Field, ...] = ((b"Content-Type", kind.encode("utf-8", "surrogateescape")),)
+
+    async def start(self) -> None:
+        pass  # nothing runs between requests
+
+    def handle(self, call: Call) -> None:
+        variables = cgi_variables(call.request) if self.context.settings.cgi_headers else {}
+        Stream(self.context, call, self.fields).begin(variables)
+
+    def unready(self) -> str:
+        return ""
+
+    async def stop(self) -> None:
+        pass  # the app ends all programs
+
+
+class Stream:
+    """One run of the program. Listens to the request body and to the client."""
+
+    __slots__ = (
+        "_call",
+        "_child",
+        "_context",
+        "_drained",
+        "_fields",
+        "_over",
+        "_reader",
+        "_status",
+        "_stderr",
+        "_stdin",
+        "_timer",
+    )
+
+    def __init__(self, context: Context, call: Call, fields: tuple[Field, ...]) -> None:
+        self._context = context
+        self._call = call
+        self._fields = fields
+        self._child: Child | None = None
+        self._stdin: PipeWriter | None = None
+        self._reader: PipeReader | None = None
+        self._stderr: PipeReader | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._status: int | None = None
+        self._drained = False
+        self._over = False
+
+    def begin(self, variables: Mapping[bytes, bytes]) -> None:
+        """Start the program, then let the body come."""
+        try:
+            self._spawn(variables)
+        except SpawnFailed as error:
+            self._refuse(error)
+            return
+        except OSError as error:
+            self._refuse(SpawnFailed(f"no pipe for the program: {error.strerror}", error.errno or 0))
+            return
+        if self._call.timeout > 0:
+            self._timer = self._context.loop.call_later(self._call.timeout, self._expire)
+        self._call.exchange.attach(self)
+
+    # Listener
+
+    def body(self, data: bytes) -> None:
+        if self._stdin is not None:
+            self._stdin.write(data)
+
+    def body_end(self) -> None:
+        if self._stdin is not None:
+            self._stdin.end()
+
+    def client_gone(self) -> None:
+        self._close()
+        self._call.end(CLIENT_GONE)
+
+    def writable(self, ready: bool) -> None:
+        if self._reader is None:
+            return
+        if ready:
+            self._reader.resume()
+        else:
+            self._reader.pause()
+
+    # The program
+
+    def _spawn(self, variables: Mapping[bytes, bytes]) -> None:
+        spawner, loop, call = self._context.spawner, self._context.loop, self._call
+        opened: list[int] = []
+        stdin, feed = spawner.null, -1
+        try:
+            out, stdout = open_pipe()
+            opened += (out, stdout)
+            errors, stderr = open_pipe()
+            opened += (errors, stderr)
+            if call.request.has_body:
+                stdin, feed = open_pipe()
+                opened += (stdin, feed)
+            self._child = spawner.spawn(variables, (stdin, stdout, stderr), self._exited)
+        except (OSError, SpawnFailed):
+            for fd in opened:
+                os.close(fd)
+            raise
+        os.close(stdout)
+        os.close(stderr)
+        lines = self._context.log.lines("stderr", call.call_id)
+        self._reader = PipeReader(loop, out, self._output, self._output_end)
+        self._stderr = PipeReader(loop, errors, lines.feed, lines.end)
+        if feed >= 0:
+            os.close(stdin)
+            self._stdin = PipeWriter(loop, feed, call.exchange.pause, call.exchange.resume)
+
+    def _output(self, data: bytes) -> None:
+        call = self._call
+        if not call.exchange.head_sent:
+            call.start(200, self._fields)
+        call.exchange.write(data)
+
+    def _output_end(self) -> None:
+        self._drained = True
+        if self._status is not None:
+            self._conclude(self._status)
+
+    def _exited(self, status: int) -> None:
+        """The program ended; what it wrote may still wait in the pipe for a slow client."""
+        self._child = None
+        if self._over:
+            return
+        self._status = status
+        if self._stdin is not None:
+            self._stdin.stop()
+        if self._stderr is not None:
+            self._stderr.conclude()
+        if self._drained:
+            self._conclude(status)
+        elif self._reader is not None:
+            self._reader.conclude()
+
+    def _expire(self) -> None:
+        self._timer = None
+        seconds = self._call.timeout
+        self._context.log.line(f"Killing process: {self._context.settings.fprocess} (exec_timeout {seconds:g}s)")
+        self._close()
+        if self._call.exchange.head_sent:
+            self._call.cut()
+        else:
+            self._call.refuse(504, f"the program gave no output within {seconds:g} s and was killed")
+
+    # The answer
+
+    def _conclude(self, status: int) -> None:
+        self._close()
+        call = self._call
+        if status == 0:
+            self._debug()
+            if call.exchange.head_sent:
+                call.finish()
+            else:
+                call.respond(200, self._fields)
+            return
+        reason = describe_exit(status)
+        self._context.log.line(f"{self._context.settings.fprocess}: {reason}", call.call_id)
+        if call.exchange.head_sent:
+            call.cut()
+        else:
+            call.refuse(500, reason)
+
+    def _debug(self) -> None:
+        if self._context.settings.write_debug:
+            self._context.log.line(f"200 duration {self._call.elapsed():.6f}s", self._call.call_id)
+
+    def _refuse(self, error: SpawnFailed) -> None:
+        self._context.log.line(str(error), self._call.call_id)
+        if error.number == errno.E2BIG:
+            self._call.refuse(431, "the request's header does not fit into the program's environment")
+        else:
+            self._call.refuse(500, str(error))
+
+    def _close(self) -> None:
+        """Let go of everything; the program, if it runs, is killed."""
+        self._over = True
+        for part in (self._stdin, self._reader):
+            if part is not None:
+                part.close()
+        if self._stderr is not None:
+            self._stderr.conclude()  # its last words belong in the log
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
