@@ -5,6 +5,7 @@ The usual message has nothing to remove; its block of field lines is then passed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -27,12 +28,19 @@ HOP_BY_HOP = frozenset(
 """Never passed on. `Expect` is here because each hop of ours answers 100 itself; `Trailer` is not: trailers are passed on."""
 
 
+_HOP_BY_HOP_LINES = re.compile(
+    rb"^(?:" + b"|".join(sorted(HOP_BY_HOP)) + rb"):[^\r]*\r\n", re.IGNORECASE | re.MULTILINE
+)
+_HARMLESS_CONNECTION = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+"""Options of `Connection` that name no field beyond those that are removed anyway."""
+
+
 class Fields(Protocol):
     """The part of a head that decides what is passed on."""
 
-    fields: list[Field]
     raw_fields: bytes
     hop_by_hop: bool
+    named_by_connection: frozenset[bytes]
     chunked: bool
 
 
@@ -42,25 +50,21 @@ def forward_fields(head: Fields, drop: frozenset[bytes] = frozenset()) -> bytes:
     Removed are hop-by-hop fields, those that `Connection` names, and `drop`. `Transfer-Encoding: chunked` is stated anew
     where the body is chunked, since framing is kept; `Content-Length` stays.
     """
-    if not head.hop_by_hop and not (drop and any(name in drop for name, _ in head.fields)):
+    if not head.hop_by_hop and not drop:
         return head.raw_fields
-    gone = HOP_BY_HOP | drop | connection_options(head.fields)
-    kept = [
-        line + b"\r\n"
-        for line in head.raw_fields.split(b"\r\n")
-        if line and line.partition(b":")[0].lower() not in gone
-    ]
-    if head.chunked:
-        kept.append(b"Transfer-Encoding: chunked\r\n")
-    return b"".join(kept)
+    lines = _HOP_BY_HOP_LINES.sub(b"", head.raw_fields) if head.hop_by_hop else head.raw_fields
+    named = drop | head.named_by_connection
+    if named:
+        kept = [line for line in lines.split(b"\r\n") if line and line.partition(b":")[0].lower() not in named]
+        lines = b"".join([line + b"\r\n" for line in kept])
+    return lines + b"Transfer-Encoding: chunked\r\n" if head.chunked else lines
 
 
-def connection_options(fields: Iterable[Field]) -> frozenset[bytes]:
-    """Lower-case names in all `Connection` fields, except those that frame or address the message and so may not be named away."""
-    options = {
-        option.strip(b" \t").lower() for name, value in fields if name == b"connection" for option in value.split(b",")
-    }
-    return frozenset(options - {b"content-length", b"transfer-encoding", b"host", b""})
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """Fields that a `Connection` value names, in lower case, beyond the hop-by-hop ones and those that may not be named
+    away because they frame or address the message."""
+    options = {option.strip(b" \t").lower() for option in value.split(b",")}
+    return frozenset(options - _HARMLESS_CONNECTION - HOP_BY_HOP - {b"content-length", b"host", b""})
 
 
 def field_lines(fields: Iterable[Field]) -> bytes:

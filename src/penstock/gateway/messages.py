@@ -51,7 +51,7 @@ class Wake(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     key: str
 
 
-class Completed(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Completed(msgspec.Struct, kw_only=True, array_like=True):
     """Finished requests of one function and status code since the last message.
 
     `buckets` has one count for each bound of LATENCY_BUCKETS and one for what is slower; they are not cumulative.

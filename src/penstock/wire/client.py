@@ -59,7 +59,7 @@ class ClientConnection(asyncio.Protocol):
         "_response",
         "_tunnel",
         "closed",
-        "deadline",
+        "idle_since",
         "raw",
         "requests",
         "transport",
@@ -78,7 +78,7 @@ class ClientConnection(asyncio.Protocol):
         self._paused = False
         self._tunnel = False
         self.closed = False
-        self.deadline = NEVER
+        self.idle_since = 0.0
         self.raw = True
         self.requests = 0
 
@@ -156,10 +156,6 @@ class ClientConnection(asyncio.Protocol):
         self._listener = None
         self._pool.forget(self)
         self.transport.close()
-
-    def expire(self) -> None:
-        """Idle for too long."""
-        self.close()
 
     # Reading.
 
@@ -270,6 +266,7 @@ class Pool:
         self._sweeper = self.timers.idle
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.deadline = NEVER
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._idle)} idle, {len(self._tasks)} connecting"
@@ -279,8 +276,7 @@ class Pool:
         """An idle connection, the one used last, or None."""
         while self._idle:
             connection = self._idle.pop()
-            self._sweeper.unwatch(connection)
-            if not connection.closed and not connection.transport.is_closing():
+            if not connection.closed:
                 return connection
         return None
 
@@ -318,15 +314,26 @@ class Pool:
             connection.close()
             return
         connection.raw = True
-        connection.deadline = self._sweeper.now + (self._settings.upstream_idle_timeout or NEVER)
+        if not self._idle:
+            self._sweeper.watch(self)
+            self.deadline = self._sweeper.now + 1.0
+        connection.idle_since = self._sweeper.now
         self._idle.append(connection)
-        self._sweeper.watch(connection)
 
     def forget(self, connection: ClientConnection) -> None:
         """A connection is closed."""
-        self._sweeper.unwatch(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+
+    def expire(self) -> None:
+        """Drop connections that have been idle for too long; the one used last is at the end of the list."""
+        now = self._sweeper.now
+        oldest = now - (self._settings.upstream_idle_timeout or NEVER)
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle[0].close()
+        self.deadline = now + 1.0
+        if not self._idle:
+            self._sweeper.unwatch(self)
 
     def close(self) -> None:
         """Close idle connections now and the others when they end."""

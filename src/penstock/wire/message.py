@@ -6,10 +6,11 @@ The server and the client hand in the bytes up to and including the empty line; 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
-from penstock.core.headers import HOP_BY_HOP, Field
+from penstock.core.headers import HOP_BY_HOP, Field, connection_options
 from penstock.wire.errors import MalformedMessage
 
 __all__ = ["Field", "RequestHead", "ResponseHead", "parse_request", "parse_response"]
@@ -20,48 +21,79 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
 """Methods fed to llhttp as they are. It knows a fixed list, so any other token is checked here and fed as POST."""
 
-_FRAMING = HOP_BY_HOP | {b"host", b"content-length"}
+_FRAMING_NAMES = b"|".join(sorted(HOP_BY_HOP | {b"host", b"content-length"}))
+_FRAMING = re.compile(rb"\r\n(" + _FRAMING_NAMES + rb"):[ \t]*([^\r]*)", re.IGNORECASE)
+"""The fields that frame or route a message. Once llhttp has accepted a head, each of its lines is `name:value`, so that
+looking for these few is exact, and cheaper than taking every field apart (the others are, when somebody asks)."""
+
+_FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r]*)\r\n")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _LENGTH_MAX = (1 << 63) - 1
+_VERSIONS = frozenset({b"HTTP/1.1 ", b"HTTP/1.0 "})
 
 
-class RequestHead:
-    """Request line and fields. `target` is as sent; `raw_fields` are the field lines as received, each ending in CRLF."""
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+class Head:
+    """What requests and responses have in common. Heads are never changed once parsed."""
 
     __slots__ = (
+        "_fields",
         "chunked",
         "content_length",
-        "expect_continue",
-        "fields",
         "hop_by_hop",
         "http10",
         "keep_alive",
-        "method",
+        "named_by_connection",
         "raw_fields",
-        "target",
-        "upgrade",
     )
 
-    def __init__(self, method: bytes, target: bytes, http10: bool, fields: list[Field], raw_fields: bytes) -> None:
-        self.method = method
-        self.target = target
+    def __init__(self, http10: bool, raw_fields: bytes) -> None:
         self.http10 = http10
-        self.fields = fields
         self.raw_fields = raw_fields
+        """Field lines as received, each ending in CRLF."""
         self.content_length: int | None = None
         self.chunked = False
         self.keep_alive = not http10
+        self.hop_by_hop = False
+        """Whether there is any field that a proxy must not pass on."""
+        self.named_by_connection: frozenset[bytes] = _NOTHING
+        self._fields: list[Field] | None = None
+
+    @property
+    def fields(self) -> list[Field]:
+        """All fields in order: name in lower case, value without surrounding white space."""
+        if self._fields is None:
+            self._fields = [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(self.raw_fields)]
+        return self._fields
+
+    def get(self, name: bytes) -> bytes | None:
+        """First value of a field, named in lower case."""
+        return next((value for key, value in self.fields if key == name), None)
+
+
+class RequestHead(Head):
+    """Request line and fields. `target` is as sent: a path, or an absolute http URL."""
+
+    __slots__ = ("expect_continue", "method", "note", "target", "upgrade")
+
+    def __init__(self, method: bytes, target: bytes, http10: bool, raw_fields: bytes) -> None:
+        super().__init__(http10, raw_fields)
+        self.method = method
+        self.target = target
         self.expect_continue = False
         self.upgrade = b""
-        self.hop_by_hop = False
+        self.note: Any = None
+        """For the application: what it worked out from this head. A client that repeats a head finds it again."""
 
     def __repr__(self) -> str:
-        return f"<RequestHead {self.method!r} {self.target!r} {len(self.fields)} fields>"
+        return f"<RequestHead {self.method!r} {self.target!r}>"
 
     @property
     def path(self) -> bytes:
         """Path of the target, still percent-encoded; of an absolute-form target the part after the authority."""
-        return _origin_form(self.target).partition(b"?")[0]
+        return origin_form(self.target).partition(b"?")[0]
 
     @property
     def query(self) -> bytes:
@@ -72,98 +104,64 @@ class RequestHead:
     def has_body(self) -> bool:
         return self.chunked or bool(self.content_length)
 
-    def get(self, name: bytes) -> bytes | None:
-        """First value of a field, named in lower case."""
-        return next((value for key, value in self.fields if key == name), None)
 
-
-class ResponseHead:
+class ResponseHead(Head):
     """Status line and fields of a response."""
 
-    __slots__ = (
-        "chunked",
-        "content_length",
-        "fields",
-        "hop_by_hop",
-        "http10",
-        "keep_alive",
-        "raw_fields",
-        "reason",
-        "status",
-        "upgrade",
-    )
+    __slots__ = ("reason", "status", "upgrade")
 
-    def __init__(self, status: int, reason: bytes, http10: bool, fields: list[Field], raw_fields: bytes) -> None:
+    def __init__(self, status: int, reason: bytes, http10: bool, raw_fields: bytes) -> None:
+        super().__init__(http10, raw_fields)
         self.status = status
         self.reason = reason
-        self.http10 = http10
-        self.fields = fields
-        self.raw_fields = raw_fields
-        self.content_length: int | None = None
-        self.chunked = False
-        self.keep_alive = not http10
         self.upgrade = status == 101
-        self.hop_by_hop = False
 
     def __repr__(self) -> str:
-        return f"<ResponseHead {self.status} {self.reason!r} {len(self.fields)} fields>"
-
-    def get(self, name: bytes) -> bytes | None:
-        """First value of a field, named in lower case."""
-        return next((value for key, value in self.fields if key == name), None)
+        return f"<ResponseHead {self.status} {self.reason!r}>"
 
 
-class _Collector:
-    """Receives llhttp's callbacks."""
+class _Silent:
+    """llhttp's callbacks, none of which is wanted: it is asked only whether the head is well-formed."""
 
-    __slots__ = ("fields",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self.fields: list[Field] = []
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.lower(), value.strip(b" \t")))
+_SILENT = _Silent()
 
 
 def parse_request(head: bytes, max_target: int = 64 << 10, max_fields: int = 1000) -> RequestHead:
     """The request head in `head`, which ends with the empty line. Raises MalformedMessage with the status to answer."""
     end = head.index(b"\r\n")
     method, target, http10 = _request_line(head[:end], max_target)
-    collector = _Collector()
-    parser = HttpRequestParser(collector)
     try:
-        parser.feed_data(head if method in _METHODS else b"POST" + head[len(method) :])
+        HttpRequestParser(_SILENT).feed_data(head if method in _METHODS else b"POST" + head[len(method) :])
     except HttpParserUpgrade:
         pass  # the Upgrade field is read below; llhttp only says that it stopped
     except HttpParserError as error:
         raise MalformedMessage(400, f"malformed request: {error}") from error
-    fields = collector.fields
-    if len(fields) > max_fields:
+    request = RequestHead(method, target, http10, head[end + 2 : -2])
+    if len(head) > 3 * max_fields and head.count(b"\r\n") - 2 > max_fields:
         raise MalformedMessage(431, f"more than {max_fields} header fields")
-    request = RequestHead(method, target, http10, fields, head[end + 2 : -2])
-    _frame_request(request)
+    _frame_request(request, _FRAMING.findall(head, end))
     return request
 
 
 def parse_response(head: bytes, max_fields: int = 1000) -> ResponseHead:
     """The response head in `head`, which ends with the empty line. Raises MalformedMessage."""
     end = head.index(b"\r\n")
-    line = head[:end]
-    version, status, reason = line[:9], line[9:12], line[13:]
-    if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not status.isdigit() or line[12:13] not in (b" ", b""):
-        raise MalformedMessage(502, f"malformed status line {line[:80]!r}")
-    collector = _Collector()
-    parser = HttpResponseParser(collector)
+    version, code = head[:9], head[9:12]
+    if version not in _VERSIONS or not code.isdigit() or head[12] not in b" \r" or end < 12:
+        raise MalformedMessage(502, f"malformed status line {head[:80]!r}")
     try:
-        parser.feed_data(head)
+        HttpResponseParser(_SILENT).feed_data(head)
     except HttpParserUpgrade:
         pass  # 101 is recognised by its status
     except HttpParserError as error:
         raise MalformedMessage(502, f"malformed response: {error}") from error
-    if len(collector.fields) > max_fields:
+    response = ResponseHead(int(code), head[13:end], version == b"HTTP/1.0 ", head[end + 2 : -2])
+    if len(head) > 3 * max_fields and head.count(b"\r\n") - 2 > max_fields:
         raise MalformedMessage(502, f"more than {max_fields} header fields")
-    response = ResponseHead(int(status), reason, version == b"HTTP/1.0 ", collector.fields, head[end + 2 : -2])
-    _frame_response(response)
+    _frame_response(response, _FRAMING.findall(head, end))
     return response
 
 
@@ -191,78 +189,79 @@ def _request_line(line: bytes, max_target: int) -> tuple[bytes, bytes, bool]:
     return method, target, version == b"HTTP/1.0"
 
 
-def _frame_request(request: RequestHead) -> None:
+def _frame_request(request: RequestHead, fields: list[Field]) -> None:
     """Read the fields that frame the message (RFC 9112 §6.3) and rule out everything ambiguous."""
     hosts = 0
-    for name, value in request.fields:
-        if name not in _FRAMING:
-            continue
+    for given, value in fields:
+        name = given.lower()
         if name == b"host":
             hosts += 1
-            continue
-        if name == b"content-length":
+        elif name == b"content-length":
             _set_length(request, value, 400)
-            continue
-        request.hop_by_hop = True
-        if name == b"transfer-encoding":
-            _set_chunked(request, value, 400)
-        elif name == b"connection":
-            _set_connection(request, value)
-        elif name == b"expect":
-            if value.lower() != b"100-continue":
-                raise MalformedMessage(417, "the only expectation understood is 100-continue")
-            request.expect_continue = not request.http10
+        else:
+            request.hop_by_hop = True
+            if name == b"transfer-encoding":
+                _set_chunked(request, value, 400)
+            elif name == b"connection":
+                _set_connection(request, value)
+            elif name == b"expect":
+                if value.rstrip(b" \t").lower() != b"100-continue":
+                    raise MalformedMessage(417, "the only expectation understood is 100-continue")
+                request.expect_continue = not request.http10
     if request.content_length is not None and request.chunked:
         raise MalformedMessage(400, "both Content-Length and Transfer-Encoding")
     if hosts != 1 and (hosts or not request.http10):
         raise MalformedMessage(400, "exactly one Host field is required")
 
 
-def _frame_response(response: ResponseHead) -> None:
-    for name, value in response.fields:
+def _frame_response(response: ResponseHead, fields: list[Field]) -> None:
+    for given, value in fields:
+        name = given.lower()
         if name == b"content-length":
             _set_length(response, value, 502)
-        elif name in HOP_BY_HOP:
+        elif name != b"host":
             response.hop_by_hop = True
             if name == b"transfer-encoding":
                 _set_chunked(response, value, 502)
             elif name == b"connection":
-                options = value.lower()
-                if b"close" in options:
-                    response.keep_alive = False
-                elif response.http10 and b"keep-alive" in options:
-                    response.keep_alive = True
+                _set_connection(response, value)
     if response.content_length is not None and response.chunked:
         raise MalformedMessage(502, "both Content-Length and Transfer-Encoding")
 
 
-def _set_length(head: RequestHead | ResponseHead, value: bytes, code: int) -> None:
+def _set_length(head: Head, value: bytes, code: int) -> None:
     """Content-Length: digits only, once (RFC 9112 §6.3 rule 5)."""
+    value = value.rstrip(b" \t")
     if head.content_length is not None or not value.isdigit() or len(value) > 19 or int(value) > _LENGTH_MAX:
         raise MalformedMessage(code, "Content-Length must be one decimal number, given once")
     head.content_length = int(value)
 
 
-def _set_chunked(head: RequestHead | ResponseHead, value: bytes, code: int) -> None:
+def _set_chunked(head: Head, value: bytes, code: int) -> None:
     """Transfer-Encoding: `chunked` alone, once, and never from HTTP/1.0 (RFC 9112 §6.1)."""
-    if value.lower() != b"chunked":
+    if value.rstrip(b" \t").lower() != b"chunked":
         raise MalformedMessage(501 if code == 400 else code, "the only transfer coding understood is chunked")
     if head.chunked or head.http10:
         raise MalformedMessage(code, "Transfer-Encoding repeated, or sent in HTTP/1.0")
     head.chunked = True
 
 
-def _set_connection(request: RequestHead, value: bytes) -> None:
-    options = [option.strip(b" \t") for option in value.lower().split(b",")]
+def _set_connection(head: Head, value: bytes) -> None:
+    value = value.lower()
+    if value == b"keep-alive" and not head.http10:
+        return
+    options = [option.strip(b" \t") for option in value.split(b",")]
     if b"close" in options:
-        request.keep_alive = False
-    elif b"keep-alive" in options and request.http10:
-        request.keep_alive = True
-    if b"upgrade" in options and not request.http10:
-        request.upgrade = request.get(b"upgrade") or b""
+        head.keep_alive = False
+    elif b"keep-alive" in options and head.http10:
+        head.keep_alive = True
+    if isinstance(head, RequestHead) and b"upgrade" in options and not head.http10:
+        head.upgrade = head.get(b"upgrade") or b""
+    head.named_by_connection |= connection_options(value)
 
 
-def _origin_form(target: bytes) -> bytes:
+def origin_form(target: bytes) -> bytes:
+    """Path and query of a request target; `http://host/path` loses its authority."""
     if target[:1] == b"/" or target == b"*":
         return target
     _, _, rest = target.partition(b"://")

@@ -34,6 +34,9 @@ LINGER = 5.0
 """Seconds to go on reading a body that nobody wants after an error was answered, so that the client sees the answer
 and not a reset (RFC 9112 §9.6)."""
 
+MEMO_HEAD = 2 << 10
+"""Bytes of a request head up to which a connection remembers it, so as not to parse its repetition."""
+
 PEEK = 1.0
 """Seconds between looks at a paused connection, whose client may have gone while nobody reads."""
 
@@ -48,6 +51,8 @@ class Connection(asyncio.Protocol):
         "_advancing",
         "_discarding",
         "_keep_alive",
+        "_last_head",
+        "_last_request",
         "_paused",
         "_scanned",
         "_sweeper",
@@ -62,6 +67,7 @@ class Connection(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    _last_request: RequestHead
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -72,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._sweeper = server.sweeper
         self._keep_alive = True
         self._scanned = 0
+        self._last_head = b""
         self._advancing = False
         self._paused = False
         self._write_paused = False
@@ -145,34 +152,42 @@ class Connection(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self.exchange is None and self.buffer and not self._write_paused and not self._closing():
+            while self.buffer and self.exchange is None and not self._write_paused and not self._closing():
                 if not self._begin():
                     break
         finally:
             self._advancing = False
 
     def _begin(self) -> bool:
+        """Take one request head from the buffer; False when there is none yet, or what there is was refused."""
         buffer = self.buffer
-        if buffer[:2] == b"\r\n":  # RFC 9112 §2.2: ignore empty lines before a request
+        if buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: ignore empty lines before a request
             self.buffer = buffer.lstrip(b"\r\n")
             return bool(self.buffer)
-        end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3))
-        settings = self.server.settings
+        server = self.server
+        settings = server.settings
+        end = buffer.find(b"\r\n\r\n", self._scanned - 3 if self._scanned > 3 else 0) + 4
         try:
-            if end < 0 or end > settings.max_head:
+            if end < 4 or end > settings.max_head:
                 return self._wait_for_head(buffer)
-            head = bytes(buffer[: end + 4])
-            self.buffer = buffer[end + 4 :]
+            head = bytes(buffer[:end])
+            self.buffer = bytes(buffer[end:])
             self._scanned = 0
-            request = parse_request(head, settings.max_target, settings.max_fields)
+            if head == self._last_head:  # clients that keep a connection often repeat themselves
+                request = self._last_request
+            else:
+                request = parse_request(head, settings.max_target, settings.max_fields)
+                if end <= MEMO_HEAD:
+                    self._last_head, self._last_request = head, request
         except MalformedMessage as error:
             self._refuse(error)
             return False
         self.deadline = NEVER
         self._keep_alive = request.keep_alive
-        exchange = self.exchange = Exchange(self, request, _body_of(request))
-        self.server.active += 1
-        self.server.app(exchange)
+        framing = NO_BODY if request.content_length is None and not request.chunked else _body_of(request)
+        exchange = self.exchange = Exchange(self, request, framing)
+        server.active += 1
+        server.app(exchange)
         return True
 
     def _wait_for_head(self, buffer: bytes | bytearray) -> bool:

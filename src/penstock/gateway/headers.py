@@ -1,0 +1,78 @@
+"""What the gateway adds to requests and answers (contract gateway §3.1 and §3.2).
+
+A client on a kept connection often repeats its head; what was worked out for it is kept with the parsed head, so that only
+the call id and the start time are new.
+"""
+
+from __future__ import annotations
+
+import re
+
+from penstock import __version__
+from penstock.core.headers import forward_fields
+from penstock.wire.message import RequestHead, ResponseHead
+
+SERVED_BY = f"penstock/{__version__}".encode()
+USER_AGENT = f"penstock-gateway/{__version__}".encode()
+
+_NAMES = re.compile(
+    rb"^(x-call-id|x-forwarded-for|x-forwarded-host|x-timeout|user-agent|host|upgrade):[ \t]*([^\r]*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+_STREAMS = (b"text/event-stream", b"application/x-ndjson")
+
+
+class RequestPlan:
+    """How one request head goes upstream, less its call id and start time."""
+
+    __slots__ = ("call_id", "name", "prefix", "timeout")
+
+    def __init__(self, name: bytes, prefix: bytes, call_id: bytes, timeout: bytes) -> None:
+        self.name = name
+        """Function as the request names it."""
+        self.prefix = prefix
+        """Request line and fields."""
+        self.call_id = call_id
+        """The caller's own call id; empty where it gave none."""
+        self.timeout = timeout
+        """The caller's `X-Timeout`; empty where it gave none."""
+
+
+def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> RequestPlan:
+    """Work out what goes upstream for `head`, to a function that sees `target`. `peer` is the client's `ip:port`."""
+    given = {key.lower(): value.rstrip(b" \t") for key, value in _NAMES.findall(head.raw_fields)}
+    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target), forward_fields(head)]
+    host = given.get(b"host")
+    if host is None:
+        lines.append(b"Host: %b\r\n" % name)
+    if b"x-forwarded-host" not in given:
+        lines.append(b"X-Forwarded-Host: %b\r\n" % (host or name))
+    if b"x-forwarded-for" not in given and peer:
+        lines.append(b"X-Forwarded-For: %b\r\n" % peer.encode())
+    if b"user-agent" not in given:
+        lines.append(b"User-Agent: %b\r\n" % USER_AGENT)
+    if head.upgrade:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+    return RequestPlan(name, b"".join(lines), given.get(b"x-call-id", b""), given.get(b"x-timeout", b""))
+
+
+def answer_fields(head: ResponseHead, request: RequestHead, own: bytes) -> bytes:
+    """Field lines to add to a function's answer: `own` (call id, start time, server) unless the function set the same,
+    and a Content-Type where it set none: the request's, else text/plain."""
+    lower = b"\n" + head.raw_fields.lower()
+    if b"\nx-call-id:" in lower or b"\nx-start-time:" in lower or b"\nx-served-by:" in lower:
+        own = b"".join(
+            line + b"\r\n"
+            for line in own.split(b"\r\n")
+            if line and b"\n" + line.partition(b":")[0].lower() + b":" not in lower
+        )
+    if b"\ncontent-type:" in lower or head.status < 200 or head.status in (204, 304):
+        return own
+    return own + b"Content-Type: %b\r\n" % (request.get(b"content-type") or b"text/plain")
+
+
+def is_stream(head: ResponseHead) -> bool:
+    """Whether an answer goes on for as long as its function likes, so that a deadline for its end makes no sense."""
+    raw = head.raw_fields
+    return (b"-stream" in raw or b"ndjson" in raw) and (head.get(b"content-type") or b"").lower().startswith(_STREAMS)

@@ -1,0 +1,259 @@
+"""THE STORY of one request to a function.
+
+A request names a function; the worker looks it up, waits if there is no replica or no free slot, picks a replica, relays the
+request to it and the answer back, and counts. Whatever goes wrong has one answer, and the answer says which hop it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from penstock.core.callid import CallIds
+from penstock.core.duration import parse_duration
+from penstock.core.routing import function_target
+from penstock.errors import InvalidInput
+from penstock.gateway.headers import SERVED_BY, RequestPlan, answer_fields, is_stream, plan_request
+from penstock.gateway.routes import FunctionRoute, Replica, RouteTable
+from penstock.gateway.wakeup import Wakeup
+from penstock.wire.exchange import Exchange
+from penstock.wire.message import ResponseHead, origin_form
+from penstock.wire.relay import Failure, Relay
+from penstock.wire.timeouts import NEVER, Timers
+
+MAX_ATTEMPTS = 3
+"""Replicas tried for one request, where trying again is safe."""
+
+_STATUS = {"connect": 502, "closed": 502, "malformed": 502, "timeout": 504}
+
+
+class Invoker:
+    """Takes requests to functions. One per worker."""
+
+    def __init__(self, routes: RouteTable, wakeup: Wakeup, timers: Timers) -> None:
+        self.routes = routes
+        self.wakeup = wakeup
+        self.timers = timers
+        self.call_ids = CallIds(os.urandom)
+        self.now = asyncio.get_running_loop().time
+
+    def invoke(self, exchange: Exchange) -> None:
+        """Answer a request whose target lies under `/function/`."""
+        request = exchange.request
+        plan = request.note
+        if plan is None:
+            named = function_target(origin_form(request.target))
+            if named is None:
+                _refuse(exchange, 404, b"no function has such a name: it is /function/NAME[.NAMESPACE][/path]", b"")
+                return
+            plan = request.note = plan_request(request, *named, exchange.peer)
+        invocation = Invocation(self, exchange, plan)
+        function = self.routes.find(plan.name)
+        if function is None:
+            invocation.unknown()
+        else:
+            invocation.begin(function)
+
+
+class Invocation:
+    """One request to one function, from its head to its last byte."""
+
+    __slots__ = (
+        "_attempts",
+        "_begun",
+        "_body",
+        "_exchange",
+        "_function",
+        "_invoker",
+        "_own_fields",
+        "_plan",
+        "_replica",
+        "_upstream_head",
+        "alive",
+        "deadline",
+    )
+
+    _function: FunctionRoute
+    _replica: Replica
+
+    def __init__(self, invoker: Invoker, exchange: Exchange, plan: RequestPlan) -> None:
+        self._invoker = invoker
+        self._exchange = exchange
+        self._plan = plan
+        self._attempts = 0
+        self._body = b""
+        self._begun = 0.0
+        self.alive = True
+        self.deadline = NEVER
+        call_id = plan.call_id
+        start_time = b"X-Start-Time: %d\r\n" % time.time_ns()
+        if call_id:
+            self._upstream_head = b"%b%b\r\n" % (plan.prefix, start_time)
+            self._own_fields = b"%bX-Served-By: %b\r\n" % (start_time, SERVED_BY)
+        else:
+            both = b"X-Call-Id: %b\r\n%b" % (invoker.call_ids.next(), start_time)
+            self._upstream_head = b"%b%b\r\n" % (plan.prefix, both)
+            self._own_fields = b"%bX-Served-By: %b\r\n" % (both, SERVED_BY)
+
+    def unknown(self) -> None:
+        if self._invoker.routes.synced:
+            self._refuse(404, f"function {self._plan.name.decode()} is not deployed")
+        else:
+            self._refuse(503, "the gateway has not heard of its functions yet, try again", retry=True)
+
+    def begin(self, function: FunctionRoute) -> None:
+        self._function = function
+        self._begun = self._invoker.now()
+        function.counters.begin()
+        if function.has_room() and not function.waiting:
+            self._relay()
+        else:
+            self._wait()
+
+    # Waiting for a replica, or for a slot.
+
+    def _wait(self) -> None:
+        function = self._function
+        policy = function.policy
+        if len(function.waiting) >= policy.queue_length > 0:
+            self._end_refused(429, f"too many requests wait for function {function.key}", retry=True)
+            return
+        function.waiting.append(self)
+        self._exchange.watch(self)
+        if policy.queue_timeout:
+            sweeper = self._invoker.timers.relays
+            sweeper.watch(self)
+            self.deadline = sweeper.now + policy.queue_timeout
+        if not function.replicas:
+            self._invoker.wakeup.ask(function)
+
+    def go(self) -> None:
+        self._invoker.timers.relays.unwatch(self)
+        self._exchange.detach()
+        self._relay()
+
+    def removed(self) -> None:
+        self._leave_queue()
+        self._end_refused(404, f"function {self._function.key} was removed")
+
+    def expire(self) -> None:
+        function = self._function
+        self._leave_queue()
+        waited = f"within {function.policy.queue_timeout:g} s"
+        if function.replicas:
+            self._end_refused(429, f"no free slot of function {function.key} {waited}", retry=True)
+        else:
+            self._end_refused(503, f"no replica of function {function.key} became ready {waited}", retry=True)
+
+    def _leave_queue(self) -> None:
+        self.alive = False
+        self._invoker.timers.relays.unwatch(self)
+        if self in self._function.waiting:
+            self._function.waiting.remove(self)
+
+    # While waiting the client may go; nothing else can happen on its side.
+
+    def client_gone(self) -> None:
+        self._leave_queue()
+        self._count(499)
+
+    def body(self, data: bytes) -> None:
+        raise AssertionError("a waiting request takes no body")
+
+    def body_end(self) -> None:
+        raise AssertionError("a waiting request takes no body")
+
+    def writable(self, ready: bool) -> None:
+        pass  # nothing is written while waiting
+
+    # The passage.
+
+    def _relay(self) -> None:
+        function = self._function
+        replica = self._replica = function.pick(self._invoker.now())
+        replica.inflight += 1
+        function.inflight += 1
+        self._attempts += 1
+        Relay(self, self._exchange, replica.pool, self._upstream_head, self._timeout()).start(self._body)
+
+    def _timeout(self) -> float:
+        """Seconds left of this invocation's one deadline; 0 for none."""
+        limit = self._function.policy.timeout
+        if self._plan.timeout:
+            limit = _shorter(limit, self._plan.timeout)
+        if not limit or self._attempts == 1:
+            return limit
+        return max(limit - (self._invoker.now() - self._begun), 0.001)
+
+    def relay_response(self, relay: Relay, head: ResponseHead) -> bytes:
+        self._replica.failures = 0
+        if is_stream(head):
+            relay.deadline = NEVER
+        return answer_fields(head, self._exchange.request, self._own_fields)
+
+    def relay_done(self, relay: Relay, status: int, complete: bool) -> None:
+        self._leave_replica()
+        self._count(status)
+        self._function.release_waiting()
+
+    def relay_failed(self, relay: Relay, failure: Failure) -> None:
+        function, now = self._function, self._invoker.now()
+        if failure.reason != "timeout":
+            self._replica.failed(now)
+        self._leave_replica()
+        if failure.retryable and self._attempts < MAX_ATTEMPTS and not self._exchange.done:
+            self._body = relay.sent_body
+            if function.has_room():
+                self._relay()
+            else:
+                self._wait()
+            return
+        self._end_refused(_STATUS[failure.reason], self._failure_text(failure))
+        function.release_waiting()
+
+    def _failure_text(self, failure: Failure) -> str:
+        if failure.reason == "timeout":
+            return f"function {self._function.key} gave {failure.detail}, cut by the gateway"
+        return f"replica of function {self._function.key} failed: {failure.detail}"
+
+    # Ends.
+
+    def _leave_replica(self) -> None:
+        self._replica.inflight -= 1
+        self._function.inflight -= 1
+
+    def _end_refused(self, status: int, text: str, retry: bool = False) -> None:
+        self._refuse(status, text, retry)
+        self._count(status)
+
+    def _refuse(self, status: int, text: str, retry: bool = False) -> None:
+        _refuse(self._exchange, status, text.encode(), self._own_fields, retry)
+
+    def _count(self, status: int) -> None:
+        self._function.counters.end(status, self._invoker.now() - self._begun)
+
+
+def _refuse(exchange: Exchange, status: int, text: bytes, own: bytes, retry: bool = False) -> None:
+    """An answer of the gateway's own, marked as such (contract gateway §3.2)."""
+    fields = [
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"X-OpenFaaS-Internal", b"gateway"),
+    ]
+    if retry:
+        fields.append((b"Retry-After", b"1"))
+    for line in own.split(b"\r\n"):
+        if line:
+            name, _, value = line.partition(b": ")
+            fields.append((name, value))
+    exchange.respond(status, fields, text + b"\n")
+
+
+def _shorter(limit: float, asked: bytes) -> float:
+    """The caller's limit where it is shorter than the function's (contract watchdog §2.6); what is no duration is ignored."""
+    try:
+        seconds = parse_duration(asked.decode("latin-1"))
+    except InvalidInput:
+        return limit
+    return seconds if 0 < seconds < (limit or NEVER) else limit

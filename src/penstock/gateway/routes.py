@@ -1,0 +1,165 @@
+"""The worker's picture of the functions: who they are, where their replicas are, who waits for them.
+
+Written only by the route feed, read by every request. A worker without a feed goes on with the picture it has.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.core.balance import choose, rest_after
+from penstock.core.names import split_key
+from penstock.core.policy import Policy
+from penstock.gateway.counters import FunctionCounters, WorkerCounters
+from penstock.gateway.messages import Route
+from penstock.wire.client import Pool
+
+OpenPool = Callable[[str], Pool]
+
+
+class Waiter(Protocol):
+    """A request that waits for a replica or for a free slot."""
+
+    alive: bool
+
+    def go(self) -> None:
+        """There may be room now: try again."""
+
+    def removed(self) -> None:
+        """The function is gone."""
+
+
+class Replica:
+    """One place to send requests to."""
+
+    __slots__ = ("address", "failures", "inflight", "pool", "resting_until")
+
+    def __init__(self, address: str, pool: Pool) -> None:
+        self.address = address
+        self.pool = pool
+        self.inflight = 0
+        self.failures = 0
+        self.resting_until = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Replica {self.address} {self.inflight} in flight, {self.failures} failures>"
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        self.resting_until = now + rest_after(self.failures)
+
+
+class FunctionRoute:
+    """One function as the worker sees it. Its repr is its state."""
+
+    __slots__ = ("capacity", "counters", "inflight", "key", "policy", "replicas", "waiting")
+
+    def __init__(self, key: str, policy: Policy, counters: FunctionCounters) -> None:
+        self.key = key
+        self.policy = policy
+        self.counters = counters
+        self.replicas: list[Replica] = []
+        self.waiting: deque[Waiter] = deque()
+        self.inflight = 0
+        self.capacity = 0
+        """Requests that may run at once; 0 means no limit."""
+
+    def __repr__(self) -> str:
+        return f"<FunctionRoute {self.key} {len(self.replicas)} replicas, {self.inflight} in flight, {len(self.waiting)} waiting>"
+
+    def has_room(self) -> bool:
+        """Whether a request could go to a replica now."""
+        return bool(self.replicas) and (not self.capacity or self.inflight < self.capacity)
+
+    def pick(self, now: float) -> Replica:
+        """The replica for a request that has room."""
+        replicas = self.replicas
+        return replicas[0] if len(replicas) == 1 else choose(replicas, now, random.random)
+
+    def release_waiting(self) -> None:
+        """Let those go on who wait, in their order, as far as there is room."""
+        while self.waiting and self.has_room():
+            waiter = self.waiting.popleft()
+            if waiter.alive:
+                waiter.go()
+
+    def apply(self, route: Route, open_pool: OpenPool) -> None:
+        """Take over what the feed says; replicas that stay keep their connections."""
+        known = {replica.address: replica for replica in self.replicas}
+        self.policy = route.policy
+        self.replicas = [known.pop(a) if a in known else Replica(a, open_pool(a)) for a in route.endpoints]
+        self.capacity = route.policy.max_inflight * len(self.replicas)
+        for replica in known.values():
+            replica.pool.close()
+        self.release_waiting()
+
+    def close(self) -> None:
+        """The function is gone."""
+        for replica in self.replicas:
+            replica.pool.close()
+        self.replicas = []
+        waiting, self.waiting = self.waiting, deque()
+        for waiter in waiting:
+            if waiter.alive:
+                waiter.removed()
+
+
+class RouteTable:
+    """All functions, found by the name that a request uses."""
+
+    def __init__(self, open_pool: OpenPool, counters: WorkerCounters, default_namespace: str) -> None:
+        self._open_pool = open_pool
+        self._counters = counters
+        self._default_namespace = default_namespace
+        self._by_key: dict[str, FunctionRoute] = {}
+        self._by_name: dict[bytes, FunctionRoute] = {}
+        self._unconfirmed: set[str] = set()
+        self.synced = False
+        """Whether a complete picture was received at least once."""
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def find(self, name: bytes) -> FunctionRoute | None:
+        """The function that a request names, with its namespace or, in the default one, without."""
+        return self._by_name.get(name)
+
+    def waiting(self) -> list[FunctionRoute]:
+        """Functions that requests wait for and that have no replica."""
+        return [route for route in self._by_key.values() if route.waiting and not route.replicas]
+
+    def begin_snapshot(self) -> None:
+        """The feed starts over: what it does not name until `end_snapshot` is gone."""
+        self._unconfirmed = set(self._by_key)
+
+    def end_snapshot(self) -> None:
+        for key in self._unconfirmed:
+            self.remove(key)
+        self._unconfirmed = set()
+        self.synced = True
+
+    def apply(self, route: Route) -> None:
+        self._unconfirmed.discard(route.key)
+        function = self._by_key.get(route.key)
+        if function is None:
+            function = FunctionRoute(route.key, route.policy, self._counters.of(route.key))
+            self._by_key[route.key] = function
+            for name in self._names(route.key):
+                self._by_name[name] = function
+        function.apply(route, self._open_pool)
+
+    def remove(self, key: str) -> None:
+        function = self._by_key.pop(key, None)
+        if function is not None:
+            for name in self._names(key):
+                self._by_name.pop(name, None)
+            function.close()
+            self._counters.forget(key)
+
+    def _names(self, key: str) -> list[bytes]:
+        name, namespace = split_key(key, self._default_namespace)
+        short = [name.encode()] if namespace == self._default_namespace else []
+        return [key.encode(), *short]

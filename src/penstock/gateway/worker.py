@@ -1,0 +1,94 @@
+"""A gateway worker: one process, one event loop, one public port.
+
+Started by the supervisor as `python -m penstock.gateway.worker INDEX`; puts together the server, the route feed and what
+answers requests, and drains when it is told to stop. It makes no decision of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from penstock.core.routing import in_function_branch
+from penstock.gateway.counters import WorkerCounters
+from penstock.gateway.feed import Feed
+from penstock.gateway.invoke import Invoker
+from penstock.gateway.routes import RouteTable
+from penstock.gateway.upstream import ControlProxy
+from penstock.gateway.wakeup import Wakeup
+from penstock.model import DEFAULT_NAMESPACE
+from penstock.settings import ServeSettings, restore_settings
+from penstock.telemetry import configure_logging
+from penstock.wire.client import Pool
+from penstock.wire.exchange import Exchange
+from penstock.wire.loop import run
+from penstock.wire.message import origin_form
+from penstock.wire.server import Server
+from penstock.wire.timeouts import Timers
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The parts of one worker. Needs a running event loop."""
+
+    def __init__(self, settings: ServeSettings, index: int) -> None:
+        self._settings = settings
+        timers = Timers(asyncio.get_running_loop())
+        counters = WorkerCounters()
+
+        def open_pool(address: str) -> Pool:
+            return Pool(address, settings.wire, timers)
+
+        self.routes = RouteTable(open_pool, counters, DEFAULT_NAMESPACE)
+        feed_path = str(settings.paths.feed_socket)
+        self.feed = Feed(feed_path, index, self.routes, counters, lambda: self.server.connections)
+        self._invoke = Invoker(self.routes, Wakeup(self.feed.wake), timers).invoke
+        self._proxy = ControlProxy(open_pool(f"unix:{settings.paths.control_socket}")).relay
+        self.server = Server(self.answer, settings.wire)
+
+    def answer(self, exchange: Exchange) -> None:
+        """One request: to a function, or else to control."""
+        if in_function_branch(exchange.request.target) or in_function_branch(origin_form(exchange.request.target)):
+            self._invoke(exchange)
+        else:
+            self._proxy(exchange)
+
+    async def serve(self) -> bool:
+        """Serve until SIGTERM or SIGINT, then drain. False when the drain had to cut requests. A second signal ends at once."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            if stop.is_set():
+                os._exit(1)
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        feed = loop.create_task(self.feed.run())
+        port = await self.server.listen_tcp(self._settings.host, self._settings.port, reuse_port=True)
+        _log.info("serving on %s:%d", self._settings.host, port)
+        await stop.wait()
+        complete = await self.server.drain(self._settings.wire.drain_timeout)
+        feed.cancel()
+        return complete
+
+
+async def _main(settings: ServeSettings, index: int) -> int:
+    return 0 if await Worker(settings, index).serve() else 1
+
+
+def main() -> None:
+    """Entry of the process; settings come from `PENSTOCK_SERVE_SETTINGS`."""
+    settings = restore_settings(os.environ["PENSTOCK_SERVE_SETTINGS"])
+    index = int(sys.argv[1])
+    configure_logging(settings.log_level, f"worker-{index}")
+    sys.exit(run(_main(settings, index)))
+
+
+if __name__ == "__main__":
+    main()
