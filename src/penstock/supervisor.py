@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from penstock.errors import PenstockError, SettingsError
 from penstock.settings import ServeSettings, dump_settings
@@ -28,6 +28,9 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
 
 GROWN_UP = 10.0
 """Seconds of life after which a death counts as the first again."""
+
+START_DEATHS = 3
+"""Deaths of control before the gateway was ever ready, after which starting is given up: it will not heal by itself."""
 
 READY_TIMEOUT = 60.0
 """Seconds for the public port to answer /healthz after the start."""
@@ -50,7 +53,8 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause: float = FIRST_PAUSE
-    restart_at: float = field(default=0.0)
+    restart_at: float = 0.0
+    deaths: int = 0
 
     @property
     def running(self) -> bool:
@@ -143,6 +147,7 @@ class Supervisor:
             return
         code = child.process.returncode
         child.process = None
+        child.deaths += 1
         now = time.monotonic()
         if now - child.started > GROWN_UP:
             child.pause = FIRST_PAUSE
@@ -160,6 +165,8 @@ class Supervisor:
                 raise StartFailed(f"the gateway did not become ready within {READY_TIMEOUT:g} s; see the log above")
             got = signal.sigtimedwait(_SIGNALS, 0.02)
             self._handle(got.si_signo if got else 0)
+            if self._control.deaths >= START_DEATHS:
+                raise StartFailed("the control process keeps ending at its start; see the log above for the reason")
         return False
 
     # Death

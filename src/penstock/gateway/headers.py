@@ -20,6 +20,8 @@ _NAMES = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
+_OWN = (b"\nx-call-id:", b"\nx-start-time:", b"\nx-served-by:")
+
 _STREAMS = (b"text/event-stream", b"application/x-ndjson")
 
 
@@ -57,22 +59,36 @@ def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> Re
     return RequestPlan(name, b"".join(lines), given.get(b"x-call-id", b""), given.get(b"x-timeout", b""))
 
 
-def answer_fields(head: ResponseHead, request: RequestHead, own: bytes) -> bytes:
+class AnswerPlan:
+    """What an answer's head already has, and so need not be added."""
+
+    __slots__ = ("lower", "stream", "wants_content_type", "wants_own")
+
+    def __init__(self, head: ResponseHead) -> None:
+        self.lower = lower = b"\n" + head.raw_fields.lower()
+        self.wants_own = not any(name in lower for name in _OWN)
+        """Whether all of the gateway's fields are to be added."""
+        bodyless = head.status < 200 or head.status in (204, 304)
+        self.wants_content_type = b"\ncontent-type:" not in lower and not bodyless
+        self.stream = (head.get(b"content-type") or b"").lower().startswith(_STREAMS)
+        """Whether the answer goes on for as long as its function likes, so that a deadline for its end makes no sense."""
+
+
+def plan_answer(head: ResponseHead) -> AnswerPlan:
+    """The plan of an answer, kept with its head."""
+    if head.note is None:
+        head.note = AnswerPlan(head)
+    return head.note  # type: ignore[no-any-return]
+
+
+def answer_fields(plan: AnswerPlan, request: RequestHead, own: bytes) -> bytes:
     """Field lines to add to a function's answer: `own` (call id, start time, server) unless the function set the same,
     and a Content-Type where it set none: the request's, else text/plain."""
-    lower = b"\n" + head.raw_fields.lower()
-    if b"\nx-call-id:" in lower or b"\nx-start-time:" in lower or b"\nx-served-by:" in lower:
-        own = b"".join(
-            line + b"\r\n"
-            for line in own.split(b"\r\n")
-            if line and b"\n" + line.partition(b":")[0].lower() + b":" not in lower
-        )
-    if b"\ncontent-type:" in lower or head.status < 200 or head.status in (204, 304):
-        return own
-    return own + b"Content-Type: %b\r\n" % (request.get(b"content-type") or b"text/plain")
-
-
-def is_stream(head: ResponseHead) -> bool:
-    """Whether an answer goes on for as long as its function likes, so that a deadline for its end makes no sense."""
-    raw = head.raw_fields
-    return (b"-stream" in raw or b"ndjson" in raw) and (head.get(b"content-type") or b"").lower().startswith(_STREAMS)
+    if not plan.wants_own:
+        lines = [
+            line for line in own.split(b"\r\n") if line and b"\n%b:" % line.partition(b":")[0].lower() not in plan.lower
+        ]
+        own = b"".join([line + b"\r\n" for line in lines])
+    if plan.wants_content_type:
+        return own + b"Content-Type: %b\r\n" % (request.get(b"content-type") or b"text/plain")
+    return own

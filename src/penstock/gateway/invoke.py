@@ -14,7 +14,7 @@ from penstock.core.callid import CallIds
 from penstock.core.duration import parse_duration
 from penstock.core.routing import function_target
 from penstock.errors import InvalidInput
-from penstock.gateway.headers import SERVED_BY, RequestPlan, answer_fields, is_stream, plan_request
+from penstock.gateway.headers import SERVED_BY, RequestPlan, answer_fields, plan_answer, plan_request
 from penstock.gateway.routes import FunctionRoute, Replica, RouteTable
 from penstock.gateway.wakeup import Wakeup
 from penstock.wire.exchange import Exchange
@@ -188,9 +188,10 @@ class Invocation:
 
     def relay_response(self, relay: Relay, head: ResponseHead) -> bytes:
         self._replica.failures = 0
-        if is_stream(head):
+        plan = plan_answer(head)
+        if plan.stream:
             relay.deadline = NEVER
-        return answer_fields(head, self._exchange.request, self._own_fields)
+        return answer_fields(plan, self._exchange.request, self._own_fields)
 
     def relay_done(self, relay: Relay, status: int, complete: bool) -> None:
         self._leave_replica()

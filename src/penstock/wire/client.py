@@ -13,7 +13,7 @@ from penstock.settings import WireSettings
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody, UntilClose
 from penstock.wire.message import ResponseHead, parse_response
-from penstock.wire.server import WRITE_HIGH, WRITE_LOW
+from penstock.wire.server import MEMO_HEAD, WRITE_HIGH, WRITE_LOW
 from penstock.wire.timeouts import NEVER, Timers
 
 MAX_IDLE = 1024
@@ -52,6 +52,8 @@ class ClientConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_head_only",
+        "_last_head",
+        "_last_response",
         "_listener",
         "_paused",
         "_pool",
@@ -66,6 +68,7 @@ class ClientConnection(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    _last_response: ResponseHead
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -75,6 +78,7 @@ class ClientConnection(asyncio.Protocol):
         self._response: ResponseHead | None = None
         self._request_done = True
         self._head_only = False
+        self._last_head = b""
         self._paused = False
         self._tunnel = False
         self.closed = False
@@ -169,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
             head, rest = self._buffer[: end + 4], self._buffer[end + 4 :]
             self._buffer = rest
             try:
-                response = parse_response(head)
+                response = self._parse(head)
                 if response.status >= 200 or response.status == 101:
                     self._begin_body(listener, response, rest)
                     return
@@ -178,6 +182,15 @@ class ClientConnection(asyncio.Protocol):
                 return
             if response.status != 100:
                 listener.interim(response)
+
+    def _parse(self, head: bytes) -> ResponseHead:
+        """Parse a head, unless this upstream sent the very same before."""
+        if head == self._last_head:
+            return self._last_response
+        response = parse_response(head)
+        if len(head) <= MEMO_HEAD and response.status >= 200:
+            self._last_head, self._last_response = head, response
+        return response
 
     def _begin_body(self, listener: ResponseListener, response: ResponseHead, rest: bytes) -> None:
         self._response = response
@@ -202,7 +215,6 @@ class ClientConnection(asyncio.Protocol):
             return ChunkedBody(self.raw)
         if response.content_length is not None:
             return LengthBody(response.content_length)
-        response.keep_alive = False
         return UntilClose()
 
     def _feed(self, listener: ResponseListener, data: bytes) -> None:
@@ -223,7 +235,8 @@ class ClientConnection(asyncio.Protocol):
         self._listener = None
         reusable = self._request_done and not rest and response is not None and response.keep_alive and not self.closed
         if reusable and not self.transport.is_closing():
-            self.resume()
+            if self._paused:
+                self.resume()
             self._pool.put(self)
         else:
             self.close()

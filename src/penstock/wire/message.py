@@ -10,7 +10,7 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
-from penstock.core.headers import HOP_BY_HOP, Field, connection_options
+from penstock.core.headers import HOP_BY_HOP, Field, connection_options, forward_fields
 from penstock.wire.errors import MalformedMessage
 
 __all__ = ["Field", "RequestHead", "ResponseHead", "parse_request", "parse_response"]
@@ -108,16 +108,27 @@ class RequestHead(Head):
 class ResponseHead(Head):
     """Status line and fields of a response."""
 
-    __slots__ = ("reason", "status", "upgrade")
+    __slots__ = ("_passed_on", "note", "reason", "status", "upgrade")
 
     def __init__(self, status: int, reason: bytes, http10: bool, raw_fields: bytes) -> None:
         super().__init__(http10, raw_fields)
         self.status = status
         self.reason = reason
         self.upgrade = status == 101
+        self.note: Any = None
+        """For the application: what it worked out from this head. An upstream that repeats a head finds it again."""
+        self._passed_on = b""
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.reason!r}>"
+
+    @property
+    def passed_on(self) -> bytes:
+        """Status line and field lines as a proxy passes them on to an HTTP/1.1 client; its own fields and the empty line
+        are still missing."""
+        if not self._passed_on:
+            self._passed_on = b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.reason, forward_fields(self))
+        return self._passed_on
 
 
 class _Silent:

@@ -187,14 +187,15 @@ class Relay:
             connection_field = exchange.connection_field()
         if body and self._encode:
             body = b"%x\r\n%b\r\n" % (len(body), body)
-        data = b"".join((_status_line(head), _fields(head, exchange), framing, connection_field, extra, b"\r\n", body))
+        passed_on = head.passed_on if not exchange.request.http10 else _for_http10(head)
+        data = b"".join((passed_on, framing, connection_field, extra, b"\r\n", body))
         exchange.send_head(data, self._close_client)
         if done:
             self._end()
 
     def interim(self, head: ResponseHead) -> None:
         if not self.exchange.request.http10:
-            self.exchange.send_interim(b"".join((_status_line(head), forward_fields(head), b"\r\n")))
+            self.exchange.send_interim(head.passed_on + b"\r\n")
 
     def response_body(self, data: bytes) -> None:
         if self._encode:
@@ -274,13 +275,9 @@ class Relay:
             self._sweeper.unwatch(self)
 
 
-def _status_line(head: ResponseHead) -> bytes:
-    return b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
-
-
-def _fields(head: ResponseHead, exchange: Exchange) -> bytes:
-    """The response's field lines for this client: a chunked answer to HTTP/1.0 loses its coding and is ended by closing."""
-    if not head.chunked or not exchange.request.http10:
-        return forward_fields(head)
-    head.chunked = False
-    return forward_fields(head)
+def _for_http10(head: ResponseHead) -> bytes:
+    """Status line and fields for an old client: a chunked answer loses its coding, and is ended by closing."""
+    fields = forward_fields(head)
+    if head.chunked:
+        fields = fields.removesuffix(b"Transfer-Encoding: chunked\r\n")
+    return b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, fields)
