@@ -137,6 +137,8 @@ class Exchange:
         if self.head_sent or self.done:
             return
         self.take_arrived(raw=False)
+        if self.done:  # what had arrived of the body was malformed: the connection has answered
+            return
         head = self._head(status, fields, b"", self._length_field(status, len(body)))
         self.head_sent = True
         self._connection.write(head if self._omit_body or not body else head + body)
