@@ -1,0 +1,161 @@
+"""The gateway's Prometheus metrics: sums over all workers, and their text form (contract gateway §6.1).
+
+The feed adds what workers report; `control.app` renders at each scrape. The gateway's own families are written here
+rather than by prometheus-client, which would rename `gateway_function_invocation_started` and needs 150 ms for a
+thousand functions on the event loop; the process's metrics come from that library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+
+from penstock.gateway.messages import LATENCY_BUCKETS, Completed, Counters
+from penstock.model import Function
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+CHUNK_LINES = 200
+"""Lines rendered before other work gets its turn: a quarter of a millisecond."""
+
+_BUCKET_LABELS = (*(f"{bound:g}" for bound in LATENCY_BUCKETS), "+Inf")
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+@dataclass
+class Series:
+    """Finished requests of one function with one status code."""
+
+    count: int = 0
+    seconds: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * len(_BUCKET_LABELS))
+
+    def add(self, completed: Completed) -> None:
+        self.count += completed.count
+        self.seconds += completed.seconds
+        self.buckets = [total + more for total, more in zip(self.buckets, completed.buckets, strict=True)]
+
+
+class Totals:
+    """Counters of all workers since this process started."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, int] = {}
+        self.completed: dict[str, dict[int, Series]] = {}
+
+    def add(self, counters: Counters) -> None:
+        """Add one worker's differences. Raises ValueError, having added nothing, when they make no sense."""
+        _check(counters)
+        for key, count in counters.started.items():
+            self.started[key] = self.started.get(key, 0) + count
+        for completed in counters.completed:
+            series = self.completed.setdefault(completed.key, {})
+            series.setdefault(completed.code, Series()).add(completed)
+
+    def invocations(self, key: str) -> int:
+        """Finished requests of a function, all status codes together."""
+        return sum(series.count for series in self.completed.get(key, {}).values())
+
+
+def _check(counters: Counters) -> None:
+    """Counters only ever grow: refuse what would make one shrink or mean two things."""
+    if any(count < 0 for count in counters.started.values()):
+        raise ValueError("a negative count of started requests")
+    for completed in counters.completed:
+        numbers = [completed.count, *completed.buckets]
+        if len(completed.buckets) != len(_BUCKET_LABELS) or min(numbers) < 0 or not 0 <= completed.seconds < 1e15:
+            raise ValueError("impossible counts of finished requests")
+
+
+class Source(Protocol):
+    """What a scrape reads; the feed is one."""
+
+    @property
+    def totals(self) -> Totals: ...
+
+    @property
+    def functions(self) -> Mapping[str, Function]: ...
+
+    def inflight(self) -> dict[str, int]: ...
+
+    def connections(self) -> dict[int, int]: ...
+
+
+async def exposition(source: Source) -> bytes:
+    """All metrics in Prometheus' text format 0.0.4. Yields to the event loop every CHUNK_LINES lines."""
+    lines: list[str] = []
+    for line in _gateway_lines(source):
+        lines.append(line)
+        if len(lines) % CHUNK_LINES == 0:
+            await asyncio.sleep(0)
+    return "\n".join([*lines, ""]).encode() + _process_metrics()
+
+
+def _gateway_lines(source: Source) -> Iterator[str]:
+    # Copies of the keys, because counters go on arriving between two chunks.
+    completed = source.totals.completed
+    rows = [(key, code) for key in sorted(completed) for code in sorted(completed[key])]
+    functions = sorted(source.functions.items())
+    yield from _head("gateway_functions_seconds", "histogram", "Function time taken")
+    for key, code in rows:
+        yield from _histogram(key, code, completed[key][code])
+    yield from _head("gateway_function_invocation_total", "counter", "Function metrics")
+    for key, code in rows:
+        yield f'gateway_function_invocation_total{{code="{code}",{_label(key)}}} {completed[key][code].count}'
+    started = dict(source.totals.started)
+    help_text = "The total number of function HTTP requests started."
+    yield from _family("gateway_function_invocation_started", "counter", help_text, started)
+    help_text = "Function HTTP requests in progress."
+    yield from _family("gateway_function_invocation_inflight", "gauge", help_text, source.inflight())
+    desired = {key: function.desired for key, function in functions}
+    yield from _family("gateway_service_count", "gauge", "Current count of replicas for function", desired)
+    ready = {key: function.available for key, function in functions}
+    yield from _family("gateway_service_ready_count", "gauge", "Replicas of the function that answer.", ready)
+    yield from _head("penstock_gateway_connections", "gauge", "Open client connections of a gateway worker.")
+    for worker, count in sorted(source.connections().items()):
+        yield f'penstock_gateway_connections{{worker="{worker}"}} {count}'
+
+
+def _histogram(key: str, code: int, series: Series) -> Iterator[str]:
+    labels = f'code="{code}",{_label(key)}'
+    cumulative = 0
+    for bound, count in zip(_BUCKET_LABELS, series.buckets, strict=True):
+        cumulative += count
+        yield f'gateway_functions_seconds_bucket{{{labels},le="{bound}"}} {cumulative}'
+    yield f"gateway_functions_seconds_sum{{{labels}}} {series.seconds!r}"
+    # The sum of the buckets, not `count`: a histogram whose two totals differ confuses every rate over it.
+    yield f"gateway_functions_seconds_count{{{labels}}} {cumulative}"
+
+
+def _family(name: str, kind: str, help_text: str, values: Mapping[str, int]) -> Iterator[str]:
+    yield from _head(name, kind, help_text)
+    for key, value in sorted(values.items()):
+        yield f"{name}{{{_label(key)}}} {value}"
+
+
+def _head(name: str, kind: str, help_text: str) -> Iterator[str]:
+    yield f"# HELP {name} {help_text}"
+    yield f"# TYPE {name} {kind}"
+
+
+def _label(key: str) -> str:
+    return f'function_name="{key.translate(_ESCAPES)}"'
+
+
+@functools.cache
+def _process_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def _process_metrics() -> bytes:
+    """CPU, memory, open files and garbage collection of the control process itself."""
+    return generate_latest(_process_registry())

@@ -1,0 +1,141 @@
+"""The control process: composes provider, REST API, feed and metrics, and serves them until it is told to stop.
+
+Run by the supervisor as `python -m penstock.control.process` with its settings in an environment variable. It opens
+the control socket last, so that a connection there means that everything is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from penstock.control.app import create_app, create_metrics_app, route_table
+from penstock.control.auth import load_credentials
+from penstock.control.feed import Feed
+from penstock.control.sockets import listen_tcp, listen_unix
+from penstock.errors import PenstockError
+from penstock.providers.base import Provider
+from penstock.settings import ServeSettings, restore_settings
+from penstock.telemetry import configure_logging
+
+log = logging.getLogger(__name__)
+
+SETTINGS_VARIABLE = "PENSTOCK_SERVE_SETTINGS"
+
+KEEP_ALIVE = 120
+"""Seconds that a gateway worker may keep an idle connection; its pool lets go earlier (`upstream_idle_timeout`)."""
+
+SHUTDOWN_TIMEOUT = 5
+"""Seconds for API requests in progress when the process stops; no client of the API waits longer for its answer."""
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn on a socket we opened. Signals stay ours: the process decides in which order things end."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
+            )
+        )
+        self._listener = listener
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve inside the block; leaving it stops accepting and finishes what is in progress."""
+        task = asyncio.create_task(self.serve([self._listener]))
+        try:
+            yield
+        finally:
+            self.should_exit = True
+            await task
+
+
+async def run_control(settings: ServeSettings, provider: Provider, stopping: asyncio.Event) -> None:
+    """Serve until `stopping` is set, then end in reverse order of start. Raises SettingsError, ProviderUnavailable."""
+    paths = settings.paths
+    credentials = None if settings.no_auth else load_credentials(paths, os.environ)
+    feed = Feed(provider, settings.default_policy)
+    app = create_app(route_table(provider, feed, stopping), credentials)
+    metrics_listener = listen_tcp(settings.host, settings.metrics_port)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(metrics_listener.close)
+        stack.push_async_callback(provider.close)
+        await provider.start()
+        stack.push_async_callback(feed.close)
+        await feed.start(paths.feed_socket)
+        await stack.enter_async_context(HttpServer(create_metrics_app(feed), metrics_listener).running())
+        await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
+        log.info("control is up, metrics on port %d", metrics_listener.getsockname()[1])
+        if settings.examples:
+            stack.push_async_callback(_cancel, asyncio.create_task(_deploy_examples(provider)))
+        await stopping.wait()
+
+
+async def _deploy_examples(provider: Provider) -> None:
+    from penstock.examples import deploy_examples
+
+    try:
+        names = await deploy_examples(provider)
+    except PenstockError as error:
+        log.error("the examples could not be deployed: %s", error)
+    else:
+        log.info("examples deployed: %s", ", ".join(names))
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _run(settings: ServeSettings) -> None:
+    from penstock.providers.registry import create_provider
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await run_control(settings, create_provider(settings), stopping)
+
+
+def main() -> None:
+    """Entry point of the process. Exits 0 after SIGTERM, with the error's own code when it cannot start."""
+    settings = restore_settings(os.environ[SETTINGS_VARIABLE])
+    configure_logging(settings.log_level, "control")
+    try:
+        import uvloop
+    except ImportError:
+        start = asyncio.run
+    else:
+        start = uvloop.run
+    try:
+        start(_run(settings))
+    except PenstockError as error:
+        log.error("control cannot run: %s", error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

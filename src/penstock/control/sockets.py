@@ -1,0 +1,55 @@
+"""Listening sockets of the control process, and the private directories they and the credentials live in."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+from penstock.errors import SettingsError
+
+
+def private_directory(path: Path) -> None:
+    """Make sure that `path` is a directory of ours that nobody else may enter (0700). Raises SettingsError.
+
+    The run directory may lie in /tmp, where another user could have put a directory of that name first.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = os.stat(path, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            raise SettingsError(f"{path}: is not a directory of its own")
+        if status.st_uid != os.getuid():
+            raise SettingsError(f"{path}: belongs to another user (uid {status.st_uid})")
+        if status.st_mode & 0o077:
+            os.chmod(path, 0o700)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be used as a private directory: {error}") from error
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening unix socket (0600) at `path`; what an earlier process left there is replaced. Raises SettingsError."""
+    private_directory(path.parent)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(os.fspath(path))
+        os.chmod(path, 0o600)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"{path}: cannot listen: {error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. Raises SettingsError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=1024)
+    except OSError as error:
+        raise SettingsError(f"{host}:{port}: cannot listen: {error}") from error
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,244 @@
+"""The control process as the supervisor runs it: its sockets, its start, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from penstock.control.process import run_control
+from penstock.control.sockets import listen_tcp, listen_unix, private_directory
+from penstock.errors import ProviderUnavailable, SettingsError
+from penstock.providers.memory import MemoryProvider
+from penstock.settings import ServeSettings, dump_settings
+from tests.unit.control.support import until, within
+
+SOURCES = Path(__file__).parents[3] / "src"
+
+
+def settings_for(directory: Path, **changes: object) -> ServeSettings:
+    fields = {"home": directory, "provider": "memory", "metrics_port": free_port()} | changes
+    return ServeSettings(**fields)  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """A control process inside this one."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.provider = MemoryProvider()
+        self.stopping = asyncio.Event()
+        self.task = asyncio.create_task(run_control(settings, self.provider, self.stopping))
+
+    async def is_up(self) -> None:
+        """Wait until the control socket accepts connections."""
+        path = self.settings.paths.control_socket
+        while True:
+            if self.task.done():
+                self.task.result()
+            try:
+                _, writer = await asyncio.open_unix_connection(path)
+            except OSError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                return
+
+    def session(self, authorized: bool = True) -> aiohttp.ClientSession:
+        connector = aiohttp.UnixConnector(str(self.settings.paths.control_socket))
+        headers = {}
+        if authorized:
+            password = self.settings.paths.password_file.read_text().strip()
+            headers["Authorization"] = aiohttp.encode_basic_auth("admin", password)
+        return aiohttp.ClientSession("http://localhost", connector=connector, headers=headers)
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        await within(self.task)
+
+
+@contextlib.asynccontextmanager
+async def control(directory: Path, **changes: object) -> AsyncIterator[Running]:
+    running = Running(settings_for(directory, **changes))
+    try:
+        await within(running.is_up())
+        yield running
+    finally:
+        await running.stop()
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_the_api_is_served_on_a_private_socket_behind_the_generated_password(directory: Path) -> None:
+    async with control(directory) as running:
+        assert mode_of(running.settings.paths.control_socket) == 0o600
+        assert mode_of(running.settings.paths.run) == 0o700
+        async with running.session() as session:
+            async with session.post("/system/functions", json={"service": "cat", "envProcess": "cat"}) as answer:
+                assert (answer.status, await answer.read()) == (202, b"")
+            async with session.get("/system/functions") as answer:
+                assert [function["name"] for function in await answer.json()] == ["cat"]
+        async with running.session(authorized=False) as session, session.get("/system/functions") as answer:
+            assert (answer.status, await answer.read()) == (401, b"invalid credentials")
+
+
+async def test_metrics_are_served_on_their_own_port_without_credentials(directory: Path) -> None:
+    async with control(directory) as running, aiohttp.ClientSession() as session:
+        address = f"http://127.0.0.1:{running.settings.metrics_port}"
+        async with session.get(f"{address}/metrics") as answer:
+            assert answer.status == 200
+            assert "gateway_functions_seconds" in await answer.text()
+        async with session.get(f"{address}/healthz") as answer:
+            assert (answer.status, await answer.text()) == (200, "OK")
+        async with session.get(f"{address}/system/functions") as answer:
+            assert answer.status == 404
+
+
+async def test_sockets_left_by_a_process_that_was_killed_are_replaced(directory: Path) -> None:
+    paths = settings_for(directory).paths
+    for path in (paths.control_socket, paths.feed_socket):
+        listen_unix(path).close()
+        assert path.exists()
+    async with control(directory) as running, running.session() as session, session.get("/healthz") as answer:
+        assert answer.status == 200
+
+
+async def test_without_authentication_no_password_is_made(directory: Path) -> None:
+    async with control(directory, no_auth=True) as running:
+        session = running.session(authorized=False)
+        async with session, session.get("/system/functions", headers={"Authorization": "Bearer "}) as answer:
+            assert answer.status == 200
+        assert not running.settings.paths.auth.exists()
+
+
+async def test_stopping_ends_a_log_stream_that_follows_with_a_whole_answer(directory: Path) -> None:
+    async with control(directory) as running, running.session() as session:
+        async with session.post("/system/functions", json={"service": "cat", "envProcess": "cat"}) as answer:
+            assert answer.status == 202
+        async with session.get("/system/logs?name=cat&follow=1") as answer:
+            assert answer.headers["Content-Type"] == "application/x-ndjson"
+            running.stopping.set()
+            assert await within(answer.read()) == b""
+
+
+async def test_stopping_closes_the_provider_and_frees_the_port(directory: Path) -> None:
+    async with control(directory) as running:
+        pass
+    assert [function async for function in running.provider.watch() if function.kind != "synced"] == []
+    listen_tcp("127.0.0.1", running.settings.metrics_port).close()
+
+
+async def test_a_provider_that_cannot_start_ends_the_process_and_is_closed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Running(settings_for(directory))
+
+    async def fail() -> None:
+        raise ProviderUnavailable("no engine here")
+
+    monkeypatch.setattr(running.provider, "start", fail)
+    with pytest.raises(ProviderUnavailable):
+        await within(running.task)
+    assert not running.settings.paths.control_socket.exists()
+
+
+async def test_a_metrics_port_in_use_is_a_settings_error_that_names_it(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port}: cannot listen"):
+            await within(Running(settings_for(directory, metrics_port=port)).task)
+
+
+async def test_missing_mounted_credentials_are_a_settings_error(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("secret_mount_path", str(directory / "nowhere"))
+    with pytest.raises(SettingsError, match="basic-auth-user cannot be read"):
+        await within(Running(settings_for(directory)).task)
+
+
+def test_a_private_directory_is_made_with_its_parents(tmp_path: Path) -> None:
+    private_directory(tmp_path / "a" / "b")
+    assert mode_of(tmp_path / "a" / "b") == 0o700
+
+
+def test_a_private_directory_that_is_a_link_or_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with pytest.raises(SettingsError, match=name):
+            private_directory(tmp_path / name)
+
+
+def test_a_private_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(SettingsError, match="belongs to another user"):
+        private_directory(tmp_path)
+
+
+# The real process
+
+
+class Child:
+    """`python -m penstock.control.process` with the settings in its environment."""
+
+    def __init__(self, settings: ServeSettings, **environ: str) -> None:
+        self.settings = settings
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), **environ}
+        environment["PENSTOCK_SERVE_SETTINGS"] = dump_settings(settings)
+        self.log = settings.home / "control.log"
+        with self.log.open("wb") as log:
+            self.pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-m", "penstock.control.process"],
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, log.fileno(), 2)],
+            )
+
+    async def is_up(self) -> None:
+        await until(self.settings.paths.control_socket.exists, "the control socket")
+
+    async def exit_code(self) -> int:
+        def wait() -> int:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+        return await within(asyncio.to_thread(wait))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_process_cleanly(directory: Path, number: signal.Signals) -> None:
+    child = Child(settings_for(directory))
+    try:
+        await child.is_up()
+    finally:
+        os.kill(child.pid, number)
+        code = await child.exit_code()
+    assert code == 0
+    entries = [json.loads(line) for line in child.log.read_text().splitlines()]
+    assert {entry["role"] for entry in entries} == {"control"}
+    assert {entry["level"] for entry in entries} == {"info"}
+    assert child.settings.paths.password_file.read_text().strip() not in child.log.read_text()
+
+
+async def test_a_start_that_fails_says_why_and_exits_with_the_errors_code(directory: Path) -> None:
+    child = Child(settings_for(directory), secret_mount_path=str(directory / "nowhere"))
+    assert await child.exit_code() == 2
+    (line,) = child.log.read_text().splitlines()
+    assert "basic-auth-user cannot be read" in json.loads(line)["message"]
