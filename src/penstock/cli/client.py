@@ -89,9 +89,11 @@ class Gateway:
             ) as response:
                 answered = True
                 yield response
+        except aiohttp.ConnectionTimeoutError as error:
+            raise _unreachable(self.target, f"no answer within {CONNECT_TIMEOUT:g} s") from error
         except TimeoutError as error:
-            limit = f"{self.target.timeout:g} s" if self.target.timeout else f"{CONNECT_TIMEOUT:g} s"
-            raise GatewayUnavailable(f"{method} {url} took longer than {limit}; give it more with --timeout") from error
+            limit = f"{self.target.timeout:g} s"
+            raise PenstockError(f"{method} {url} took longer than {limit}; give it more with --timeout") from error
         except aiohttp.ClientError as error:
             raise _failure(self.target, error, answered) from error
 
@@ -225,18 +227,21 @@ def _in(target: Target) -> str:
     return f" in namespace {target.namespace!r}" if target.namespace else ""
 
 
-def _failure(target: Target, error: aiohttp.ClientError, answered: bool) -> GatewayUnavailable:
-    """A transport failure as a sentence that says how far things had come."""
+def _failure(target: Target, error: aiohttp.ClientError, answered: bool) -> PenstockError:
+    """A transport failure as a sentence that says how far things had come; no gateway at all has its own exit code."""
     import aiohttp
 
     if answered:
-        return GatewayUnavailable(f"{target.url} closed the connection in the middle of its answer ({error})")
-    if not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError)):
+        return PenstockError(f"{target.url} closed the connection in the middle of its answer ({error})")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return _unreachable(target, str(error))
+    if not isinstance(error, aiohttp.ClientConnectorError):
         return GatewayUnavailable(f"{target.url} closed the connection without an answer ({error})")
-    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-        reason = os.strerror(error.os_error.errno or 0) if (error.os_error.errno or 0) > 0 else str(error.os_error)
-    else:
-        reason = str(error)
+    number = error.os_error.errno or 0
+    return _unreachable(target, os.strerror(number) if number > 0 else str(error.os_error))
+
+
+def _unreachable(target: Target, reason: str) -> GatewayUnavailable:
     remedy = "start one with `penstock serve`, or name another with --gateway or $PENSTOCK_URL"
     return GatewayUnavailable(f"cannot reach a gateway at {target.url} ({reason}); {remedy}")
 

@@ -130,16 +130,18 @@ def command(
         raise InvalidInput("--async calls are always POST")
     if (sign is None) != (key is None):
         raise InvalidInput("--sign HEADER and --key KEY belong together")
-    data = _body(verb)
-    signature = None
-    if sign is not None and key is not None:
-        data = asyncio.run(_gather(data))
-        signature = (_token(sign, "--sign"), f"sha256={hmac.new(key.encode(), data, hashlib.sha256).hexdigest()}")
-    route = "async-function" if later else "function"
-    suffix = f".{segment(target.namespace)}" if target.namespace else ""
-    path = f"/{route}/{segment(name)}{suffix}"
+    fields = _fields(headers, content_type)
+    signature = _token(sign, "--sign") if sign is not None else ""
     params = [split_pair(text, "--query") for text in query]
-    call = Call(verb, path, params, _fields(headers, content_type, data, signature), data)
+    suffix = f".{segment(target.namespace)}" if target.namespace else ""
+    path = f"/{'async-function' if later else 'function'}/{segment(name)}{suffix}"
+    data = _body(verb)  # last: nobody should type a body for a call that cannot be made
+    if signature:
+        data = asyncio.run(_gather(data))
+        fields.append((signature, f"sha256={hmac.new((key or '').encode(), data, hashlib.sha256).hexdigest()}"))
+    if isinstance(data, FileBody):
+        fields.append(("Content-Length", str(data.size)))
+    call = Call(verb, path, params, fields, data)
     return talk(target, lambda gateway: _invoke(gateway, call, sys.stdout.buffer))
 
 
@@ -188,17 +190,11 @@ async def _gather(data: Body) -> bytes:
     return b"".join([block async for block in data])
 
 
-def _fields(
-    headers: tuple[str, ...], content_type: str, data: Body, signature: tuple[str, str] | None
-) -> list[tuple[str, str]]:
+def _fields(headers: tuple[str, ...], content_type: str) -> list[tuple[str, str]]:
     """Header fields in the order given; what `-H` says replaces the default Content-Type. Raises InvalidInput."""
     fields = [_header(text) for text in headers]
     if not any(name.lower() == "content-type" for name, _ in fields):
         fields.append(("Content-Type", _value(content_type, "--content-type")))
-    if signature is not None:
-        fields.append(signature)
-    if isinstance(data, FileBody):
-        fields.append(("Content-Length", str(data.size)))
     return fields
 
 

@@ -1,0 +1,309 @@
+"""`penstock invoke` as a filter: a real process with real pipes, since what it does to its descriptors is the point."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from penstock.cli.verbs.invoke import pipe_blocks
+from tests.unit.cli.support import Answer, ScriptedGateway, run_cli
+
+DEADLINE = 60.0
+BLOB = random.Random(1).randbytes(3 << 20) + bytes(range(256))
+
+
+def invoke(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "penstock", "invoke", *args], input=stdin, capture_output=True, timeout=DEADLINE
+    )
+
+
+class Echo:
+    """A server that sends every byte of a chunked or sized body back as it arrives: full duplex, one connection at a time."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as stream, contextlib.suppress(ConnectionError):
+                self._answer(connection, stream)
+
+    @staticmethod
+    def _answer(connection: socket.socket, stream: BinaryIO) -> None:
+        length = None
+        while (line := stream.readline()) not in (b"\r\n", b""):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        if length is not None:
+            connection.sendall(stream.read(length))
+            return
+        while size := int(stream.readline() or b"0", 16):
+            connection.sendall(stream.read(size))
+            stream.readline()
+
+
+@pytest.fixture
+def echo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Echo]:
+    server = Echo()
+    monkeypatch.setenv("PENSTOCK_URL", server.url)
+    yield server
+    server.close()
+
+
+def test_a_blob_through_a_pipe_comes_back_byte_for_byte(echo: Echo, tmp_path: Path) -> None:
+    blob = tmp_path / "blob"
+    blob.write_bytes(BLOB)
+    line = f"cat {blob} | {sys.executable} -m penstock invoke f | cmp - {blob}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_two_invocations_chain(echo: Echo, gateway: ScriptedGateway, tmp_path: Path) -> None:
+    gateway.on("POST /function/second", Answer(200, b"the end"))
+    second = f"{sys.executable} -m penstock invoke second -g {gateway.url}"
+    line = f"printf 'a\\0b' | {sys.executable} -m penstock invoke first -g {echo.url} | {second}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout) == (0, b"the end")
+    assert gateway.requests[0].body == b"a\0b"
+
+
+def test_an_answer_arrives_while_the_body_is_still_being_written(echo: Echo) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock", "invoke", "f"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
+    assert process.stdin is not None and process.stdout is not None
+    for text in (b"one\n", b"two\n", b"three\n"):
+        process.stdin.write(text)
+        assert process.stdout.read(len(text)) == text
+    process.stdin.close()
+    assert process.wait(DEADLINE) == 0
+    process.stdout.close()
+
+
+def test_a_file_on_stdin_is_sent_with_its_length_from_where_it_was_read(
+    gateway: ScriptedGateway, tmp_path: Path
+) -> None:
+    gateway.on("POST /function/f", Answer(200))
+    (tmp_path / "in").write_bytes(b"headerBODY")
+    with (tmp_path / "in").open("rb") as file:
+        os.lseek(file.fileno(), 6, os.SEEK_SET)
+        subprocess.run([sys.executable, "-m", "penstock", "invoke", "f"], stdin=file, check=True, timeout=DEADLINE)
+    assert gateway.requests[0].body == b"BODY"
+    assert gateway.requests[0].headers["Content-Length"] == "4"
+
+
+def test_a_pipe_on_stdin_is_sent_chunked(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200))
+    invoke("f", stdin=b"data")
+    assert gateway.requests[0].headers["Transfer-Encoding"] == "chunked"
+    assert gateway.requests[0].body == b"data"
+
+
+def test_no_stdin_is_an_empty_body(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200, b"ok"))
+    for redirection in ("< /dev/null", "<&-"):
+        line = f"{sys.executable} -m penstock invoke f {redirection}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=DEADLINE)
+        assert (done.returncode, done.stdout) == (0, b"ok")
+    assert [request.headers["Content-Length"] for request in gateway.requests] == ["0", "0"]
+
+
+def test_defaults_are_those_of_faas_cli_except_for_the_namespace(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200))
+    invoke("f")
+    request = gateway.requests[0]
+    assert request.line == "POST /function/f"
+    assert request.headers["Content-Type"] == "text/plain"
+    assert "Accept-Encoding" not in request.headers
+
+
+def test_every_flag_reaches_the_request(gateway: ScriptedGateway) -> None:
+    gateway.on("PUT /function/f.staging?a=1&a=x%3Dy%26z", Answer(200))
+    flags = ["-m", "put", "-n", "staging", "--content-type", "image/png", "-H", "X-One: 1: 2", "-H", "X-Two:2"]
+    done = invoke("f", *flags, "--query", "a=1", "--query", "a=x=y&z")
+    assert done.returncode == 0
+    headers = gateway.requests[0].headers
+    assert (headers["Content-Type"], headers["X-One"], headers["X-Two"]) == ("image/png", "1: 2", "2")
+
+
+def test_a_content_type_header_replaces_the_default(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200))
+    invoke("f", "-H", "content-type: application/json")
+    assert {k.lower(): v for k, v in gateway.requests[0].headers.items()}["content-type"] == "application/json"
+
+
+def test_the_signature_is_an_hmac_of_the_body(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200))
+    invoke("f", "--sign", "X-Hub-Signature-256", "--key", "k3y", stdin=b"signed")
+    expected = hmac.new(b"k3y", b"signed", hashlib.sha256).hexdigest()
+    assert gateway.requests[0].headers["X-Hub-Signature-256"] == f"sha256={expected}"
+    assert gateway.requests[0].body == b"signed"
+
+
+def test_async_uses_the_other_route_and_says_the_call_id_on_stderr(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /async-function/f", Answer(202, headers={"X-Call-Id": "abc-1"}))
+    done = invoke("f", "--async", stdin=b"later")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr == b"Function submitted asynchronously. Call id: abc-1\n"
+
+
+def test_gateway_credentials_never_reach_a_function(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    gateway.on("POST /function/f", Answer(200))
+    auth = tmp_path / "home" / "auth"
+    auth.mkdir(parents=True)
+    (auth / "basic-auth-user").write_text("admin")
+    (auth / "basic-auth-password").write_text("secret")
+    assert invoke("f").returncode == 0
+    assert "Authorization" not in gateway.requests[0].headers
+
+
+@pytest.mark.parametrize("status", [301, 404, 429, 500, 504])
+def test_any_status_but_2xx_exits_1_with_status_and_body_on_stderr(gateway: ScriptedGateway, status: int) -> None:
+    gateway.on("POST /function/f", Answer(status, b"exit status 3\nwhat it wrote"))
+    done = invoke("f", stdin=b"x")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == f"Server returned unexpected status code: {status}\nexit status 3\nwhat it wrote\n".encode()
+
+
+def test_other_2xx_are_success(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(206, b"part"))
+    done = invoke("f")
+    assert (done.returncode, done.stdout) == (0, b"part")
+
+
+def test_head_has_no_body(gateway: ScriptedGateway) -> None:
+    gateway.on("HEAD /function/f", Answer(200, b"unseen"))
+    done = invoke("f", "-m", "HEAD")
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_an_answer_cut_short_exits_1_and_says_so_after_what_came(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200, b"half", cut=True))
+    done = invoke("f")
+    assert (done.returncode, done.stdout) == (1, b"half")
+    assert b"in the middle of its answer" in done.stderr
+
+
+def test_a_compressed_answer_passes_untouched(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200, b"\x1f\x8bnot really", {"Content-Encoding": "gzip"}))
+    assert invoke("f").stdout == b"\x1f\x8bnot really"
+
+
+def test_the_timeout_is_kept(echo: Echo) -> None:
+    read, write = os.pipe()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "penstock", "invoke", "f", "--timeout", "300ms"],
+            stdin=read, capture_output=True, timeout=DEADLINE,
+        )  # fmt: skip
+    finally:
+        os.close(read)
+        os.close(write)
+    assert done.returncode == 1
+    assert b"took longer than 0.3 s" in done.stderr
+
+
+def test_ctrl_c_exits_130_without_a_traceback(echo: Echo) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock", "invoke", "f"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdin.write(b"here")
+    assert process.stdout.read(4) == b"here"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE) == 130
+    assert b"Traceback" not in process.stderr.read()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        stream.close()
+
+
+def test_a_closed_stdout_ends_the_filter_quietly(echo: Echo, tmp_path: Path) -> None:
+    blob = tmp_path / "blob"
+    blob.write_bytes(BLOB)
+    line = f"cat {blob} | {sys.executable} -m penstock invoke f | head -c 10 > {tmp_path}/out"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=DEADLINE)
+    assert done.stderr in (b"", b"cat: write error: Broken pipe\n")
+    assert (tmp_path / "out").read_bytes() == BLOB[:10]
+
+
+def test_a_terminal_on_stdin_is_announced_on_stderr(gateway: ScriptedGateway) -> None:
+    gateway.on("POST /function/f", Answer(200, b"done"))
+    controller, terminal = os.openpty()
+    os.write(controller, b"typed\n\x04")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "penstock", "invoke", "f"], stdin=terminal, capture_output=True, timeout=DEADLINE
+        )
+    finally:
+        os.close(controller)
+        os.close(terminal)
+    assert (done.stdout, gateway.requests[0].body) == (b"done", b"typed\n")
+    assert b"Ctrl-D" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("f", "-m", "GET IT"),
+        ("f", "-m", ""),
+        ("f", "-H", "no separator"),
+        ("f", "-H", "Bad Name: x"),
+        ("f", "-H", "X: a\r\nEvil: b"),
+        ("f", "-H", "Content-Length: 5"),
+        ("f", "-H", "Transfer-Encoding: chunked"),
+        ("f", "--content-type", "a\nb"),
+        ("f", "--query", "novalue"),
+        ("f", "--sign", "X-Sig"),
+        ("f", "--key", "k"),
+        ("f", "--async", "-m", "GET"),
+        ("..",),
+        ("",),
+        ("a/b",),
+        ("f", "-n", "a/../b"),
+    ],
+)
+def test_bad_arguments_exit_2_before_any_request(gateway: ScriptedGateway, args: tuple[str, ...]) -> None:
+    result = run_cli("invoke", *args)
+    assert (result.exit_code, gateway.requests) == (2, [])
+
+
+def test_reading_a_pipe_leaves_its_flags_alone() -> None:
+    read, write = os.pipe()
+    os.write(write, b"block")
+    os.close(write)
+
+    async def gather() -> bytes:
+        return b"".join([block async for block in pipe_blocks(read)])
+
+    assert asyncio.run(gather()) == b"block"
+    assert os.get_blocking(read)
+    os.close(read)
