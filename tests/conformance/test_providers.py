@@ -8,18 +8,39 @@ from contextlib import asynccontextmanager
 import pytest
 
 from penstock.providers.memory import MemoryProvider
-from penstock.testing.provider_suite import CHECKS, Check, Kit
+from penstock.testing.provider_suite import CHECKS, Check, Kit, run_suite
+from tests.unit.providers.runtimes.harness import running_provider
 
 
 @asynccontextmanager
 async def memory_kit() -> AsyncIterator[Kit]:
     provider = MemoryProvider()
     await provider.start()
-    yield Kit(provider)
-    await provider.close()
+    try:
+        yield Kit(provider)
+    finally:
+        await provider.close()
+
+
+@asynccontextmanager
+async def process_kit() -> AsyncIterator[Kit]:
+    async with running_provider() as (provider, _):
+        yield Kit(provider)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_memory_provider_conforms(check: Check) -> None:
     async with memory_kit() as kit:
         await check(kit)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_process_provider_conforms(check: Check) -> None:
+    async with process_kit() as kit:
+        await check(kit)
+
+
+def test_the_suite_runs_without_a_test_framework() -> None:
+    outcome = run_suite(memory_kit)
+    assert len(outcome) == len(CHECKS) > 30
+    assert not [name for name, failure in outcome.items() if failure]

@@ -7,7 +7,7 @@ secrets that touch neither disk nor process, so its replicas start, crash, back 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from penstock.providers.local import LocalProvider, Parts
 from penstock.providers.loglines import matches, select
 from penstock.providers.runtimes.base import Events, Order, Running
 from penstock.providers.store import Desired, FunctionRecord
+from penstock.settings import ServeSettings
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +73,11 @@ class MemoryProvider(LocalProvider):
             clock=clock or SystemClock(),
         )
         super().__init__(parts)
+
+
+def create_memory_provider(settings: ServeSettings, environ: Mapping[str, str]) -> MemoryProvider:
+    """For `--provider memory`: everything becomes ready at once and nothing answers."""
+    return MemoryProvider()
 
 
 class MemoryRuntime:

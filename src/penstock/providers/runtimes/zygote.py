@@ -1,0 +1,308 @@
+"""The zygote: a single-threaded process that has imported everything a replica needs and forks replicas on request.
+
+`python -m penstock.providers.runtimes.zygote` is started by the supervisor; the process runtime talks to it over a unix
+socket. It reaps replicas, reports their ends, and kills what a dead replica leaves behind; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from penstock.errors import PenstockError
+from penstock.providers.runtimes.messages import Exited, Frames, FromZygote, Hello, Launch, Launched, frame, read_launch
+from penstock.providers.runtimes.processes import become_subreaper, children, kill, mark_of, stat_of
+from penstock.providers.runtimes.replica import LIFELINE, Main, become
+from penstock.providers.runtimes.sandbox import Plan, enter
+from penstock.settings import restore_settings
+
+_UNREPORTED = 1000
+"""Ends kept for a control process that is away; older ones it learns from their records."""
+_BACKLOG = 16
+_CLIENT_BUFFER = 16 << 20
+"""Bytes waiting for a client that does not read; then it is dropped, and hears all again when it reconnects."""
+_KEPT_VARIABLES = ("PATH", "LANG", "TZ", "PYTHONPATH", "PENSTOCK_RUN_ID", LIFELINE)
+
+_log = logging.getLogger("penstock.zygote")
+
+
+class Zygote:
+    """Forks, reaps and reports. `main` is what a replica runs once it is set up."""
+
+    def __init__(self, path: Path, main: Main, environ: Mapping[str, str]) -> None:
+        self._main = main
+        self._run_id = environ.get("PENSTOCK_RUN_ID", "")
+        self._lifeline = int(environ.get(LIFELINE) or -1)
+        self._path = path
+        self._sandbox = ""
+        self._replicas: dict[int, str] = {}
+        self._clients: dict[int, _Client] = {}
+        self._unreported: deque[Exited] = deque(maxlen=_UNREPORTED)
+        self._stopping = False
+        self._poll = select.poll()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._wake, self._bell = socket.socketpair()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or the end of the lifeline."""
+        become_subreaper()
+        if self._lifeline >= 0:
+            os.set_inheritable(self._lifeline, False)
+            self._poll.register(self._lifeline, select.POLLIN)
+        self._sandbox = _try_sandbox(self._path.parent)
+        self._handle_signals()
+        self._listen()
+        gc.collect()
+        gc.freeze()
+        while not self._stopping:
+            for fd, _ in self._poll.poll():
+                self._dispatch(fd)
+
+    def _handle_signals(self) -> None:
+        for side in (self._wake, self._bell):
+            side.setblocking(False)
+        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._poll.register(self._wake, select.POLLIN)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopping = True
+
+    def _listen(self) -> None:
+        self._path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        self._listener.bind(str(self._path))
+        os.umask(mask)
+        self._listener.listen(_BACKLOG)
+        self._poll.register(self._listener, select.POLLIN)
+
+    def _dispatch(self, fd: int) -> None:
+        if fd == self._wake.fileno():
+            self._wake.recv(4096)
+            self._reap()
+        elif fd == self._listener.fileno():
+            self._accept()
+        elif fd == self._lifeline:
+            self._stopping = True
+        elif fd in self._clients:
+            self._serve(self._clients[fd])
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != os.getuid():
+            _log.warning("refused a connection of user %d", uid)
+            connection.close()
+            return
+        connection.setblocking(False)
+        client = _Client(connection)
+        self._clients[connection.fileno()] = client
+        self._poll.register(connection, select.POLLIN)
+        replicas = {token: pid for pid, token in self._replicas.items()}
+        hello = Hello(pid=os.getpid(), run_id=self._run_id, sandbox=self._sandbox, replicas=replicas)
+        self._send(client, hello)
+        while self._unreported:
+            self._send(client, self._unreported.popleft())
+
+    def _serve(self, client: _Client) -> None:
+        """Read what is there and write what waits; drop a client that is gone or speaks something else."""
+        try:
+            bodies = client.receive()
+            client.flush()
+            for launch in [read_launch(body) for body in bodies]:
+                self._launch(launch)
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            if not isinstance(error, ConnectionError):
+                _log.warning("dropped a connection: %s", error)
+            self._drop(client)
+            return
+        self._watch(client)
+
+    def _drop(self, client: _Client) -> None:
+        fd = client.connection.fileno()
+        if self._clients.pop(fd, None):
+            self._poll.unregister(fd)
+            client.connection.close()
+
+    def _watch(self, client: _Client) -> None:
+        events = select.POLLIN | select.POLLOUT if client.waiting else select.POLLIN
+        self._poll.modify(client.connection, events)
+
+    def _launch(self, launch: Launch) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._broadcast(Exited(token=launch.order.token, error=f"the system refuses to fork: {error.strerror}"))
+            return
+        if pid == 0:
+            os._exit(_become(launch, self._main, self._lifeline))
+        self._replicas[pid] = launch.order.token
+        stat = stat_of(pid)
+        self._broadcast(Launched(token=launch.order.token, pid=pid, started=stat.started if stat else 0))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            token = self._replicas.pop(pid, "")
+            if token:
+                self._broadcast(Exited(token=token, status=status))
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Kill what dead replicas left: it has become our child. Its own children become ours when it ends, and so on."""
+        tokens: set[str] | None = None
+        for pid in children():
+            if pid in self._replicas:
+                continue
+            stat = stat_of(pid)
+            if stat is None or stat.state in "ZX" or stat.session in self._replicas:
+                continue
+            tokens = tokens if tokens is not None else set(self._replicas.values())
+            if mark_of(pid) not in tokens:
+                kill(pid)
+
+    def _broadcast(self, news: FromZygote) -> None:
+        if not self._clients and isinstance(news, Exited):
+            self._unreported.append(news)
+        for client in list(self._clients.values()):
+            self._send(client, news)
+
+    def _send(self, client: _Client, news: FromZygote) -> None:
+        try:
+            client.send(frame(news))
+        except OSError:
+            self._drop(client)
+            return
+        self._watch(client)
+
+
+class _Client:
+    """A connection with what could not be written yet. Never blocks."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.waiting = b""
+        self._frames = Frames()
+
+    def receive(self) -> list[bytes]:
+        """Bodies that have arrived. Raises ConnectionResetError at the end of the stream."""
+        try:
+            data = self.connection.recv(1 << 20)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "closed")
+        return self._frames.feed(data)
+
+    def send(self, data: bytes) -> None:
+        if len(self.waiting) + len(data) > _CLIENT_BUFFER:
+            raise BrokenPipeError(errno.EPIPE, "it does not read")
+        self.waiting += data
+        self.flush()
+
+    def flush(self) -> None:
+        if self.waiting:
+            try:
+                self.waiting = self.waiting[self.connection.send(self.waiting) :]
+            except BlockingIOError:
+                return
+
+
+def _become(launch: Launch, main: Main, lifeline: int) -> int:
+    """The child's whole life; whatever happens, it must not return into the zygote's loop."""
+    try:
+        return become(launch, main, lifeline)
+    except BaseException as error:
+        os.write(2, f"replica {launch.order.replica}: {error!r}\n".encode("utf-8", "backslashreplace"))
+        return 1
+
+
+def _try_sandbox(run: Path) -> str:
+    """What the sandbox gives on this machine, found out by a child that enters one."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    directory = run / f"trial-{os.getpid()}"
+    for path in (directory, directory / "tmp", directory / "secrets"):
+        path.mkdir(mode=0o700, exist_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            outcome = enter(Plan(directory=directory, hide=(), keep=(), read_only=False))
+        except (OSError, PenstockError) as error:
+            outcome = f"no isolation: {error}"
+        os.write(write, outcome.encode("utf-8", "backslashreplace"))
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        text = file.read().decode()
+    os.waitpid(pid, 0)
+    for path in (directory / "tmp", directory / "secrets", directory):
+        _remove_tree(path)
+    return text
+
+
+def _remove_tree(path: Path) -> None:
+    """An empty directory, or one that holds only the directories that the trial made in its private /tmp."""
+    for found, _, _ in os.walk(path, topdown=False):
+        os.rmdir(found)
+
+
+def _forget_environment() -> None:
+    """Blank the environment this process was started with, but for what it needs: replicas inherit this memory, and with it
+    /proc/PID/environ, where a function could read the server's credentials."""
+    kept = {name: os.environ[name] for name in os.environ if name in _KEPT_VARIABLES or name.startswith("LC_")}
+    os.environ.clear()
+    fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    ctypes.memset(start, 0, end - start)
+    os.environ.update(kept)
+
+
+def main() -> None:
+    """Import what replicas need, then serve. The socket's path is the first argument, or follows from the server's settings."""
+    import uvloop  # noqa: F401 - imported here so that replicas need not
+
+    import penstock.watchdog.app as app
+    from penstock.watchdog.modes import preload
+
+    preload()
+
+    def serve(environ: Mapping[str, str], address: str) -> int:
+        return app.run(environ, address)
+
+    logging.basicConfig(level=logging.INFO, format="zygote: %(message)s")
+    environ = dict(os.environ)
+    path = (
+        Path(sys.argv[1])
+        if len(sys.argv) > 1
+        else restore_settings(environ["PENSTOCK_SERVE_SETTINGS"]).paths.zygote_socket
+    )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _forget_environment()
+    Zygote(path, serve, environ).run()
+
+
+if __name__ == "__main__":
+    main()
