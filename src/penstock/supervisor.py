@@ -266,8 +266,8 @@ def _announce(settings: ServeSettings) -> None:
     if settings.examples:
         lines += [
             "  try       " + f"curl -d 'the quick brown fox' {url}/function/wc",
-            "            " + f"curl -d 'name=you' '{url}/function/http-app/hello?lang=en'",
-            "            " + f"curl -sN -m 4 {url}/function/sse-clock",
+            "            " + f"curl '{url}/function/http-app/slug?text=Hello%20World'",
+            "            " + f"curl -N '{url}/function/sse-clock?interval=0.5&count=3'",
         ]
     else:
         lines.append(f"  try       penstock deploy --name wc --fprocess wc -g {url}")

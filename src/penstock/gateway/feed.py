@@ -17,7 +17,7 @@ from penstock.gateway.counters import WorkerCounters
 from penstock.gateway.messages import MAX_MESSAGE, Flush, Hello, Route, RouteRemoved, Synced, ToControl, ToWorker, Wake
 from penstock.gateway.routes import RouteTable
 
-FIRST_RETRY, LAST_RETRY = 0.05, 1.0
+FIRST_RETRY, LAST_RETRY = 0.02, 0.25
 """Seconds between attempts to reach control, doubling."""
 
 REPORT_INTERVAL = 1.0

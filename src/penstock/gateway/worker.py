@@ -54,6 +54,8 @@ class Worker:
         """One request: to a function, or else to control."""
         if in_function_branch(exchange.request.target) or in_function_branch(origin_form(exchange.request.target)):
             self._invoke(exchange)
+        elif exchange.request.target == b"/healthz" and not self.routes.synced:
+            exchange.respond(503, [(b"Retry-After", b"1")], b"the gateway has not heard of its functions yet\n")
         else:
             self._proxy(exchange)
 
@@ -71,7 +73,7 @@ class Worker:
             loop.add_signal_handler(number, on_signal)
         feed = loop.create_task(self.feed.run())
         port = await self.server.listen_tcp(self._settings.host, self._settings.port, reuse_port=True)
-        _log.info("serving on %s:%d", self._settings.host, port)
+        _log.debug("serving on %s:%d", self._settings.host, port)
         await stop.wait()
         complete = await self.server.drain(self._settings.wire.drain_timeout)
         feed.cancel()
