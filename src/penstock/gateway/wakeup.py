@@ -23,8 +23,11 @@ class Wakeup:
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def ask(self, function: FunctionRoute) -> None:
-        """A request waits for `function`, which has no replica."""
-        if function.key not in self._timers:
+        """A request has begun to wait for `function`, which has no replica. The first of those that wait asks for all."""
+        if len(function.waiting) == 1:
+            timer = self._timers.pop(function.key, None)
+            if timer is not None:  # of an earlier wake, long answered
+                timer.cancel()
             self._ask(function)
 
     def _ask(self, function: FunctionRoute) -> None:
