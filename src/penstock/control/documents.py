@@ -16,12 +16,12 @@ async def redirect_to_page(request: Request) -> Response:
 
 async def start_page(request: Request) -> Response:
     headers = {"Content-Security-Policy": START_PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
-    return Response(_packaged("control/start.html"), headers=headers, media_type="text/html")
+    return Response(packaged("control/start.html"), headers=headers, media_type="text/html")
 
 
 async def api_description(request: Request) -> Response:
-    return Response(_packaged("openapi.yaml"), media_type="application/yaml")
+    return Response(packaged("openapi.yaml"), media_type="application/yaml")
 
 
-def _packaged(name: str) -> bytes:
+def packaged(name: str) -> bytes:
     return resources.files("penstock").joinpath(name).read_bytes()
