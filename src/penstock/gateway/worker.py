@@ -7,8 +7,10 @@ answers requests, and drains when it is told to stop. It makes no decision of it
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
+import resource
 import signal
 import sys
 
@@ -30,6 +32,10 @@ from penstock.wire.server import Server
 from penstock.wire.timeouts import Timers
 
 _log = logging.getLogger(__name__)
+
+
+SPARE_FILES = 512
+"""File descriptors kept for connections to replicas, the feed and the interpreter when client connections are limited."""
 
 
 class Worker:
@@ -84,9 +90,19 @@ async def _main(settings: ServeSettings, index: int) -> int:
     return 0 if await Worker(settings, index).serve() else 1
 
 
+def within_file_limit(settings: ServeSettings) -> ServeSettings:
+    """Raise the limit of open files as far as allowed, and accept no more connections than it has room for: running out
+    of descriptors would hurt every request, a refused connection only one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    room = max(hard - SPARE_FILES, hard // 2)
+    wanted = settings.wire.max_connections or room
+    return dataclasses.replace(settings, wire=dataclasses.replace(settings.wire, max_connections=min(wanted, room)))
+
+
 def main() -> None:
     """Entry of the process; settings come from `PENSTOCK_SERVE_SETTINGS`."""
-    settings = restore_settings(os.environ["PENSTOCK_SERVE_SETTINGS"])
+    settings = within_file_limit(restore_settings(os.environ["PENSTOCK_SERVE_SETTINGS"]))
     index = int(sys.argv[1])
     configure_logging(settings.log_level, f"worker-{index}")
     sys.exit(run(_main(settings, index)))
