@@ -131,6 +131,8 @@ class Link:
         self._writer.close()
 
     async def _receive(self) -> None:
+        # A wake is answered from the routes: one that came before them would be lost, so nothing is read until they are there.
+        await self._owner.snapshot()
         while True:
             message = await read_message(self._reader)
             if isinstance(message, Wake):

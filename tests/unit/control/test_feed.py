@@ -249,6 +249,30 @@ async def test_a_wake_leaves_a_function_alone_that_already_wants_replicas(
     assert feed.functions[KEY].desired == 2
 
 
+async def test_a_wake_sent_right_after_hello_is_not_lost_while_the_provider_still_names_its_functions(
+    directory: Path, provider: MemoryProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await provider.deploy(FunctionSpec(name="cat", env_process="cat"))
+    await provider.scale("cat", "openfaas-fn", 0)
+    go_on = asyncio.Event()
+    original = provider.watch
+
+    async def slow() -> AsyncIterator[FunctionEvent]:
+        await go_on.wait()
+        async for event in original():
+            yield event
+
+    monkeypatch.setattr(provider, "watch", slow)
+    feed = Feed(provider, Policy())
+    await feed.start(directory / "feed.sock")
+    worker = await FakeWorker.connect(directory)
+    worker.send(Wake(key=KEY))
+    await until(lambda: feed._tasks and len(feed._tasks) == 2, "the connection")
+    go_on.set()
+    await worker.receive_route(ready=True)
+    await feed.close()
+
+
 async def test_a_wake_that_fails_is_tried_again(
     provider: MemoryProvider, feed: Feed, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
