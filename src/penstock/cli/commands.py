@@ -22,7 +22,9 @@ class Verb(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite `--switch=true|false` into click's spelling, then parse."""
         end = args.index("--") if "--" in args else len(args)
-        rewritten = [spelled for arg in args[:end] for spelled in self._spell(arg)]
+        rewritten: list[str] = []
+        for before, arg in zip(["", *args], args[:end], strict=False):
+            rewritten += [arg] if self._takes_value(before) else self._spell(arg)
         return super().parse_args(ctx, rewritten + args[end:])
 
     def _spell(self, arg: str) -> list[str]:
@@ -37,6 +39,11 @@ class Verb(click.Command):
         raise click.BadOptionUsage(
             name, f"{name} is true or false, not {value!r}", click.get_current_context(silent=True)
         )
+
+    def _takes_value(self, arg: str) -> bool:
+        """Whether `arg` is an option whose value is the next argument."""
+        options = [p for p in self.params if isinstance(p, click.Option) and not p.is_flag]
+        return any(arg in option.opts for option in options)
 
     def _switch(self, name: str) -> click.Option | None:
         options = [p for p in self.params if isinstance(p, click.Option) and p.is_bool_flag]

@@ -22,8 +22,8 @@ from penstock.cli.commands import Verb
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory for functions, secrets, logs and credentials. [default: ~/.penstock]",
 )
-@click.option("--no-auth", is_flag=True, default=None, help="Leave the REST API open; on loopback only.")
-@click.option("--examples", is_flag=True, default=None, help="Deploy the bundled examples at start.")
+@click.option("--no-auth/--auth", default=None, help="Leave the REST API open; on loopback only.")
+@click.option("--examples/--no-examples", default=None, help="Deploy the bundled examples at start.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [default: info]")
 def command(**flags: Any) -> int:
     """Run a gateway with everything it needs on this machine.

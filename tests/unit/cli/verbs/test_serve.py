@@ -1,0 +1,63 @@
+"""`penstock serve`: flags win over the environment, and only those that were given count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock import supervisor
+from penstock.settings import ServeSettings
+from tests.unit.cli.support import run_cli
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[ServeSettings]:
+    """The settings with which the supervisor was started; it is not."""
+    seen: list[ServeSettings] = []
+
+    def run(settings: ServeSettings) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr(supervisor, "run", run)
+    return seen
+
+
+def test_without_flags_the_environment_counts(served: list[ServeSettings], tmp_path: Path) -> None:
+    environment = {"PENSTOCK_PORT": "9000", "PENSTOCK_NO_AUTH": "true", "PENSTOCK_EXAMPLES": "1"}
+    assert run_cli("serve", env={**environment}).exit_code == 0
+    settings = served[0]
+    assert (settings.port, settings.no_auth, settings.examples) == (9000, True, True)
+    assert (settings.host, settings.workers, settings.home) == ("127.0.0.1", 1, tmp_path / "home")
+
+
+def test_every_flag_overrides_its_variable(served: list[ServeSettings], tmp_path: Path) -> None:
+    flags = "--host 0.0.0.0 --port 1 --metrics-port 2 --workers 3 --provider memory --examples --log-level debug"
+    result = run_cli("serve", *flags.split(), "--home", str(tmp_path / "x"), env={"PENSTOCK_PORT": "9000"})
+    assert result.exit_code == 0
+    s = served[0]
+    assert (s.host, s.port, s.metrics_port, s.workers, s.provider) == ("0.0.0.0", 1, 2, 3, "memory")
+    assert (s.home, s.no_auth, s.examples, s.log_level) == (tmp_path / "x", False, True, "debug")
+
+
+def test_a_switch_can_be_turned_off_again(served: list[ServeSettings]) -> None:
+    run_cli("serve", "--examples=false", env={"PENSTOCK_EXAMPLES": "true"})
+    assert served[0].examples is False
+
+
+def test_all_faults_are_reported_together(served: list[ServeSettings]) -> None:
+    result = run_cli(
+        "serve", "--workers", "0", "--port", "70000", "--provider", "moon", env={"PENSTOCK_METRICS_PORT": "x"}
+    )
+    assert (result.exit_code, served) == (2, [])
+    assert all(word in result.stderr for word in ("workers", "70000", "moon", "PENSTOCK_METRICS_PORT"))
+
+
+def test_no_auth_on_a_public_address_is_refused(served: list[ServeSettings]) -> None:
+    assert run_cli("serve", "--no-auth", "--host", "0.0.0.0").exit_code == 2
+
+
+def test_the_supervisors_exit_code_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "run", lambda settings: 7)
+    assert run_cli("serve").exit_code == 7
