@@ -16,10 +16,11 @@ from aiohttp import web
 
 async def clock(request: web.Request) -> web.StreamResponse:
     try:
-        interval = min(max(float(request.query.get("interval", "1")), 0.01), 60.0)
-        count = int(request.query.get("count", "0"))
+        interval, count = float(request.query.get("interval", "1")), int(request.query.get("count", "0"))
     except ValueError:
-        raise web.HTTPBadRequest(text="interval is a number of seconds and count a whole number\n") from None
+        interval, count = 0.0, 0
+    if not 0.01 <= interval <= 60.0:
+        raise web.HTTPBadRequest(text="interval is 0.01 to 60 seconds, count a whole number\n")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
     for number in itertools.count(1):
