@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import penstock
+from penstock.core.headers import Field
 from penstock.errors import InvalidInput, SettingsError
 from penstock.settings import WireSettings
 from penstock.watchdog.call import Call, effective_timeout
@@ -103,8 +105,8 @@ class Watchdog:
 
     def _handle(self, call: Call) -> None:
         if self.settings.debug_headers:
-            for name, value in call.request.fields:
-                self.log.line(f"[in] {name.decode('latin-1')}={value.decode('latin-1')!r}", call.call_id)
+            self._show("in", call.call_id, call.request.fields)
+            call.on_head = functools.partial(self._show, "out", call.call_id)
         if self.settings.write_debug:
             method, target = call.request.method.decode("latin-1"), call.request.target.decode("latin-1")
             self.log.line(f"{method} {target}", call.call_id)
@@ -112,6 +114,10 @@ class Watchdog:
             self.mode.handle(call)
         except InvalidInput as error:
             call.refuse(400, str(error))
+
+    def _show(self, direction: str, call_id: bytes, fields: Iterable[Field]) -> None:
+        for name, value in fields:
+            self.log.line(f"[{direction}] {name.decode('latin-1')}={value.decode('latin-1')!r}", call_id)
 
     def _ended(self, call: Call) -> None:
         self.limiter.release()

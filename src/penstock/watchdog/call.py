@@ -27,7 +27,7 @@ CUT = 500
 class Call:
     """A request under way. `timeout` is in seconds, 0 for none. `began` is on the monotonic clock."""
 
-    __slots__ = ("_ended", "_on_end", "began", "exchange", "request", "status", "timeout")
+    __slots__ = ("_ended", "_on_end", "began", "exchange", "on_head", "request", "status", "timeout")
 
     def __init__(
         self, exchange: Exchange, request: RequestHead, timeout: float, on_end: Callable[[Call], None]
@@ -37,6 +37,8 @@ class Call:
         self.timeout = timeout
         self.began = time.monotonic()
         self.status = 0
+        self.on_head: Callable[[Iterable[Field]], None] | None = None
+        """Told of the fields of the answer, for `debug_headers`."""
         self._on_end = on_end
         self._ended = False
 
@@ -55,6 +57,7 @@ class Call:
 
     def respond(self, status: int, fields: Iterable[Field] = (), body: bytes = b"") -> None:
         """The whole answer."""
+        self.show(fields)
         self.exchange.respond(status, fields, body)
         self.end(status)
 
@@ -65,6 +68,7 @@ class Call:
 
     def start(self, status: int, fields: Iterable[Field] = (), content_length: int | None = None) -> None:
         """Begin an answer in pieces."""
+        self.show(fields)
         self.status = status
         self.exchange.start(status, fields, content_length)
 
@@ -77,6 +81,11 @@ class Call:
         """Break the answer off so that the client notices."""
         self.exchange.abort()
         self.end(CUT)
+
+    def show(self, fields: Iterable[Field]) -> None:
+        """Tell `on_head`, if anybody wants to know."""
+        if self.on_head is not None:
+            self.on_head(fields)
 
     def end(self, status: int) -> None:
         """Enter the request into the books; only the first time counts."""

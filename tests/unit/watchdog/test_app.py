@@ -1,0 +1,292 @@
+"""The watchdog as a process and its own routes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.watchdog.app import healthcheck
+
+Start = Callable[..., Awaitable[Any]]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+ENTRY = "import os, sys; from penstock.watchdog.app import run; sys.exit(run(os.environ, os.environ.get('LISTEN')))"
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a watchdog process on `tmp_path/w.sock`, or on TCP when LISTEN is empty."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(pass_fds: tuple[int, ...] = (), **variables: str) -> subprocess.Popen[bytes]:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TMPDIR": str(tmp_path),
+            "LISTEN": f"unix:{tmp_path}/w.sock",
+            **variables,
+        }
+        if not environ["LISTEN"]:
+            del environ["LISTEN"]
+        command = [sys.executable, "-c", ENTRY]
+        started.append(subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, pass_fds=pass_fds))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ask(tmp_path: Path, text: bytes = b"GET / HTTP/1.0\r\n\r\n") -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(f"{tmp_path}/w.sock")
+    client.sendall(text)
+    return client
+
+
+def read_all(client: socket.socket) -> bytes:
+    client.settimeout(30)
+    with client, client.makefile("rb") as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize("loop", ["", "asyncio"])
+def test_sigterm_drains_without_an_idle_wait_and_exits_0(launch: Any, tmp_path: Path, loop: str) -> None:
+    process = launch(fprocess="cat", PENSTOCK_LOOP=loop)
+    wait_for((tmp_path / ".lock").exists)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < 15  # the original waits for 30 s by default
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_request_in_flight_is_finished_on_sigterm(launch: Any, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(f"touch {tmp_path}/begun; sleep 1; echo done")
+    process = launch(fprocess=f"sh {tmp_path}/script")
+    wait_for((tmp_path / ".lock").exists)
+    client = ask(tmp_path)
+    wait_for((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGTERM)
+    assert read_all(client).endswith(b"\r\n\r\ndone\n")
+    assert process.wait(30) == 0
+
+
+def test_a_second_signal_ends_at_once(launch: Any, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(f"touch {tmp_path}/begun; sleep 600")
+    process = launch(fprocess=f"sh {tmp_path}/script", write_timeout="10m")
+    wait_for((tmp_path / ".lock").exists)
+    client = ask(tmp_path)
+    wait_for((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGTERM)
+    wait_for(lambda: not (tmp_path / ".lock").exists())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    client.close()
+
+
+def test_a_drain_that_takes_too_long_cuts_and_kills(launch: Any, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(f"echo $$ > {tmp_path}/pid; exec sleep 600")
+    process = launch(fprocess=f"sh {tmp_path}/script", write_timeout="1s")
+    wait_for((tmp_path / ".lock").exists)
+    client = ask(tmp_path)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    client.close()
+
+
+def test_the_end_of_the_lifeline_is_a_drain(launch: Any, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    process = launch(pass_fds=(reader,), fprocess="cat", PENSTOCK_LIFELINE_FD=str(reader))
+    os.close(reader)
+    wait_for((tmp_path / ".lock").exists)
+    assert process.poll() is None
+    os.close(writer)
+    assert process.wait(30) == 0
+
+
+def test_strays_are_gone_after_the_drain(launch: Any, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 600' &\nsleep 0.2; echo done")
+    process = launch(fprocess=f"sh {tmp_path}/script")
+    wait_for((tmp_path / ".lock").exists)
+    assert b"done" in read_all(ask(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_bad_settings_are_told_and_exit_1(launch: Any) -> None:
+    process = launch(mode="nonsense")
+    assert process.wait(30) == 1
+    assert b"mode: 'nonsense' is unknown" in process.stderr.read()
+
+
+def test_a_busy_port_is_told_and_exits_1(launch: Any) -> None:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        process = launch(
+            fprocess="cat", LISTEN="", port=str(other.getsockname()[1]), PENSTOCK_WATCHDOG_METRICS_PORT="0"
+        )
+        assert process.wait(30) == 1
+        assert b"cannot start" in process.stderr.read()
+
+
+def test_a_busy_metrics_port_is_only_a_warning(launch: Any, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        process = launch(
+            fprocess="cat", LISTEN="", port="0", PENSTOCK_WATCHDOG_METRICS_PORT=str(other.getsockname()[1])
+        )
+        wait_for((tmp_path / ".lock").exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert b"no metrics on port" in process.stderr.read()
+
+
+def test_metrics_have_a_port_of_their_own_on_tcp(launch: Any, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        port = probe.getsockname()[1]
+    launch(fprocess="cat", LISTEN="", port="0", PENSTOCK_WATCHDOG_METRICS_PORT=str(port))
+    wait_for((tmp_path / ".lock").exists)
+    for path, status in ((b"/metrics", b" 200 "), (b"/other", b" 404 ")):
+        client = socket.create_connection(("127.0.0.1", port))
+        client.sendall(b"GET " + path + b" HTTP/1.0\r\n\r\n")
+        assert status in read_all(client).partition(b"\r\n")[0]
+
+
+def test_a_lock_file_that_cannot_be_written_is_an_error(launch: Any, tmp_path: Path) -> None:
+    process = launch(fprocess="cat", TMPDIR=str(tmp_path / "missing"))
+    assert process.wait(30) == 1
+    assert b"lock file" in process.stderr.read()
+
+
+def test_closed_standard_descriptors_do_not_confuse_programs(tmp_path: Path) -> None:
+    path = f"{tmp_path}/w.sock"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    environ |= {"LISTEN": f"unix:{path}", "fprocess": "cat"}
+    process = subprocess.Popen(["sh", "-c", f'exec {sys.executable} -c "$1" <&- >&- 2>&-', "sh", ENTRY], env=environ)
+    try:
+        wait_for((tmp_path / ".lock").exists)
+        request = b"POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello"
+        assert read_all(ask(tmp_path, request)).endswith(b"\r\n\r\nhello")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_importing_every_mode_stays_light() -> None:
+    code = (
+        "import sys; from penstock.watchdog import app, modes; modes.preload();"
+        "print([name for name in ('aiohttp', 'click', 'rich', 'starlette', 'uvicorn', 'apsw', 'prometheus_client',"
+        " 'email', 'urllib.request', 'http.client') if name in sys.modules])"
+    )
+    environ = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environ, text=True).strip() == "[]"
+
+
+def test_healthcheck_looks_for_the_lock_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    environ = {"TMPDIR": str(tmp_path)}
+    assert healthcheck(environ) == 1
+    assert ".lock" in capfd.readouterr().err
+    (tmp_path / ".lock").touch()
+    assert healthcheck(environ) == 0
+
+
+async def test_health_and_readiness_when_accepting(start: Start, tmp_path: Path) -> None:
+    running = await start(fprocess="cat")
+    assert (tmp_path / ".lock").exists()
+    answer = await running.call("GET", "/_/health")
+    assert (answer.status, answer.body) == (200, b"OK")
+    assert (await running.call("HEAD", "/_/health")).status == 200
+    assert (await running.call("GET", "/_/ready")).status == 200
+    assert (await running.call("POST", "/_/ready")).status == 405
+
+
+async def test_suppress_lock_writes_none_and_is_healthy(start: Start, tmp_path: Path) -> None:
+    running = await start(fprocess="cat", suppress_lock="true")
+    assert not (tmp_path / ".lock").exists()
+    assert (await running.call("GET", "/_/health")).status == 200
+
+
+async def test_while_draining_health_and_readiness_are_503(start: Start) -> None:
+    running = await start(fprocess="cat")
+    running.watchdog.health.refuse()
+    assert (await running.call("GET", "/_/health")).status == 503
+    answer = await running.call("GET", "/_/ready")
+    assert (answer.status, answer.body) == (503, b"draining\n")
+
+
+async def test_one_request_too_many_is_429_with_the_originals_words(start: Start, until: Until) -> None:
+    running = await start(fprocess="sleep 600", max_inflight="1")
+    _, writer = await running.connect()
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: running.watchdog.limiter.inflight == 1)
+    answer = await running.call()
+    assert (answer.status, answer.body) == (429, b"Concurrent request limit exceeded. Max concurrent requests: 1\n")
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["x-openfaas-internal"] == "faas-middleware"
+    assert answer.headers["retry-after"] == "1"
+    assert (await running.call("GET", "/_/health")).status == 200
+    ready = await running.call("GET", "/_/ready")
+    assert (ready.status, ready.body) == (429, b"")
+    writer.close()
+    await until(lambda: running.watchdog.limiter.inflight == 0)
+
+
+async def test_ready_path_asks_the_function_uncounted(start: Start, script: Callable[[str], str]) -> None:
+    running = await start(fprocess=script('test "$Http_Path" = /alive'), ready_path="/alive", max_inflight="5")
+    assert (await running.call("GET", "/_/ready")).status == 200
+    running = await start(fprocess=script('test "$Http_Path" != /alive'), ready_path="/alive")
+    assert (await running.call("GET", "/_/ready")).status == 500
+    assert b"http_requests_total{" not in (await running.call("GET", "/_/metrics")).body
+
+
+async def test_requests_are_counted_and_our_own_routes_are_not(start: Start) -> None:
+    running = await start(fprocess="cat")
+    for target in ("/", "/_/health", "/_/ready", "/_/metrics"):
+        await running.call("GET", target)
+    lines = (await running.call("GET", "/_/metrics")).body.split(b"\n")
+    assert b'http_requests_total{code="200",method="get"} 1' in lines
+    assert b"http_requests_in_flight 0" in lines
+
+
+async def test_other_paths_below_ours_belong_to_the_function(start: Start) -> None:
+    running = await start(fprocess="printenv Http_Path")
+    for target in ("/_/health/", "/_/other", "//_/health"):
+        assert (await running.call("GET", target)).body == target.encode() + b"\n"
+
+
+async def test_debug_output_shows_fields_path_and_answer(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    running = await start(fprocess="cat", write_debug="true", debug_headers="true")
+    await running.call("POST", "/x?y=1", b"shown", [("X-A", "value")])
+    await running.watchdog.close()
+    out, err = capfd.readouterr()
+    assert "POST /x?y=1" in err
+    assert "[in] x-a='value'" in err
+    assert "[out] X-Duration-Seconds=" in err
+    assert "wrote 5 bytes" in err
+    assert out == "shown"

@@ -1,0 +1,91 @@
+"""The watchdog's variables, read by the contract's rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.errors import SettingsError
+from penstock.watchdog.settings import WatchdogSettings, load_settings
+
+
+def load(**variables: str) -> WatchdogSettings:
+    return load_settings({"fprocess": "cat", **variables})
+
+
+def test_without_a_mode_the_classic_defaults_hold() -> None:
+    settings = load()
+    assert (settings.mode, settings.port, settings.exec_timeout) == ("serializing", 8080, 0.0)
+    assert (settings.read_timeout, settings.write_timeout) == (30.0, 30.0)
+    assert settings.cgi_headers
+    assert settings.combine_output
+
+
+@pytest.mark.parametrize(("mode", "seconds"), [("serializing", 0.0), ("streaming", 30.0), ("http", 30.0)])
+def test_the_default_of_exec_timeout_depends_on_the_mode(mode: str, seconds: float) -> None:
+    assert load(mode=mode).exec_timeout == seconds
+
+
+def test_an_unknown_mode_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"mode: 'afterburn' is unknown.*serializing, streaming, http, static"):
+        load(mode="afterburn")
+
+
+def test_all_faults_are_reported_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"log_buffer_size": "x", "jwt_auth": "true", "PENSTOCK_RLIMIT_CPU": "-1", "ready_path": "x"})
+    for name in ("fprocess", "log_buffer_size", "jwt_auth", "PENSTOCK_RLIMIT_CPU", "ready_path"):
+        assert f"- {name}: " in str(caught.value)
+
+
+def test_static_needs_no_program_but_a_directory() -> None:
+    assert load_settings({"mode": "static"}).static_path == "/home/app/public"
+    with pytest.raises(SettingsError, match="static_path"):
+        load_settings({"mode": "static", "static_path": ""})
+
+
+def test_the_later_alias_wins() -> None:
+    assert load(function_process="wc").fprocess == "wc"
+    assert load(upstream_url="http://a", http_upstream_url="http://b").upstream_url == "http://b"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5", 5.0), ("1m30s", 90.0), ("250ms", 0.25), ("0", 0.0), ("-5s", 0.0), ("-5", 7.0), ("soon", 7.0), ("", 7.0)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    default_or_value = load(read_timeout=text).read_timeout
+    assert default_or_value == (30.0 if seconds == 7.0 else seconds)
+
+
+def test_what_is_not_understood_is_mentioned() -> None:
+    notes = load(read_timeout="soon", port="http", max_inflight="many", prefix_logs="perhaps").notes
+    assert [note.partition("=")[0] for note in notes] == ["port", "read_timeout", "max_inflight", "prefix_logs"]
+
+
+@pytest.mark.parametrize(("text", "port"), [("9000", 9000), ("-1", 8080), ("99999", 8080), ("x", 8080), ("0", 0)])
+def test_ports(text: str, port: int) -> None:
+    assert load(port=text).port == port
+
+
+def test_the_grammars_of_truth_differ_by_variable() -> None:
+    assert not load(cgi_headers="1").cgi_headers
+    assert not load(combine_output="TRUE").combine_output
+    assert not load(marshal_request="1").marshal_request
+    assert load(suppress_lock="1").suppress_lock
+    assert load(http_buffer_req_body="1").buffer_http
+    assert not load(prefix_logs="F").prefix_logs
+    assert load(log_callid="T").log_callid
+
+
+def test_max_inflight_below_zero_is_no_limit() -> None:
+    assert load(max_inflight="-3").max_inflight == 0
+
+
+def test_a_content_type_that_would_split_the_header_is_refused() -> None:
+    with pytest.raises(SettingsError, match="content_type"):
+        load(content_type="text/plain\r\nX-Evil: 1")
+
+
+def test_the_lock_file_is_in_tmpdir() -> None:
+    assert load(TMPDIR="/var/tmp/").lock_file == "/var/tmp/.lock"
+    assert load().lock_file == "/tmp/.lock"

@@ -1,0 +1,100 @@
+"""Finding and starting programs."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.watchdog import spawn
+from penstock.watchdog.settings import ProgramLimits
+from penstock.watchdog.spawn import ProgramMissing, Spawner, SpawnFailed, find_program, program_environment
+
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+
+def test_a_program_is_looked_up_in_the_given_path_only(tmp_path: Path) -> None:
+    program = tmp_path / "tool"
+    program.write_text("")
+    search = os.fsencode(f"/nowhere:{tmp_path}")
+    with pytest.raises(ProgramMissing, match=r"'tool' was not found in PATH=/nowhere:"):
+        find_program(b"tool", search)
+    program.chmod(0o755)
+    assert find_program(b"tool", search) == os.fsencode(program)
+
+
+def test_a_directory_is_no_program(tmp_path: Path) -> None:
+    (tmp_path / "tool").mkdir()
+    with pytest.raises(ProgramMissing):
+        find_program(b"tool", os.fsencode(tmp_path))
+
+
+def test_a_name_with_a_slash_is_a_path() -> None:
+    assert find_program(b"/bin/sh", b"") == b"/bin/sh"
+    with pytest.raises(ProgramMissing, match=r"'\./no/such' does not exist"):
+        find_program(b"./no/such", b"/bin")
+
+
+def test_an_empty_name_is_no_program() -> None:
+    with pytest.raises(ProgramMissing):
+        find_program(b"", b"/bin:/usr/bin")
+
+
+def test_private_variables_are_removed_and_odd_bytes_kept() -> None:
+    environ = {"PENSTOCK_LIFELINE_FD": "3", "PENSTOCK_SECRETS_DIR": "/s", "odd": os.fsdecode(b"\xff")}
+    assert program_environment(environ) == {b"PENSTOCK_SECRETS_DIR": b"/s", b"odd": b"\xff"}
+
+
+async def test_the_exit_status_is_reported_once_and_nothing_stays(
+    until: Until, descriptors: Callable[[], set[str]], children: Callable[[], list[int]]
+) -> None:
+    spawner = Spawner("false", {"PATH": os.environ["PATH"]}, ProgramLimits(), asyncio.get_running_loop())
+    before = descriptors()
+    statuses: list[int] = []
+    for _ in range(20):
+        spawner.spawn({}, (spawner.null,) * 3, statuses.append)
+    await until(lambda: len(statuses) == 20)
+    assert {os.waitstatus_to_exitcode(status) for status in statuses} == {1}
+    assert not spawner.running
+    assert not children()
+    assert descriptors() <= before
+    spawner.close()
+
+
+async def test_too_many_open_files_is_an_error_and_not_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "too many")
+
+    spawner = Spawner("sleep 600", {"PATH": os.environ["PATH"]}, ProgramLimits(), asyncio.get_running_loop())
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(SpawnFailed, match="Too many open files"):
+        spawner.spawn({}, (spawner.null,) * 3, lambda status: None)
+    assert not spawner.running
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    spawner.close()
+
+
+async def test_a_sweep_leaves_running_programs_and_their_descendants_alone(
+    tmp_path: Path, until: Until, children: Callable[[], list[int]]
+) -> None:
+    spawn.become_subreaper()
+    script, pid_file = tmp_path / "script", tmp_path / "pid"
+    script.write_text(f"(setsid sh -c 'echo $$ > {pid_file}; exec sleep 600' &) ; read wait; exit 0")
+    spawner = Spawner(f"sh {script}", {"PATH": os.environ["PATH"]}, ProgramLimits(), asyncio.get_running_loop())
+    reader, writer = os.pipe()
+    child = spawner.spawn({}, (reader, spawner.null, spawner.null), lambda status: None)
+    await until(lambda: pid_file.exists() and pid_file.read_text())
+    escaped = int(pid_file.read_text())
+    await until(lambda: escaped in children())
+    spawner.sweep()
+    os.kill(escaped, 0)
+    os.close(writer)
+    os.close(reader)
+    await until(lambda: child.pid not in spawner.running)
+    await until(lambda: escaped not in children())
+    spawner.close()
