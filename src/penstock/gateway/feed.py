@@ -106,7 +106,8 @@ class Feed:
     def received(self, message: ToWorker) -> None:
         match message:
             case Route():
-                self._routes.apply(message)
+                if self._routes.apply(message):
+                    self.wake(message.key)
             case RouteRemoved():
                 self._routes.remove(message.key)
             case Synced():

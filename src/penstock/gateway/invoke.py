@@ -203,7 +203,8 @@ class Invocation:
         if failure.reason != "timeout":
             self._replica.failed(now)
         self._leave_replica()
-        if failure.retryable and self._attempts < MAX_ATTEMPTS and not self._exchange.done:
+        again = failure.retryable and self._attempts < MAX_ATTEMPTS
+        if again and not self._exchange.done and not function.closed:
             self._body = relay.sent_body
             if function.has_room():
                 self._relay()

@@ -55,7 +55,7 @@ class Replica:
 class FunctionRoute:
     """One function as the worker sees it. Its repr is its state."""
 
-    __slots__ = ("capacity", "counters", "inflight", "key", "policy", "replicas", "waiting")
+    __slots__ = ("capacity", "closed", "counters", "inflight", "key", "policy", "replicas", "waiting")
 
     def __init__(self, key: str, policy: Policy, counters: FunctionCounters) -> None:
         self.key = key
@@ -66,6 +66,8 @@ class FunctionRoute:
         self.inflight = 0
         self.capacity = 0
         """Requests that may run at once; 0 means no limit."""
+        self.closed = False
+        """Whether the function is gone; requests still at a replica finish."""
 
     def __repr__(self) -> str:
         return f"<FunctionRoute {self.key} {len(self.replicas)} replicas, {self.inflight} in flight, {len(self.waiting)} waiting>"
@@ -86,18 +88,22 @@ class FunctionRoute:
             if waiter.alive:
                 waiter.go()
 
-    def apply(self, route: Route, open_pool: OpenPool) -> None:
-        """Take over what the feed says; replicas that stay keep their connections."""
+    def apply(self, route: Route, open_pool: OpenPool) -> bool:
+        """Take over what the feed says; replicas that stay keep their connections. True when the last replica has just
+        gone while requests wait for a slot: somebody must ask for another."""
         known = {replica.address: replica for replica in self.replicas}
+        emptied = bool(known) and not route.endpoints
         self.policy = route.policy
         self.replicas = [known.pop(a) if a in known else Replica(a, open_pool(a)) for a in route.endpoints]
         self.capacity = route.policy.max_inflight * len(self.replicas)
         for replica in known.values():
             replica.pool.close()
         self.release_waiting()
+        return emptied and bool(self.waiting)
 
     def close(self) -> None:
         """The function is gone."""
+        self.closed = True
         for replica in self.replicas:
             replica.pool.close()
         self.replicas = []
@@ -141,7 +147,8 @@ class RouteTable:
         self._unconfirmed = set()
         self.synced = True
 
-    def apply(self, route: Route) -> None:
+    def apply(self, route: Route) -> bool:
+        """Take over one function; True when it should be woken for requests that already wait."""
         self._unconfirmed.discard(route.key)
         function = self._by_key.get(route.key)
         if function is None:
@@ -149,7 +156,7 @@ class RouteTable:
             self._by_key[route.key] = function
             for name in self._names(route.key):
                 self._by_name[name] = function
-        function.apply(route, self._open_pool)
+        return function.apply(route, self._open_pool)
 
     def remove(self, key: str) -> None:
         function = self._by_key.pop(key, None)

@@ -136,6 +136,7 @@ class Exchange:
         """The whole answer; Content-Length is added. Ignored once a head was sent."""
         if self.head_sent or self.done:
             return
+        self._listener = None  # who answers hears nothing more
         self.take_arrived(raw=False)
         if self.done:  # what had arrived of the body was malformed: the connection has answered
             return
