@@ -13,7 +13,7 @@ import pytest
 
 from penstock.examples import examples_directory, find_program, load_examples
 from tests.conftest import debian_path
-from tests.e2e.serving import Penstock
+from tests.e2e.serving import Penstock, wait_until
 
 INPUT = examples_directory() / "input"
 
@@ -54,8 +54,13 @@ def ready(penstock: Penstock, request: pytest.FixtureRequest) -> Penstock:
 
 @pytest.mark.service("convert", "ffmpeg", "tesseract", "figlet", "jq")
 def test_every_example_is_deployed(penstock: Penstock) -> None:
-    answer = penstock.request("GET", "/system/functions", admin=True)
-    assert {spec.name for spec in load_examples()} <= {function["name"] for function in answer.json()}
+    names = {spec.name for spec in load_examples()}
+
+    def deployed() -> bool:
+        listed = penstock.request("GET", "/system/functions", admin=True).json()
+        return names <= {function["name"] for function in listed}
+
+    wait_until(deployed, f"functions {sorted(names)}")
 
 
 @pytest.mark.service("convert")
