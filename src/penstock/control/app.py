@@ -1,15 +1,13 @@
 """The REST API as an ASGI application: its route table, top to bottom, and the guard in front of it.
 
 `control.process` builds it and serves it on a unix socket, where the gateway workers send every path that is not a
-function's. The metrics listener's two routes are here too.
+function's. The metrics port has no part in it (`control.scrape`).
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from penstock.control.auth import Credentials, Guard
@@ -19,15 +17,11 @@ from penstock.control.functions import Functions
 from penstock.control.health import Health
 from penstock.control.info import Info
 from penstock.control.logs import Logs
-from penstock.control.metrics import CONTENT_TYPE, exposition
 from penstock.control.namespaces import Namespaces
 from penstock.control.routing import Resource, build_router
 from penstock.control.scale import Scale
 from penstock.control.secrets import Secrets
 from penstock.providers.base import Provider
-
-SCRAPE_TIMEOUT = 1.0
-"""Seconds that a scrape waits for the workers' counters; Prometheus itself gives up after 10."""
 
 
 def route_table(provider: Provider, feed: Feed, stopping: asyncio.Event) -> list[Resource]:
@@ -70,19 +64,3 @@ def create_app(table: list[Resource], credentials: Credentials | None) -> ASGIAp
     """The table behind its guard; `credentials` None leaves it open (`--no-auth`)."""
     public = frozenset(row.path for row in table if row.public)
     return Guard(build_router(table), credentials, public, frozenset(row.path for row in table))
-
-
-def create_metrics_app(feed: Feed) -> ASGIApp:
-    """`/metrics` and `/healthz` of the metrics port; always text format 0.0.4, whatever the scraper would accept.
-
-    OpenMetrics would rename `gateway_function_invocation_started`, on which dashboards rely (contract gateway §13.33).
-    """
-
-    async def metrics(request: Request) -> Response:
-        await feed.flush(SCRAPE_TIMEOUT)
-        return Response(await exposition(feed), headers={"Content-Type": CONTENT_TYPE})
-
-    async def healthz(request: Request) -> Response:
-        return Response("OK", media_type="text/plain")
-
-    return build_router([Resource("/metrics", {"GET": metrics}), Resource("/healthz", {"GET": healthz})])

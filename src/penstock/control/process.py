@@ -18,16 +18,18 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from penstock.control.app import create_app, create_metrics_app, route_table
+from penstock.control.app import create_app, route_table
 from penstock.control.auth import load_credentials
 from penstock.control.feed import Feed
-from penstock.control.sockets import listen_tcp, listen_unix
+from penstock.control.scrape import MetricsServer
+from penstock.control.sockets import listen_unix
 from penstock.errors import PenstockError
 from penstock.providers.base import Provider
 from penstock.settings import ServeSettings, restore_settings
 from penstock.telemetry import configure_logging
+from penstock.wire.loop import run
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("penstock.control.process")  # not `__name__`, which is `__main__` here
 
 SETTINGS_VARIABLE = "PENSTOCK_SERVE_SETTINGS"
 
@@ -79,16 +81,16 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     credentials = None if settings.no_auth else load_credentials(paths, os.environ)
     feed = Feed(provider, settings.default_policy)
     app = create_app(route_table(provider, feed, stopping), credentials)
-    metrics_listener = listen_tcp(settings.host, settings.metrics_port)
+    metrics = MetricsServer(feed, settings.wire)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(metrics_listener.close)
+        stack.push_async_callback(metrics.close)
+        metrics_port = await metrics.start(settings.host, settings.metrics_port)
         stack.push_async_callback(provider.close)
         await provider.start()
         stack.push_async_callback(feed.close)
         await feed.start(paths.feed_socket)
-        await stack.enter_async_context(HttpServer(create_metrics_app(feed), metrics_listener).running())
         await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
-        log.info("control is up, metrics on port %d", metrics_listener.getsockname()[1])
+        log.info("control is up, metrics on port %d", metrics_port)
         if settings.examples:
             stack.push_async_callback(_cancel, asyncio.create_task(_deploy_examples(provider)))
         await stopping.wait()
@@ -125,13 +127,7 @@ def main() -> None:
     settings = restore_settings(os.environ[SETTINGS_VARIABLE])
     configure_logging(settings.log_level, "control")
     try:
-        import uvloop
-    except ImportError:
-        start = asyncio.run
-    else:
-        start = uvloop.run
-    try:
-        start(_run(settings))
+        run(_run(settings))
     except PenstockError as error:
         log.error("control cannot run: %s", error)
         sys.exit(error.exit_code)

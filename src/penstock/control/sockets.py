@@ -1,4 +1,4 @@
-"""Listening sockets of the control process, and the private directories they and the credentials live in."""
+"""Unix sockets of the control process, and the private directories that they and the credentials live in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from penstock.errors import SettingsError
+from penstock.wire.server import bound_unix_socket
 
 
 def private_directory(path: Path) -> None:
@@ -31,25 +32,10 @@ def private_directory(path: Path) -> None:
 def listen_unix(path: Path) -> socket.socket:
     """A listening unix socket (0600) at `path`; what an earlier process left there is replaced. Raises SettingsError."""
     private_directory(path.parent)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.unlink(missing_ok=True)
-        listener.bind(os.fspath(path))
-        os.chmod(path, 0o600)
+        listener = bound_unix_socket(os.fspath(path), 0o600)
         listener.listen(1024)
     except OSError as error:
-        listener.close()
         raise SettingsError(f"{path}: cannot listen: {error}") from error
-    listener.setblocking(False)
-    return listener
-
-
-def listen_tcp(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one. Raises SettingsError."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=1024)
-    except OSError as error:
-        raise SettingsError(f"{host}:{port}: cannot listen: {error}") from error
     listener.setblocking(False)
     return listener

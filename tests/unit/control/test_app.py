@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from penstock.control.app import create_app, create_metrics_app, route_table
+from penstock.control.app import create_app, route_table
 from penstock.control.feed import Feed
 from penstock.control.routing import Resource
 from penstock.errors import ProviderUnavailable
@@ -131,27 +131,3 @@ async def test_without_authentication_the_empty_bearer_of_a_cli_that_is_not_logg
 ) -> None:
     client = Client(create_app(table(provider, feed), None), "Bearer ")
     assert (await client.get("/system/functions")).json == []
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status", "body"),
-    [
-        ("GET", "/healthz", 200, b"OK"),
-        ("POST", "/healthz", 405, b""),
-        ("HEAD", "/healthz", 405, b""),
-        ("POST", "/metrics", 405, b""),
-        ("GET", "/", 404, b"404 page not found\n"),
-        ("GET", "/system/functions", 404, b"404 page not found\n"),
-    ],
-)
-async def test_the_metrics_port_serves_two_paths(feed: Feed, method: str, path: str, status: int, body: bytes) -> None:
-    answer = await Client(create_metrics_app(feed), None).call(method, path)
-    assert (answer.status, answer.body) == (status, body)
-
-
-@pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text; version=1.0.0"])
-async def test_metrics_are_always_in_text_format_whatever_is_asked_for(feed: Feed, accept: str) -> None:
-    answer = await Client(create_metrics_app(feed), None).call("GET", "/metrics", headers={"Accept": accept})
-    assert answer.status == 200
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert "# TYPE gateway_function_invocation_started counter\n" in answer.text

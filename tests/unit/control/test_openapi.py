@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +21,6 @@ from penstock.control.auth import Credentials
 from penstock.control.documents import packaged
 from penstock.control.feed import Feed
 from penstock.control.process import HttpServer
-from penstock.control.sockets import listen_tcp
 from penstock.core.policy import Policy
 from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.memory import MemoryProvider
@@ -70,7 +70,7 @@ def address() -> Iterator[str]:
     """The API served over TCP from a thread of its own, with one function, secret and namespace named `a`."""
     ready = threading.Event()
     stop: list[object] = []
-    listener = listen_tcp("127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
 
     async def serve() -> None:

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from penstock.control.process import run_control
-from penstock.control.sockets import listen_tcp, listen_unix, private_directory
+from penstock.control.sockets import listen_unix
 from penstock.errors import ProviderUnavailable, SettingsError
 from penstock.providers.memory import MemoryProvider
 from penstock.settings import ServeSettings, dump_settings
@@ -142,7 +142,7 @@ async def test_stopping_closes_the_provider_and_frees_the_port(directory: Path) 
     async with control(directory) as running:
         pass
     assert [function async for function in running.provider.watch() if function.kind != "synced"] == []
-    listen_tcp("127.0.0.1", running.settings.metrics_port).close()
+    socket.create_server(("127.0.0.1", running.settings.metrics_port)).close()
 
 
 async def test_a_provider_that_cannot_start_ends_the_process_and_is_closed(
@@ -172,25 +172,6 @@ async def test_missing_mounted_credentials_are_a_settings_error(
     monkeypatch.setenv("secret_mount_path", str(directory / "nowhere"))
     with pytest.raises(SettingsError, match="basic-auth-user cannot be read"):
         await within(Running(settings_for(directory)).task)
-
-
-def test_a_private_directory_is_made_with_its_parents(tmp_path: Path) -> None:
-    private_directory(tmp_path / "a" / "b")
-    assert mode_of(tmp_path / "a" / "b") == 0o700
-
-
-def test_a_private_directory_that_is_a_link_or_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "link").symlink_to(tmp_path)
-    for name in ("file", "link"):
-        with pytest.raises(SettingsError, match=name):
-            private_directory(tmp_path / name)
-
-
-def test_a_private_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
-    with pytest.raises(SettingsError, match="belongs to another user"):
-        private_directory(tmp_path)
 
 
 # The real process
