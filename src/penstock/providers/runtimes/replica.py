@@ -76,6 +76,7 @@ def _let_go(lifeline: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     os.setsid()
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) != lifeline:

@@ -6,6 +6,7 @@ socket. It reaps replicas, reports their ends, and kills what a dead replica lea
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import gc
@@ -16,8 +17,9 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -34,6 +36,8 @@ _UNREPORTED = 1000
 _BACKLOG = 16
 _CLIENT_BUFFER = 16 << 20
 """Bytes waiting for a client that does not read; then it is dropped, and hears all again when it reconnects."""
+_REHEARSALS = 10
+"""Python specialises code after eight calls."""
 _KEPT_VARIABLES = ("PATH", "LANG", "TZ", "PYTHONPATH", "PENSTOCK_RUN_ID", LIFELINE)
 
 _log = logging.getLogger("penstock.zygote")
@@ -147,13 +151,17 @@ class Zygote:
         self._poll.modify(client.connection, events)
 
     def _launch(self, launch: Launch) -> None:
+        # A SIGTERM meant for the child must not meet our handler, which it still has at first; it unblocks it when it is ready.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         try:
             pid = os.fork()
+            if pid == 0:
+                os._exit(_become(launch, self._main, self._lifeline))
         except OSError as error:
             self._broadcast(Exited(token=launch.order.token, error=f"the system refuses to fork: {error.strerror}"))
             return
-        if pid == 0:
-            os._exit(_become(launch, self._main, self._lifeline))
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         self._replicas[pid] = launch.order.token
         stat = stat_of(pid)
         self._broadcast(Launched(token=launch.order.token, pid=pid, started=stat.started if stat else 0))
@@ -269,6 +277,64 @@ def _remove_tree(path: Path) -> None:
         os.rmdir(found)
 
 
+def rehearse(main: Main, directory: Path, times: int = _REHEARSALS) -> None:
+    """Serve a few requests in this very process and stop again, so that what is done once only (caches, specialised code,
+    memory taken from the system) is done before the forks and shared by all replicas."""
+    socket_path = directory / "rehearsal.sock"
+    for _ in range(times):
+        lifeline, cut = os.pipe2(os.O_CLOEXEC)
+        client = os.fork()
+        if client == 0:
+            os.close(lifeline)
+            os._exit(_applaud(str(socket_path)))
+        os.close(cut)
+        environ = {"fprocess": "true", "suppress_lock": "true", LIFELINE: str(lifeline), "PATH": os.defpath}
+        with _silenced():
+            main(environ, f"unix:{socket_path}")
+        os.close(lifeline)
+        _reap_all()
+        socket_path.unlink(missing_ok=True)
+
+
+def _applaud(path: str) -> int:
+    """The rehearsal's audience, a child: a few requests, then its end cuts the lifeline."""
+    for _ in range(200):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            try:
+                connection.connect(path)
+            except OSError:
+                time.sleep(0.001)
+                continue
+            for request in (b"GET /_/ready", b"GET /", b"POST /"):
+                connection.sendall(request + b" HTTP/1.1\r\nHost: rehearsal\r\nContent-Length: 0\r\n\r\n")
+                connection.recv(65536)
+            return 0
+    return 1
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Descriptors 1 and 2 lead nowhere meanwhile."""
+    saved = os.dup(1), os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    for target in (1, 2):
+        os.dup2(null, target)
+    try:
+        yield
+    finally:
+        for target, fd in zip((1, 2), saved, strict=True):
+            os.dup2(fd, target)
+            os.close(fd)
+        os.close(null)
+
+
+def _reap_all() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
 def _forget_environment() -> None:
     """Blank the environment this process was started with, but for what it needs: replicas inherit this memory, and with it
     /proc/PID/environ, where a function could read the server's credentials."""
@@ -301,6 +367,7 @@ def main() -> None:
     )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_environment()
+    rehearse(serve, path.parent)
     Zygote(path, serve, environ).run()
 
 

@@ -14,10 +14,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
 from penstock.providers.local import LocalProvider
 from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.process import create_process_provider
+from penstock.providers.runtimes.records import read_record
 from penstock.settings import ServeSettings
 
 TIMEOUT = 30.0
@@ -111,3 +114,63 @@ async def until(what: str, holds: Callable[[], bool | Awaitable[bool]]) -> None:
             return
         assert time.monotonic() < deadline, f"not within {TIMEOUT:g} s: {what}"
         await asyncio.sleep(0.005)
+
+
+async def call(address: str, body: bytes = b"", path: str = "/") -> tuple[int, bytes]:
+    """One POST to a replica; status and body."""
+    reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+    head = f"POST {path} HTTP/1.0\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    answer = await asyncio.wait_for(reader.read(), TIMEOUT)
+    writer.close()
+    first, _, rest = answer.partition(b"\r\n")
+    return int(first.split()[1]), rest.partition(b"\r\n\r\n")[2]
+
+
+async def ready(provider: LocalProvider, name: str, replicas: int = 1) -> Function:
+    """Wait until exactly so many replicas are there and ready."""
+
+    async def holds() -> bool:
+        function = await provider.get(name, DEFAULT_NAMESPACE)
+        return function.available == replicas == len(function.replicas)
+
+    await until(f"{name} has {replicas} ready replicas", holds)
+    return await provider.get(name, DEFAULT_NAMESPACE)
+
+
+async def deployed(provider: LocalProvider, name: str, program: str, **fields: Any) -> Function:
+    """Deploy a program and wait until it is ready."""
+    await provider.deploy(FunctionSpec(name=name, env_process=program, **fields))
+    return await ready(provider, name)
+
+
+async def run(provider: LocalProvider, name: str, program: str, body: bytes = b"", **fields: Any) -> str:
+    """What a program answers as a function of its own."""
+    function = await deployed(provider, name, program, **fields)
+    _, answer = await call(function.endpoints[0], body)
+    return answer.decode()
+
+
+def pid_of(address: str) -> int:
+    """The pid in a replica's record, by its address."""
+    directory = Path(address.removeprefix("unix:")).parent
+    record = read_record(directory)
+    assert record, f"{directory} has no record"
+    return record.pid
+
+
+def runs_with(mark: str) -> list[int]:
+    """Processes with this word among their arguments."""
+    found = []
+    for stat in processes.all_processes():
+        with contextlib.suppress(OSError):
+            if mark.encode() in Path(f"/proc/{stat.pid}/cmdline").read_bytes() and stat.state not in "ZX":
+                found.append(stat.pid)
+    return found
+
+
+def script(folder: Path, text: str) -> str:
+    """A Python program in a file of its own; the command line that runs it."""
+    path = folder / "program.py"
+    path.write_text(text)
+    return f"{sys.executable} {path}"
