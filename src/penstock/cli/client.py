@@ -106,7 +106,10 @@ class Gateway:
             headers["Content-Type"] = "application/json"
         if self.target.authorization:
             headers["Authorization"] = self.target.authorization
-        data = msgspec.json.encode(body) if body is not None else None
+        try:
+            data = msgspec.json.encode(body) if body is not None else None
+        except UnicodeEncodeError as error:
+            raise InvalidInput("an argument holds bytes that are not UTF-8, which JSON cannot carry") from error
         async with self.stream(method, path, params=params, headers=headers, data=data) as response:
             reply = Reply(response.status, response.reason or "", await response.read())
         if reply.status == 401:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
+import penstock
 from penstock.cli.commands import LazyGroup
 from penstock.errors import PenstockError
 
@@ -57,7 +58,8 @@ class RootGroup(LazyGroup):
             ctx.color = False
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is None when the process was started with it closed
+                sys.stdout.flush()
         except BrokenPipeError:
             _forget_stdout()
             ctx.exit(PIPE_CLOSED)
@@ -72,10 +74,15 @@ def exit_code_of(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, PenstockError):
         return _say(str(error), error.exit_code)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message())
+        return 0
     if isinstance(error, click.ClickException):
         return _say(_usage_sentence(error), error.exit_code)
     if os.environ.get("PENSTOCK_DEBUG") == "1":
         raise error
+    if isinstance(error, OSError):
+        return _say(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}", 1)
     return _say(f"unexpected {type(error).__name__}: {error} (set PENSTOCK_DEBUG=1 to see where)", 1)
 
 
@@ -97,13 +104,15 @@ def _forget_stdout() -> None:
     os.close(nowhere)
 
 
-cli = RootGroup(
-    name="penstock",
-    package="penstock.cli.verbs",
-    verbs=_VERBS,
-    aliases=_ALIASES,
-    help=_HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+cli = click.version_option(penstock.__version__, message="penstock %(version)s")(
+    RootGroup(
+        name="penstock",
+        package="penstock.cli.verbs",
+        verbs=_VERBS,
+        aliases=_ALIASES,
+        help=_HELP,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
 )
 
 

@@ -14,6 +14,7 @@ import click
 
 from penstock.cli.target import Target, authorization_for, gateway_url
 from penstock.core.duration import parse_duration
+from penstock.core.names import check_namespace
 from penstock.errors import InvalidInput
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,14 +76,14 @@ def connected(
             *args: Any, gateway: str | None, tls_no_verify: bool, timeout: float, token: str | None = None, **rest: Any
         ) -> Any:
             url = gateway_url(gateway, os.environ)
+            namespace = rest.pop("namespace", "")
             target = Target(
                 url=url,
-                namespace=rest.get("namespace", ""),
+                namespace=check_namespace(namespace) if namespace else "",
                 authorization=authorization_for(url, token, os.environ) if takes_token else "",
                 verify_tls=not tls_no_verify,
                 timeout=timeout,
             )
-            rest.pop("namespace", None)
             return function(*args, target=target, **rest)
 
         for option in reversed(options):
@@ -114,6 +115,8 @@ def split_pair(item: str, flag: str) -> tuple[str, str]:
     key, equals, value = item.partition("=")
     if not equals or not key.strip():
         raise InvalidInput(f"{flag} {item!r}: write it as KEY=VALUE")
+    if any("\udc80" <= char <= "\udcff" for char in item):  # how Python shows bytes that are not UTF-8
+        raise InvalidInput(f"{flag} {item!r}: holds bytes that are not UTF-8")
     return key.strip(), value
 
 

@@ -23,7 +23,7 @@ def print_json(value: object) -> None:
 
 def print_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
     """A table; in a pipe with tabs between left-aligned columns of at least `widths` characters, as faas-cli prints them."""
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         _print_pretty(headings, rows)
         return
     for row in (headings, *rows):
@@ -42,7 +42,7 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
 @contextmanager
 def spinner(text: str) -> Iterator[None]:
     """Show that something is being waited for, on stderr and only when that is a terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console

@@ -50,7 +50,12 @@ def gateway_url(flag: str | None, environ: Mapping[str, str]) -> str:
     text = text.strip()
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = (
+            text.isprintable()
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         usable = False
         parts = urlsplit("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ import uvicorn
 from penstock.control.app import create_app, route_table
 from penstock.control.auth import Credentials
 from penstock.control.feed import Feed
-from penstock.control.sockets import listen_tcp
 from penstock.core.policy import Policy
 from penstock.model import FunctionSpec
 from penstock.providers.memory import MemoryProvider, Script
@@ -34,7 +34,7 @@ class ControlThread:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._listener = listen_tcp("127.0.0.1", 0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))

@@ -148,3 +148,46 @@ def test_python_m_penstock_is_the_same_program() -> None:
         [sys.executable, "-m", "penstock", "version", "--short-version"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    program = f"{sys.executable} -m penstock"
+    return subprocess.run(["bash", "-c", line.replace("penstock", program, 1)], capture_output=True, text=True)
+
+
+def test_without_a_verb_the_help_is_the_result() -> None:
+    assert run_cli().stdout == run_cli("--help").stdout
+    assert run_cli().exit_code == 0
+    assert run_cli("secret").stdout == run_cli("secret", "--help").stdout
+
+
+def test_version_as_a_flag() -> None:
+    assert run_cli("--version").stdout.startswith("penstock ")
+
+
+def test_a_full_disk_is_said_in_one_line() -> None:
+    done = shell("penstock version --short-version > /dev/full")
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
+def test_closed_standard_streams_are_no_reason_to_fall_over(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/functions", answer_json([]))
+    assert shell("penstock list >&-").returncode == 0
+    assert shell("penstock list --bogus 2>&-").returncode == 2
+    done = shell("penstock invoke f >&- < /dev/null")
+    assert (done.returncode, done.stderr) == (1, "Error: stdout is closed, there is nowhere to write the answer to\n")
+
+
+def test_arguments_that_are_no_text_are_refused(gateway: ScriptedGateway) -> None:
+    for arguments in (
+        "deploy --name a --fprocess $'\\xff'",
+        "list -n $'\\xff'",
+        "describe $'\\xff'",
+        "logs $'\\xff'",
+        "invoke f --query a=$'\\xff'",
+        "list -g http://$'\\xff'",
+    ):
+        done = shell(f"penstock {arguments}")
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("Error: ")
+    assert gateway.requests == []

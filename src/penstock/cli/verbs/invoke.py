@@ -135,6 +135,8 @@ def command(
     params = [split_pair(text, "--query") for text in query]
     suffix = f".{segment(target.namespace)}" if target.namespace else ""
     path = f"/{'async-function' if later else 'function'}/{segment(name)}{suffix}"
+    if sys.stdout is None:
+        raise PenstockError("stdout is closed, there is nowhere to write the answer to")
     data = _body(verb)  # last: nobody should type a body for a call that cannot be made
     if signature:
         data = asyncio.run(_gather(data))
@@ -161,9 +163,7 @@ async def _invoke(gateway: Gateway, call: Call, out: BinaryIO) -> int:
         body = b""
         while len(body) < _MAX_ERROR and (piece := await response.content.read(_MAX_ERROR - len(body))):
             body += piece
-        errors = sys.stderr.buffer
-        errors.write(body if body.endswith(b"\n") or not body else body + b"\n")
-        errors.flush()
+        click.echo(body, err=True, nl=bool(body) and not body.endswith(b"\n"))
         return 1
 
 

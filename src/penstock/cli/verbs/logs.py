@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import msgspec
 
-from penstock.cli.client import Gateway, Reply, refusal, talk, unauthorized
+from penstock.cli.client import Gateway, Reply, refusal, segment, talk, unauthorized
 from penstock.cli.commands import Verb
 from penstock.cli.options import DURATION, connected, namespace_option
 from penstock.cli.output import printable
@@ -67,6 +67,7 @@ def command(
       penstock logs words --tail=false --lines 100 --instance
       penstock logs words --since 10m --output json | jq -r .text
     """
+    segment(name)
     formatted = time_formatter(time_format)
     render = _render("json" if as_json else output, formatted, show_name, show_instance)
     params = {"name": name, "follow": "true" if tail else "false", "tail": str(lines)}

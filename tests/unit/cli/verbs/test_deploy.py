@@ -177,6 +177,6 @@ def test_wait_ends_with_what_was_seen_last(gateway: ScriptedGateway) -> None:
     gateway.on(f"PUT {FUNCTIONS}", Answer(202))
     slow = answer_json({"name": "words", "replicas": 1, "instances": [instance("starting", "waiting for port 8080")]})
     gateway.on("GET /system/function/words", slow)
-    result = run_cli(*WORDS, "--timeout", "1s")
+    result = run_cli(*WORDS, "--timeout", "3s")
     assert result.exit_code == 1
-    assert "not ready after 1 s: waiting for port 8080" in result.stderr
+    assert "not ready after 3 s: waiting for port 8080" in result.stderr
