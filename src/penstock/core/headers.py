@@ -31,6 +31,8 @@ HOP_BY_HOP = frozenset(
 _HOP_BY_HOP_LINES = re.compile(
     rb"^(?:" + b"|".join(sorted(HOP_BY_HOP)) + rb"):[^\r]*\r\n", re.IGNORECASE | re.MULTILINE
 )
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""RFC 9110 §5.6.2."""
 _HARMLESS_CONNECTION = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
 """Options of `Connection` that name no field beyond those that are removed anyway."""
 
@@ -71,7 +73,7 @@ def field_lines(fields: Iterable[Field]) -> bytes:
     """Field lines as bytes, each ending in CRLF. Raises ValueError for a name or value that would break the framing."""
     lines = []
     for name, value in fields:
-        if not name or b"\r" in value or b"\n" in value or b"\0" in value or not name.isascii() or b":" in name:
+        if not _NAME.fullmatch(name) or b"\r" in value or b"\n" in value or b"\0" in value:
             raise ValueError(f"cannot send the field {name!r}: {value!r}")
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join(lines)

@@ -138,7 +138,7 @@ class Exchange:
             return
         self._listener = None  # who answers hears nothing more
         self.take_arrived(raw=False)
-        if self.done:  # what had arrived of the body was malformed: the connection has answered
+        if self._connection.exchange is not self:  # what had arrived of the body was malformed and has been answered
             return
         head = self._head(status, fields, b"", self._length_field(status, len(body)))
         self.head_sent = True

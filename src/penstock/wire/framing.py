@@ -167,7 +167,7 @@ class ChunkedBody:
             self._trailer(line, out)
             return
         if self._state == self._SIZE:
-            self._chunk_size(line[:-2])
+            line = self._chunk_size(line)
         elif line != b"\r\n":
             raise MalformedMessage(400, "malformed chunked body: no CRLF after a chunk")
         else:
@@ -175,12 +175,15 @@ class ChunkedBody:
         if self.raw:
             out.append(line)
 
-    def _chunk_size(self, line: bytes) -> None:
-        match = _CHUNK_LINE.fullmatch(line)
+    def _chunk_size(self, line: bytes) -> bytes:
+        """Take the size of the next chunk; returns the line without extensions, which parsers read differently."""
+        match = _CHUNK_LINE.fullmatch(line, 0, len(line) - 2)
         if not match:
             raise MalformedMessage(400, "malformed chunked body: bad chunk size")
-        self._left = int(match[1], 16)
+        digits = match[1]
+        self._left = int(digits, 16)
         self._state = self._DATA if self._left else self._TRAILER
+        return line if len(digits) == len(line) - 2 else digits + b"\r\n"
 
     def _trailer(self, line: bytes, out: list[bytes]) -> None:
         self._trailer_size += len(line)

@@ -27,6 +27,7 @@ _FRAMING = re.compile(rb"\r\n(" + _FRAMING_NAMES + rb"):[ \t]*([^\r]*)", re.IGNO
 looking for these few is exact, and cheaper than taking every field apart (the others are, when somebody asks)."""
 
 _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r]*)\r\n")
+_REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _LENGTH_MAX = (1 << 63) - 1
 _VERSIONS = frozenset({b"HTTP/1.1 ", b"HTTP/1.0 "})
@@ -41,6 +42,7 @@ class Head:
     __slots__ = (
         "_fields",
         "chunked",
+        "closing",
         "content_length",
         "hop_by_hop",
         "http10",
@@ -56,6 +58,8 @@ class Head:
         self.content_length: int | None = None
         self.chunked = False
         self.keep_alive = not http10
+        self.closing = False
+        """Whether `Connection` says `close`, which outweighs any `keep-alive` (RFC 9112 §9.3)."""
         self.hop_by_hop = False
         """Whether there is any field that a proxy must not pass on."""
         self.named_by_connection: frozenset[bytes] = _NOTHING
@@ -161,7 +165,7 @@ def parse_response(head: bytes, max_fields: int = 1000) -> ResponseHead:
     """The response head in `head`, which ends with the empty line. Raises MalformedMessage."""
     end = head.index(b"\r\n")
     version, code = head[:9], head[9:12]
-    if version not in _VERSIONS or not code.isdigit() or head[12] not in b" \r" or end < 12:
+    if version not in _VERSIONS or not code.isdigit() or code < b"100" or head[12] not in b" \r" or end < 12:
         raise MalformedMessage(502, f"malformed status line {head[:80]!r}")
     try:
         HttpResponseParser(_SILENT).feed_data(head)
@@ -169,6 +173,8 @@ def parse_response(head: bytes, max_fields: int = 1000) -> ResponseHead:
         pass  # 101 is recognised by its status
     except HttpParserError as error:
         raise MalformedMessage(502, f"malformed response: {error}") from error
+    if not _REASON.fullmatch(head, 13, max(end, 13)):  # llhttp lets control characters pass here
+        raise MalformedMessage(502, f"malformed status line {head[:80]!r}")
     response = ResponseHead(int(code), head[13:end], version == b"HTTP/1.0 ", head[end + 2 : -2])
     if len(head) > 3 * max_fields and head.count(b"\r\n") - 2 > max_fields:
         raise MalformedMessage(502, f"more than {max_fields} header fields")
@@ -176,15 +182,16 @@ def parse_response(head: bytes, max_fields: int = 1000) -> ResponseHead:
     return response
 
 
-def check_partial(head: bytes) -> None:
-    """Refuse early what can never become a head: a line feed without its carriage return. Raises MalformedMessage."""
-    if _BARE_LF.search(head):
+def check_partial(head: bytes | bytearray, start: int) -> None:
+    """Refuse early what can never become a head: a line feed without its carriage return, at `start` or after it. Raises
+    MalformedMessage."""
+    if _BARE_LF.search(head, start):
         raise MalformedMessage(400, "malformed request: a line ends in LF without CR")
 
 
 def _request_line(line: bytes, max_target: int) -> tuple[bytes, bytes, bool]:
     parts = line.split(b" ")
-    if len(parts) != 3:
+    if len(parts) != 3 or b"\n" in line:  # to llhttp a lone LF here ends an HTTP/0.9 request line
         raise MalformedMessage(400, "malformed request line: it is METHOD TARGET VERSION with single spaces")
     method, target, version = parts
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
@@ -264,7 +271,8 @@ def _set_connection(head: Head, value: bytes) -> None:
     options = [option.strip(b" \t") for option in value.split(b",")]
     if b"close" in options:
         head.keep_alive = False
-    elif b"keep-alive" in options and head.http10:
+        head.closing = True
+    elif b"keep-alive" in options and head.http10 and not head.closing:
         head.keep_alive = True
     if isinstance(head, RequestHead) and b"upgrade" in options and not head.http10:
         head.upgrade = head.get(b"upgrade") or b""
@@ -276,5 +284,6 @@ def origin_form(target: bytes) -> bytes:
     if target[:1] == b"/" or target == b"*":
         return target
     _, _, rest = target.partition(b"://")
-    slash = rest.find(b"/")
-    return rest[slash:] if slash >= 0 else b"/"
+    path, mark, query = rest.partition(b"?")
+    slash = path.find(b"/")
+    return (path[slash:] if slash >= 0 else b"/") + mark + query

@@ -192,11 +192,11 @@ class Connection(asyncio.Protocol):
 
     def _wait_for_head(self, buffer: bytes | bytearray) -> bool:
         settings = self.server.settings
-        if len(buffer) > settings.max_target and b"\n" not in buffer[: settings.max_target + 32]:
+        if len(buffer) > settings.max_target and buffer.find(b"\n", 0, settings.max_target + 32) < 0:
             raise MalformedMessage(414, f"request target longer than {settings.max_target} bytes")
         if len(buffer) > settings.max_head:
             raise MalformedMessage(431, f"header block larger than {settings.max_head} bytes")
-        check_partial(bytes(buffer[max(0, self._scanned - 1) :]) if self._scanned else bytes(buffer))
+        check_partial(buffer, self._scanned)
         if not self._scanned:
             self.deadline = self._sweeper.now + (settings.head_timeout or NEVER)
         self._scanned = len(buffer)

@@ -44,9 +44,12 @@ class Sweeper:
 
     def _tick(self) -> None:
         self.now = now = self._loop.time()
-        for item in [item for item in self._watched if item.deadline <= now]:
-            item.expire()
-        self._handle = self._loop.call_later(self._interval, self._tick) if self._watched else None
+        try:
+            for item in [item for item in self._watched if item.deadline <= now]:
+                if item.deadline <= now and item in self._watched:  # unless the end of another one changed that
+                    item.expire()
+        finally:  # whatever one of them raises, the others still have their deadlines
+            self._handle = self._loop.call_later(self._interval, self._tick) if self._watched else None
 
 
 class Timers:
