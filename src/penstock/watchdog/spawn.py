@@ -95,6 +95,8 @@ class Spawner:
         self._search = self.environment.get(b"PATH", os.fsencode(os.defpath))
         self._path = b""
         self._limits = _limit_table(limits)
+        self._foreign = frozenset(_children())
+        """Children that this process had already, from whoever became the watchdog by exec. Not ours to judge."""
         self._serial = 0
         self._prefix = b"%d." % os.getpid()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -148,7 +150,7 @@ class Spawner:
         """Reap and kill descendants of ours that belong to no running program. Returns how many were still alive."""
         alive = 0
         for pid in _children():
-            if pid in self.running or _reap(pid) or self._is_needed(pid):
+            if pid in self.running or pid in self._foreign or _reap(pid) or self._is_needed(pid):
                 continue
             alive += 1
             with contextlib.suppress(OSError):

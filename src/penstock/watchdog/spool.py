@@ -34,11 +34,11 @@ class Spool:
             if self.size <= MEMORY_MOST:
                 return
             self._fd = _unlinked_file(self._directory)
-            data = b"".join(self._pieces)
+            for piece in self._pieces:
+                self._write(piece)
             self._pieces.clear()
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        else:
+            self._write(data)
 
     def head(self, size: int) -> bytes:
         """The first bytes, at most `size`."""
@@ -60,6 +60,11 @@ class Spool:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
 
 
 def _unlinked_file(directory: str) -> int:

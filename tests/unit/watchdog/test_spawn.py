@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -97,4 +98,14 @@ async def test_a_sweep_leaves_running_programs_and_their_descendants_alone(
     os.close(reader)
     await until(lambda: child.pid not in spawner.running)
     await until(lambda: escaped not in children())
+    spawner.close()
+
+
+async def test_children_from_before_the_watchdog_are_left_alone() -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    spawner = Spawner("true", {"PATH": os.environ["PATH"]}, ProgramLimits(), asyncio.get_running_loop())
+    await spawner.end_all()
+    assert other.poll() is None
+    other.kill()
+    other.wait()
     spawner.close()
