@@ -186,8 +186,8 @@ async def _wait(gateway: Gateway, name: str) -> None:
 
 
 def is_settled(function: FunctionStatus) -> bool:
-    """Whether a function is ready, with no replica still on its way up or down. One that wants no replicas is."""
-    changing = any(replica.state != "ready" for replica in function.instances or ())
+    """Whether a function is ready, with no replica still on its way up. One that wants no replicas is."""
+    changing = any(replica.state not in ("ready", "draining") for replica in function.instances or ())
     return not changing and function.available_replicas >= min(function.replicas, 1)
 
 

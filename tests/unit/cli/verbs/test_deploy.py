@@ -153,6 +153,12 @@ def test_waits_until_no_replica_is_on_its_way(gateway: ScriptedGateway) -> None:
     assert gateway.lines.count("GET /system/function/words") == 4
 
 
+def test_an_old_replica_that_still_drains_is_not_waited_for(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    gateway.on("GET /system/function/words", ready(instances=[instance("ready"), instance("draining")]))
+    assert run_cli(*WORDS).exit_code == 0
+
+
 def test_a_function_that_wants_no_replicas_is_ready(gateway: ScriptedGateway) -> None:
     gateway.on(f"PUT {FUNCTIONS}", Answer(202))
     gateway.on("GET /system/function/words", answer_json({"name": "words"}))
