@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import stat
 from collections.abc import AsyncIterator
@@ -11,12 +10,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from penstock.control import link as link_module
 from penstock.control.feed import Feed
-from penstock.control.link import BadMessage, Link, frame, read_message
+from penstock.control.link import frame
 from penstock.core.policy import Policy
 from penstock.errors import ProviderUnavailable
 from penstock.gateway.messages import (
@@ -373,15 +370,6 @@ async def test_nonsense_closes_that_connection_with_one_log_line_and_no_other(
     await until(lambda: feed.totals.invocations(KEY) == 1, "the good worker's counters")
 
 
-@given(st.binary(max_size=64))
-async def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
-    reader = asyncio.StreamReader()
-    reader.feed_data(len(data).to_bytes(4) + data)
-    reader.feed_eof()
-    with contextlib.suppress(BadMessage):
-        await read_message(reader)
-
-
 async def test_a_connection_that_says_nothing_is_cut_off(
     feed: Feed, directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -402,73 +390,13 @@ async def test_a_worker_that_leaves_in_the_middle_of_a_message_is_no_fault(
     assert caplog.text == ""
 
 
-class StuckWriter:
-    """A socket whose peer reads nothing: everything stays in `written`, drain never ends while `stuck`."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.flowing = asyncio.Event()
-        self.closed = False
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    async def drain(self) -> None:
-        await self.flowing.wait()
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def stuck_link(feed: Feed) -> tuple[Link, StuckWriter]:
-    """A link that has just said hello, to a worker that does not read."""
-    reader, writer = asyncio.StreamReader(), StuckWriter()
-    reader.feed_data(frame(HELLO))
-    return Link(feed, reader, writer), writer  # type: ignore[arg-type]
-
-
-async def test_a_worker_that_does_not_read_gets_the_latest_route_of_each_function_only(
-    provider: MemoryProvider, feed: Feed
-) -> None:
-    await until(feed._synced.is_set, "the provider's snapshot")
-    link, writer = stuck_link(feed)
-    running = asyncio.create_task(link.run())
-    await until(lambda: writer.written, "the snapshot")
-    for round_ in range(1000):
-        for name in ("a", "b"):
-            link.offer(name, b"%s%d;" % (name.encode(), round_))
-    assert repr(link) == "<Link worker=3 outbox=2 flushes=0>"
-    writer.flowing.set()
-    await until(lambda: len(writer.written) == 2, "the folded batch")
-    assert writer.written[1] == b"a999;b999;"
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-
-
-async def test_a_worker_that_never_reads_is_cut_off(
-    feed: Feed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(link_module, "STALL_TIMEOUT", 0.05)
-    link, writer = stuck_link(feed)
-    await within(link.run())
-    assert writer.closed
-    assert "worker 3 cut off, it does not read" in caplog.text
-
-
-async def test_changes_that_alter_no_route_are_not_sent(feed: Feed, directory: Path, provider: MemoryProvider) -> None:
+async def test_a_change_that_alters_no_route_is_not_sent(feed: Feed, directory: Path, provider: MemoryProvider) -> None:
     await deploy(provider, feed)
-    link_offers: list[str] = []
-    await until(feed._synced.is_set, "the provider's snapshot")
-    link, _ = stuck_link(feed)
-    running = asyncio.create_task(link.run())
-    await until(lambda: feed._links, "the link")
-    link.offer = lambda key, message: link_offers.append(key)  # type: ignore[method-assign]
+    worker = await FakeWorker.connect(directory)
+    await worker.receive_snapshot()
     feed._apply(FunctionEvent(kind="changed", key=KEY, function=feed.functions[KEY]))
-    assert link_offers == []
     feed._apply(FunctionEvent(kind="removed", key=KEY))
-    assert link_offers == [KEY]
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    assert await worker.receive() == RouteRemoved(key=KEY)
 
 
 async def test_a_policy_that_cannot_be_read_becomes_the_default(
