@@ -150,7 +150,9 @@ def _foreign_page(method: str, headers: Headers) -> str:
     if method in _SAFE_METHODS:
         return ""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    foreign = site not in ("same-origin", "none") if site else bool(origin) and _host_of(origin) != headers.get("host")
+    # A proxy may put its own name into Host; no page can send X-Forwarded-Host to another site unasked.
+    ours = (headers.get("host"), headers.get("x-forwarded-host"))
+    foreign = site not in ("same-origin", "none") if site else bool(origin) and _host_of(origin) not in ours
     return "refused: the request comes from a page of another site" if foreign else ""
 
 

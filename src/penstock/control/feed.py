@@ -160,6 +160,7 @@ class Feed:
     def _remove(self, key: str) -> None:
         if self.functions.pop(key, None):
             del self._routes[key]
+            self.totals.forget_gone(self.functions.keys())
             self._offer(key, frame(RouteRemoved(key=key)))
 
     def _offer(self, key: str, message: bytes) -> None:

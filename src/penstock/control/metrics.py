@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 CHUNK_LINES = 200
 """Lines rendered before other work gets its turn: a quarter of a millisecond."""
+
+MAX_GONE = 1000
+"""Removed functions whose counts are kept. A platform on which names come and go must not grow with each of them."""
 
 _BUCKET_LABELS = (*(f"{bound:g}" for bound in LATENCY_BUCKETS), "+Inf")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -56,6 +59,16 @@ class Totals:
         for completed in counters.completed:
             series = self.completed.setdefault(completed.key, {})
             series.setdefault(completed.code, Series()).add(completed)
+
+    def forget_gone(self, present: Collection[str]) -> None:
+        """Drop counts of functions that are no more, once they are far more than those `present`.
+
+        Until then they stay, so that the last calls before a removal are scraped too.
+        """
+        for counts in (self.started, self.completed):
+            if len(counts) > len(present) + MAX_GONE:
+                for key in [key for key in counts if key not in present]:
+                    del counts[key]
 
     def invocations(self, key: str) -> int:
         """Finished requests of a function, all status codes together."""

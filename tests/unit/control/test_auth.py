@@ -231,6 +231,7 @@ async def test_a_page_of_another_site_cannot_change_anything(
         {"Origin": "http://127.0.0.1:8080"},
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1:8080"},
         {"Sec-Fetch-Site": "none"},
+        {"Origin": "https://gw.example", "X-Forwarded-Host": "gw.example"},
     ],
 )
 async def test_clients_and_our_own_pages_can(headers: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock.control.metrics import CHUNK_LINES, Totals, exposition
+from penstock.control.metrics import CHUNK_LINES, MAX_GONE, Totals, exposition
 from penstock.gateway.messages import LATENCY_BUCKETS, Completed, Counters
 from penstock.model import Function, FunctionSpec, Replica
 
@@ -158,6 +158,22 @@ def test_differences_of_several_workers_add_up() -> None:
 
 def test_a_function_never_called_has_no_invocations() -> None:
     assert Totals().invocations("nothing") == 0
+
+
+def test_a_function_that_was_removed_is_still_counted() -> None:
+    totals = Totals()
+    totals.add(Counters(started={KEY: 1}, completed=[completed()]))
+    totals.forget_gone([])
+    assert totals.invocations(KEY) == 3
+
+
+def test_counts_do_not_grow_with_every_function_that_ever_was() -> None:
+    totals = Totals()
+    for number in range(MAX_GONE + 2):
+        totals.add(Counters(started={f"f{number}": 1}, completed=[completed(f"f{number}")]))
+    totals.forget_gone({"f7"})
+    assert list(totals.started) == ["f7"]
+    assert list(totals.completed) == ["f7"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -19,6 +20,7 @@ import pytest
 from penstock.control.process import run_control
 from penstock.control.sockets import listen_unix
 from penstock.errors import ProviderUnavailable, SettingsError
+from penstock.model import LogLine, LogQuery
 from penstock.providers.memory import MemoryProvider
 from penstock.settings import ServeSettings, dump_settings
 from tests.unit.control.support import until, within
@@ -136,6 +138,29 @@ async def test_stopping_ends_a_log_stream_that_follows_with_a_whole_answer(direc
             assert answer.headers["Content-Type"] == "application/x-ndjson"
             running.stopping.set()
             assert await within(answer.read()) == b""
+
+
+async def test_a_client_that_hangs_up_while_it_follows_a_silent_log_ends_the_providers_iterator(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, closed = asyncio.Event(), asyncio.Event()
+
+    async def silent(query: LogQuery) -> AsyncIterator[LogLine]:
+        opened.set()
+        try:
+            await asyncio.Event().wait()
+            yield LogLine(name="", namespace="", instance="", timestamp=datetime.now(UTC), text="")
+        finally:
+            closed.set()
+
+    async with control(directory) as running, running.session() as session:
+        monkeypatch.setattr(running.provider, "logs", silent)
+        async with session.post("/system/functions", json={"service": "cat", "envProcess": "cat"}) as answer:
+            assert answer.status == 202
+        answer = await session.get("/system/logs?name=cat&follow=1")
+        await within(opened.wait())
+        answer.close()
+        await within(closed.wait())
 
 
 async def test_stopping_closes_the_provider_and_frees_the_port(directory: Path) -> None:
