@@ -200,12 +200,14 @@ def _read(group: type[Any], environ: Mapping[str, str], prefix: str, faults: lis
 
 def _parse(kind: str, text: str) -> Any:
     if kind == "int":
-        try:
-            return int(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a whole number") from None
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"{text!r} is not a whole number, 0 or more")
+        return int(text)
     if kind == "float":
-        return parse_duration(text)
+        seconds = parse_duration(text)
+        if seconds < 0:
+            raise ValueError(f"{text!r} is negative")
+        return seconds
     if kind == "bool":
         if text.lower() not in ("true", "false", "1", "0"):
             raise ValueError(f"{text!r} is not true or false")

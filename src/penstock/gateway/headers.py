@@ -16,7 +16,7 @@ SERVED_BY = f"penstock/{__version__}".encode()
 USER_AGENT = f"penstock-gateway/{__version__}".encode()
 
 _NAMES = re.compile(
-    rb"^(x-call-id|x-forwarded-for|x-forwarded-host|x-timeout|user-agent|host|upgrade):[ \t]*([^\r]*)",
+    rb"^(x-call-id|x-forwarded-for|x-forwarded-host|x-timeout|user-agent|host):[ \t]*([^\r]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -43,8 +43,9 @@ class RequestPlan:
 
 def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> RequestPlan:
     """Work out what goes upstream for `head`, to a function that sees `target`. `peer` is the client's `ip:port`."""
-    given = {key.lower(): value.rstrip(b" \t") for key, value in _NAMES.findall(head.raw_fields)}
-    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target), forward_fields(head)]
+    fields = forward_fields(head)  # what `Connection` names away counts as absent
+    given = {key.lower(): value.rstrip(b" \t") for key, value in _NAMES.findall(fields)}
+    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target), fields]
     host = given.get(b"host")
     if host is None:
         lines.append(b"Host: %b\r\n" % name)

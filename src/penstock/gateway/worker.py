@@ -61,7 +61,8 @@ class Worker:
         if in_function_branch(exchange.request.target) or in_function_branch(origin_form(exchange.request.target)):
             self._invoke(exchange)
         elif exchange.request.target == b"/healthz" and not self.routes.synced:
-            exchange.respond(503, [(b"Retry-After", b"1")], b"the gateway has not heard of its functions yet\n")
+            fields = [(b"Retry-After", b"1"), (b"X-OpenFaaS-Internal", b"gateway")]
+            exchange.respond(503, fields, b"the gateway has not heard of its functions yet\n")
         else:
             self._proxy(exchange)
 

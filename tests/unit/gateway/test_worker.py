@@ -1,0 +1,115 @@
+"""The worker as a whole: health, and as a process that drains on SIGTERM and stops at once on a second one."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from penstock.gateway.messages import Synced
+from penstock.settings import dump_settings
+from tests.unit.gateway.support import Client, Gateway, Recorder, eventually, route
+
+
+async def test_health_is_503_until_the_functions_are_known_and_then_controls_word(gateway: Gateway) -> None:
+    await gateway.control_api(Recorder())
+    answer = await gateway.call("/healthz")
+    assert (answer.status, answer.get("retry-after"), answer.get("x-openfaas-internal")) == (503, "1", "gateway")
+    gateway.control.sessions[0].send(Synced())
+    await eventually(lambda: gateway.worker.routes.synced, "the picture")
+    assert (await gateway.call("/healthz")).status == 200
+
+
+class WorkerProcess:
+    """A worker process with one function `x`, fed by a scripted control."""
+
+    def __init__(self, gateway: Gateway, function: Recorder) -> None:
+        self.function = function
+        self.port = _free_port()
+        wire = dataclasses.replace(gateway.settings.wire, drain_timeout=20.0)
+        settings = dataclasses.replace(gateway.settings, port=self.port, wire=wire)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "penstock.gateway.worker", "0"],
+            env={**os.environ, "PENSTOCK_SERVE_SETTINGS": dump_settings(settings)},
+            stdin=subprocess.DEVNULL,
+        )
+
+    async def client(self) -> Client:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    return await Client.connect(self.port)
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.01)
+
+    async def code(self) -> int:
+        return await asyncio.to_thread(self.process.wait, 20)
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[WorkerProcess]:
+    gateway = Gateway()
+    await gateway.control.start()
+    function = Recorder()
+    function.hold = True
+    running = WorkerProcess(gateway, function)
+    session = await gateway.control.session()
+    session.send(route("x.openfaas-fn", await gateway.replica(function)), Synced())
+    yield running
+    running.process.kill()
+    running.process.wait()
+    await gateway.stop()
+
+
+async def test_a_worker_told_to_stop_finishes_what_is_in_flight(worker: WorkerProcess) -> None:
+    client = await worker.client()
+    client.send("GET", "/function/x")
+    await worker.function.until_held(1)
+    worker.process.send_signal(signal.SIGTERM)
+    await _refused(worker.port)
+    worker.function.release(b"finished")
+    answer = await client.answer()
+    assert (answer.status, answer.body, answer.get("connection")) == (200, b"finished", "close")
+    assert await worker.code() == 0
+
+
+async def test_a_worker_told_twice_stops_at_once(worker: WorkerProcess) -> None:
+    client = await worker.client()
+    client.send("GET", "/function/x")
+    await worker.function.until_held(1)
+    worker.process.send_signal(signal.SIGTERM)
+    await _refused(worker.port)
+    worker.process.send_signal(signal.SIGTERM)
+    assert await worker.code() == 1
+
+
+async def test_an_idle_worker_stops_without_delay(worker: WorkerProcess) -> None:
+    client = await worker.client()
+    worker.process.send_signal(signal.SIGTERM)
+    assert await worker.code() == 0
+    assert await client.reader.read() == b""
+
+
+async def _refused(port: int) -> None:
+    """Until the worker takes no more connections."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except (ConnectionRefusedError, ConnectionResetError):
+                return
+            writer.transport.abort()
+            await asyncio.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,144 @@
+"""Settings of `penstock serve`: read strictly, all faults told together, the same in every process."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import SettingsError
+from penstock.settings import (
+    UNIX_PATH_MAX,
+    Home,
+    ServeSettings,
+    WireSettings,
+    dump_settings,
+    load_serve_settings,
+    restore_settings,
+)
+
+
+def test_defaults_are_safe() -> None:
+    settings = load_serve_settings({})
+    assert (settings.host, settings.port, settings.metrics_port, settings.workers) == ("127.0.0.1", 8080, 8082, 1)
+    assert not settings.no_auth
+    assert settings.home == Path.home() / ".penstock"
+
+
+def test_variables_are_read_by_the_type_of_their_field() -> None:
+    settings = load_serve_settings(
+        {
+            "PENSTOCK_HOME": "/srv/p",
+            "PENSTOCK_PORT": "0",
+            "PENSTOCK_WORKERS": "3",
+            "PENSTOCK_EXAMPLES": "true",
+            "PENSTOCK_UPSTREAM_TIMEOUT": "1m30s",
+            "PENSTOCK_QUEUE_TIMEOUT": "5",
+            "PENSTOCK_WIRE_MAX_HEAD": "1000",
+            "PENSTOCK_WIRE_IDLE_TIMEOUT": "250ms",
+        }
+    )
+    assert (settings.home, settings.port, settings.workers, settings.examples) == (Path("/srv/p"), 0, 3, True)
+    assert (settings.upstream_timeout, settings.queue_timeout) == (90.0, 5.0)
+    assert (settings.wire.max_head, settings.wire.idle_timeout) == (1000, 0.25)
+
+
+def test_a_flag_wins_over_its_variable_and_an_absent_one_does_not() -> None:
+    environ = {"PENSTOCK_PORT": "1000", "PENSTOCK_WORKERS": "2"}
+    settings = load_serve_settings(environ, {"port": 2000, "workers": None})
+    assert (settings.port, settings.workers) == (2000, 2)
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert load_serve_settings({"PENSTOCK_PORT": ""}).port == 8080
+
+
+def test_the_policy_of_functions_comes_from_the_settings() -> None:
+    policy = load_serve_settings({"PENSTOCK_UPSTREAM_TIMEOUT": "7", "PENSTOCK_QUEUE_TIMEOUT": "8"}).default_policy
+    assert (policy.timeout, policy.queue_timeout) == (7.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PENSTOCK_PORT", "http"),
+        ("PENSTOCK_PORT", "70000"),
+        ("PENSTOCK_PORT", "-1"),
+        ("PENSTOCK_METRICS_PORT", "65536"),
+        ("PENSTOCK_WORKERS", "0"),
+        ("PENSTOCK_WORKERS", "-2"),
+        ("PENSTOCK_WORKERS", "1.5"),
+        ("PENSTOCK_PROVIDER", "cloud"),
+        ("PENSTOCK_LOG_LEVEL", "loud"),
+        ("PENSTOCK_NO_AUTH", "yes"),
+        ("PENSTOCK_EXAMPLES", "2"),
+        ("PENSTOCK_UPSTREAM_TIMEOUT", "soon"),
+        ("PENSTOCK_UPSTREAM_TIMEOUT", "-1s"),
+        ("PENSTOCK_QUEUE_TIMEOUT", "-5"),
+        ("PENSTOCK_WIRE_MAX_HEAD", "1k"),
+        ("PENSTOCK_WIRE_MAX_HEAD", "-1"),
+        ("PENSTOCK_WIRE_IDLE_TIMEOUT", "-3s"),
+        ("PENSTOCK_WIRE_DRAIN_TIMEOUT", "nan"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_and_named(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_serve_settings({variable: value})
+    name = variable.removeprefix("PENSTOCK_")
+    assert name.lower() in str(caught.value).lower()
+    assert value in str(caught.value)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_serve_settings({"PENSTOCK_PORT": "x", "PENSTOCK_WORKERS": "0", "PENSTOCK_WIRE_MAX_FIELDS": "many"})
+    message = str(caught.value)
+    assert all(word in message for word in ("PORT", "workers", "MAX_FIELDS"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.test", ""])
+def test_no_auth_is_refused_beyond_loopback(host: str) -> None:
+    with pytest.raises(SettingsError, match="no_auth: refused"):
+        load_serve_settings({}, {"host": host, "no_auth": True})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_no_auth_is_allowed_on_loopback(host: str) -> None:
+    assert load_serve_settings({}, {"host": host, "no_auth": True}).no_auth
+
+
+def test_a_relative_home_is_made_absolute_and_a_tilde_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_serve_settings({"PENSTOCK_HOME": "somewhere"}).home == Path.cwd() / "somewhere"
+    monkeypatch.setenv("HOME", "/srv/me")
+    assert load_serve_settings({"PENSTOCK_HOME": "~/p"}).home == Path("/srv/me/p")
+
+
+def test_settings_survive_the_way_to_another_process() -> None:
+    settings = ServeSettings(
+        home=Path("/srv/with space/é"),
+        port=1,
+        workers=4,
+        examples=True,
+        wire=dataclasses.replace(WireSettings(), max_head=77, idle_timeout=0.5),
+    )
+    assert restore_settings(dump_settings(settings)) == settings
+
+
+def test_everything_in_a_home_is_below_it() -> None:
+    home = Home(Path("/srv/p"))
+    inside = [home.state_db, home.secrets, home.logs, home.password_file, home.user_file, home.control_socket]
+    inside += [home.feed_socket, home.zygote_socket, home.replicas]
+    assert all(path.is_relative_to("/srv/p") for path in inside)
+
+
+@pytest.mark.parametrize("depth", [1, 40, 60, 75, 100, 4000])
+def test_sockets_of_a_deep_home_still_fit_into_their_addresses(depth: int) -> None:
+    home = Home(Path("/" + "d" * depth))
+    for path in (home.control_socket, home.feed_socket, home.zygote_socket, home.replicas / ("f" * 24)):
+        assert len(os.fsencode(path)) <= UNIX_PATH_MAX
+
+
+def test_two_deep_homes_do_not_share_their_sockets() -> None:
+    assert Home(Path("/" + "d" * 200)).run != Home(Path("/" + "e" * 200)).run
