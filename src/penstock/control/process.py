@@ -89,10 +89,10 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         await provider.start()
         stack.push_async_callback(feed.close)
         await feed.start(paths.feed_socket)
+        if settings.examples:
+            await _deploy_examples(provider)
         await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
         log.info("control is up, metrics on port %d", metrics_port)
-        if settings.examples:
-            stack.push_async_callback(_cancel, asyncio.create_task(_deploy_examples(provider)))
         await stopping.wait()
 
 
@@ -105,11 +105,6 @@ async def _deploy_examples(provider: Provider) -> None:
         log.error("the examples could not be deployed: %s", error)
     else:
         log.info("examples deployed: %s", ", ".join(names))
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _run(settings: ServeSettings) -> None:
