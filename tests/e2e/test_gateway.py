@@ -1,0 +1,224 @@
+"""Functions through the public port: deployed over REST as clients do it, called over HTTP."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.programs import Workshop, below
+from tests.e2e.serving import Penstock, wait_until
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Penstock]:
+    running = Penstock("--workers", "2")
+    running.deploy("env", "env")
+    running.deploy("cat", "cat")
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    shop = Workshop()
+    yield shop
+    shop.close()
+
+
+def post(server: Penstock, spec: dict[str, object], method: str = "POST") -> int:
+    return server.request(method, "/system/functions", json.dumps(spec).encode(), admin=True).status
+
+
+# Life of a function over REST (contract gateway §1.3).
+
+
+def test_a_function_is_deployed_updated_and_removed_as_clients_do_it(server: Penstock) -> None:
+    spec: dict[str, object] = {"service": "life", "image": "none", "envProcess": "echo one", "labels": {}}
+    assert post(server, spec, "PUT") == 404
+    assert post(server, spec) == 202
+    server.wait_ready("life")
+    assert server.invoke("life").text == "one\n"
+    assert post(server, spec) == 400
+    assert post(server, {**spec, "envProcess": "echo two"}, "PUT") == 202
+    wait_until(lambda: server.invoke("life").text == "two\n", "the new program")
+    body = json.dumps({"functionName": "life", "namespace": "openfaas-fn"}).encode()
+    assert server.request("DELETE", "/system/functions", body, admin=True).status == 202
+    wait_until(lambda: server.invoke("life").status == 404, "the function to be gone")
+    assert server.request("DELETE", "/system/functions", body, admin=True).status == 404
+    assert server.function("life") is None
+
+
+def test_a_function_called_at_once_after_deploy_is_served(server: Penstock) -> None:
+    assert post(server, {"service": "eager", "envProcess": "echo here"}) == 202
+    wait_until(lambda: server.invoke("eager").status != 404, "the route", 10.0)
+    answer = server.invoke("eager")
+    assert (answer.status, answer.text) == (200, "here\n")
+
+
+def test_a_deployment_that_names_only_an_image_is_refused_with_a_reason(server: Penstock) -> None:
+    spec = {"service": "imageonly", "image": "ghcr.io/x/y:1"}
+    answer = server.request("POST", "/system/functions", json.dumps(spec).encode(), admin=True)
+    assert answer.status == 400
+    assert "envProcess" in answer.text or "program" in answer.text
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a%2fb", "Upper", "é", "a" * 64, "-a", "a_b", "a.b", "a\u0000"])
+def test_a_bad_name_cannot_be_deployed(server: Penstock, name: str) -> None:
+    assert post(server, {"service": name, "envProcess": "cat"}) == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"7",
+        b'"x"',
+        b"{",
+        b'{"service":1}',
+        b'{"service":"x","labels":[]}',
+        b"\xff\xfe",
+        b"{" * 50000,
+    ],
+)
+def test_a_body_that_is_no_deployment_is_refused(server: Penstock, body: bytes) -> None:
+    assert server.request("POST", "/system/functions", body, admin=True).status == 400
+
+
+def test_the_admin_branch_wants_credentials_and_functions_do_not(server: Penstock) -> None:
+    for path in (
+        "/system/functions",
+        "/system/info",
+        "/system/secrets",
+        "/system/logs?name=cat",
+        "/system/function/cat",
+    ):
+        answer = server.request("GET", path)
+        assert (answer.status, answer.text) == (401, "invalid credentials")
+        assert answer.headers["www-authenticate"] == 'Basic realm="Restricted"'
+    assert server.invoke("cat", b"x").status == 200
+    assert server.request("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//system/functions",
+        "/./system/functions",
+        "/x/../system/functions",
+        "/system//functions",
+        "/%73ystem/functions",
+        "/function/../system/functions",
+        "/function/cat/../../system/functions",
+        "/SYSTEM/functions",
+        "/system/functions/",
+    ],
+)
+def test_no_spelling_of_a_path_opens_the_admin_branch(server: Penstock, path: str) -> None:
+    answer = server.request("GET", path)
+    assert answer.status in (401, 404, 301, 405, 200)
+    assert b'"envProcess"' not in answer.body
+    assert b'"availableReplicas"' not in answer.body
+
+
+def test_metrics_count_invocations_of_all_workers(server: Penstock) -> None:
+    server.deploy("counted", "true")
+    for _ in range(20):
+        assert server.invoke("counted").status == 200
+    server.deploy("fails", "false")
+    assert server.invoke("fails").status == 500
+    assert _metric(server, "gateway_function_invocation_total", 'code="200",function_name="counted.openfaas-fn"') == 20
+    assert _metric(server, "gateway_function_invocation_total", 'code="500",function_name="fails.openfaas-fn"') == 1
+    assert _metric(server, "gateway_function_invocation_started", 'function_name="counted.openfaas-fn"') == 20
+    assert _metric(server, "gateway_functions_seconds_count", 'code="200",function_name="counted.openfaas-fn"') == 20
+    assert _metric(server, "gateway_service_count", 'function_name="counted.openfaas-fn"') == 1
+
+
+def _metric(server: Penstock, name: str, labels: str) -> float:
+    port = re.search(r"metrics on port (\d+)", server.printed())
+    assert port
+    with socket.create_connection(("127.0.0.1", int(port[1]))) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        text = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    wanted = set(labels.split(","))
+    for line in text.splitlines():
+        match = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line.strip())
+        if match and match[1] == name and set(match[2].split(",")) == wanted:
+            return float(match[3])
+    return -1.0
+
+
+# What a function sees.
+
+
+def test_a_program_gets_body_method_path_query_and_fields(server: Penstock) -> None:
+    answer = server.request("PUT", "/function/env/a%2Fb//c?x=1&y=%20", b"body", {"X-Mine": "7", "X-Call-Id": "mine"})
+    lines = answer.text.splitlines()
+    assert "Http_Method=PUT" in lines
+    assert "Http_Path=/a%2Fb//c" in lines or "Http_Path=/a/b//c" in lines
+    assert "Http_Query=x=1&y=%20" in lines
+    assert "Http_X_Mine=7" in lines
+    assert "Http_X_Call_Id=mine" in lines
+    assert "Http_ContentLength=4" in lines or "Http_Content_Length=4" in lines
+
+
+def test_a_program_does_not_see_the_platforms_secrets(server: Penstock) -> None:
+    text = server.invoke("env").text
+    assert server.password not in text
+    for word in ("PENSTOCK_SERVE_SETTINGS", "PENSTOCK_LIFELINE_FD", "PENSTOCK_RUN_ID", "basic-auth"):
+        assert word not in text
+
+
+def test_exit_codes_become_statuses(server: Penstock, workshop: Workshop) -> None:
+    server.deploy("three", workshop.python("three", "import sys; print('why'); sys.exit(3)"))
+    answer = server.invoke("three")
+    assert answer.status == 500
+    assert server.deploy("missing", "/nonexistent/program").status in (202, 400)
+
+
+def test_concurrent_calls_get_their_own_answers(server: Penstock) -> None:
+    def call(number: int) -> bool:
+        body = f"{number} ".encode() * 1000
+        return server.invoke("cat", body).body == body
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(call, range(200)))
+
+
+def test_both_workers_serve(server: Penstock) -> None:
+    workers = below(server.process.pid, "penstock.gateway.worker")
+    assert len(workers) == 2
+    before = {worker.pid: sum(worker.cpu_times()[:2]) for worker in workers}
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for _ in range(50):
+            server.request("GET", "/function/nosuch")
+        if all(sum(worker.cpu_times()[:2]) > before[worker.pid] for worker in workers):
+            return
+    raise AssertionError("one worker did nothing")
+
+
+def test_a_namespace_holds_functions_of_its_own(server: Penstock) -> None:
+    body = json.dumps({"name": "blue", "labels": {"openfaas": "1"}, "annotations": {"openfaas": "1"}}).encode()
+    assert server.request("POST", "/system/namespace/", body, admin=True).status == 201
+    assert server.request("POST", "/system/namespace/", body, admin=True).status == 409
+    assert server.request("GET", "/system/namespaces", admin=True).json() == ["openfaas-fn", "blue"]
+    assert post(server, {"service": "cat", "namespace": "blue", "envProcess": "echo blue"}) == 202
+    wait_until(lambda: server.invoke("cat.blue").text == "blue\n", "the function in its namespace", 20.0)
+    assert server.invoke("cat", b"default").text == "default"
+    listed = server.request("GET", "/system/functions?namespace=blue", admin=True).json()
+    assert [function["name"] for function in listed] == ["cat"]
+    refused = server.request("DELETE", "/system/namespace/blue", body, admin=True)
+    assert refused.status == 400
+    gone = json.dumps({"functionName": "cat", "namespace": "blue"}).encode()
+    assert server.request("DELETE", "/system/functions", gone, admin=True).status == 202
+    wait_until(lambda: server.request("DELETE", "/system/namespace/blue", body, admin=True).status == 202, "its end")
+    assert server.request("GET", "/system/namespaces", admin=True).json() == ["openfaas-fn"]
+    assert server.invoke("cat", b"still").text == "still"
