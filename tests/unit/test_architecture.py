@@ -36,7 +36,7 @@ ALLOWED = (
     "control/sockets.py",
     "gateway/feed.py",
     "gateway/process.py",
-    "providers/readiness.py",
+    "readiness.py",
     "providers/runtimes/",
     "supervisor.py",  # a free port, once, before its children bind it
 )
