@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = " ".join(PACKAGES[tool] for tool in missing)
         print(f"{', '.join(missing)} not found: sudo apt-get install {names}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, _stop)
     plan = QUICK if options.quick else FULL
     machine = describe(options.quick)
     findings = [finding for row in rows for finding in measured(row, plan)]
@@ -82,6 +84,11 @@ def write(directory: Path, name: str, machine: dict[str, str], findings: Sequenc
     path.write_text(as_markdown(machine, findings))
     path.with_suffix(".json").write_text(as_json(machine, findings))
     return path
+
+
+def _stop(number: int, frame: object) -> None:
+    """Leave by the way that stops what was started."""
+    sys.exit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

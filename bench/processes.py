@@ -150,6 +150,13 @@ def children(pid: int) -> list[int]:
     ]
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process, its descendants and those of them that it has waited for have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(child) for child in children(pid))
+
+
 def _colon_lines(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
         name, colon, value = line.partition(":")

@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.bodies import MIB, Passage, Source, download, upload
 from bench.plan import Plan
-from bench.processes import Stage, memory, reset_peak
+from bench.processes import Stage, cpu_seconds, memory, reset_peak
 from bench.report import Finding, judge
 from bench.rounds import alternate
 from bench.servers import Server, gateway_worker, nginx_options, nginx_proxy, socket_path, watchdog
@@ -47,12 +47,14 @@ def _compare(plan: Plan, what: str, program: str, passage: Callable[[Server], Pa
             "nginx buffered": nginx_proxy(stage, address, *nginx_options(buffered=True)),
             "direct": function,
         }
+        work_before = {name: cpu_seconds(server.pid) for name, server in sides.items()}
         before = memory(ours.pid, "VmRSS")["VmRSS"]
         reset_peak(ours.pid)
         results = alternate(plan.body_rounds, {name: partial(passage, server) for name, server in sides.items()})
+        work = {n: (cpu_seconds(s.pid) - work_before[n]) / plan.body_rounds for n, s in sides.items() if n != "direct"}
         after = memory(ours.pid, "VmRSS", "VmHWM")
     rates = {name: [passage.rate for passage in passages] for name, passages in results.items()}
-    yield _throughput(what, program, plan.body, rates)
+    yield _throughput(what, program, plan.body, rates, work)
     growth = (after["VmHWM"] - before) / MIB
     yield Finding(
         "bulk",
@@ -70,7 +72,9 @@ def gateway_worker_for(stage: Stage, address: str) -> Server:
     return gateway_worker(stage, [address], timeout=600.0)
 
 
-def _throughput(what: str, program: str, size: int, rates: Mapping[str, list[float]]) -> Finding:
+def _throughput(
+    what: str, program: str, size: int, rates: Mapping[str, list[float]], work: Mapping[str, float]
+) -> Finding:
     best = max(("nginx unbuffered", "nginx buffered"), key=lambda name: median(rates[name]))
     ratio = median_ratio(rates["penstock"], rates[best])
     return Finding(
@@ -82,6 +86,7 @@ def _throughput(what: str, program: str, size: int, rates: Mapping[str, list[flo
         {
             **{f"{name}, MiB/s": values for name, values in rates.items()},
             "ratios": ratios(rates["penstock"], rates[best]),
+            "processor seconds of each proxy for one body": work,
         },
         (_NOTE, _CLIENT),
     )

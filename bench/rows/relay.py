@@ -8,12 +8,13 @@ gateway worker remembers a head that a connection repeats.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from bench.plan import Plan
-from bench.processes import Stage
+from bench.processes import Stage, cpu_seconds
 from bench.report import Finding, judge
 from bench.rounds import alternate
 from bench.servers import Server, echo_upstream, fixed_upstream, gateway_worker, nginx_proxy
@@ -48,10 +49,16 @@ def measure(plan: Plan) -> Iterator[Finding]:
 def _compare(
     plan: Plan, ours: Server, theirs: Server, against: str, *, judged: bool = False, script: Path | None = None
 ) -> Iterator[Finding]:
-    def load(server: Server) -> Load:
-        return run(server.url, connections=CONNECTIONS, seconds=plan.seconds, script=script)
+    work = {"penstock": Work(), "nginx": Work()}
 
-    results = alternate(plan.rounds, {"penstock": partial(load, ours), "nginx": partial(load, theirs)})
+    def load(name: str, server: Server) -> Load:
+        before = cpu_seconds(server.pid)
+        load = run(server.url, connections=CONNECTIONS, seconds=plan.seconds, script=script)
+        work[name].add(load.requests, cpu_seconds(server.pid) - before)
+        return load
+
+    sides = {"penstock": ours, "nginx": theirs}
+    results = alternate(plan.rounds, {name: partial(load, name, server) for name, server in sides.items()})
     rates = {name: [load.rate for load in loads] for name, loads in results.items()}
     tails = {name: [load.p99 for load in loads] for name, loads in results.items()}
     rate = median_ratio(rates["penstock"], rates["nginx"])
@@ -62,7 +69,8 @@ def _compare(
         "≥ 0.6 (aim 1.0)" if judged else "",
         f"{rate:.2f} ({_middle(rates['penstock'])} / {_middle(rates['nginx'])})",
         judge(rate, at_least=0.6) if judged else "info",
-        {**{f"{name} requests/s": values for name, values in rates.items()}, "ratios": ratios(*rates.values())},
+        {**{f"{name} requests/s": values for name, values in rates.items()}, "ratios": ratios(*rates.values())}
+        | {f"{name} processor time, µs a request": done.each for name, done in work.items()},
         (_NOTE, _WHOSE_CPU),
     )
     yield Finding(
@@ -74,6 +82,23 @@ def _compare(
         {**{f"{name} p99 µs": values for name, values in tails.items()}, "spread": spread(ratios(*tails.values()))},
         ("Taken from the same runs as requests/s, each proxy at its own full speed.",),
     )
+
+
+@dataclass
+class Work:
+    """Processor time that requests took in a proxy."""
+
+    requests: int = 0
+    seconds: float = 0.0
+
+    def add(self, requests: int, seconds: float) -> None:
+        self.requests += requests
+        self.seconds += seconds
+
+    @property
+    def each(self) -> float:
+        """Microseconds a request."""
+        return self.seconds / self.requests * 1e6
 
 
 def _middle(values: list[float]) -> str:
