@@ -88,11 +88,14 @@ class Zygote:
         self._stopping = True
 
     def _listen(self) -> None:
-        self._path.unlink(missing_ok=True)
+        # Under another name first: at its own there is always a socket that takes connections, or none.
+        fresh = self._path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
         mask = os.umask(0o177)
-        self._listener.bind(str(self._path))
+        self._listener.bind(str(fresh))
         os.umask(mask)
         self._listener.listen(_BACKLOG)
+        fresh.replace(self._path)
         self._poll.register(self._listener, select.POLLIN)
 
     def _dispatch(self, fd: int) -> None:

@@ -269,7 +269,10 @@ async def test_deleting_while_waking_leaves_no_process() -> None:
         await provider.deploy(FunctionSpec(name="brief", env_process="cat", labels={"com.openfaas.scale.min": "0"}))
         await provider.scale("brief", NS, 3)
         await provider.delete("brief", NS)
-        await until("nothing is left", lambda: not server.tokens() and not processes_of(server.zygote.pid if server.zygote else 0))
+        await until(
+            "nothing is left",
+            lambda: not server.tokens() and not processes_of(server.zygote.pid if server.zygote else 0),
+        )
         assert not (server.home.logs / NS / "brief").exists()
 
 
@@ -289,7 +292,10 @@ async def test_logs_have_what_programs_print_by_replica_and_time(tmp_path: Path)
         await call(function.endpoints[0])
 
         async def printed() -> bool:
-            return any("to stderr \u2713" in line.text for line in [line async for line in provider.logs(LogQuery(name="talker"))])
+            return any(
+                "to stderr \u2713" in line.text
+                for line in [line async for line in provider.logs(LogQuery(name="talker"))]
+            )
 
         await until("the line is in the log", printed)
         lines = [line async for line in provider.logs(LogQuery(name="talker"))]
@@ -332,7 +338,9 @@ async def test_usage_counts_processor_time_and_memory_of_the_session() -> None:
         writer.close()
 
 
-async def test_without_a_zygote_starting_fails_with_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_without_a_zygote_starting_fails_with_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("penstock.providers.runtimes.process.ZYGOTE_TIMEOUT", 0.1)
     with running_server() as server:
         server.kill_zygote()

@@ -1,0 +1,172 @@
+"""The zygote itself: who may speak to it, what it refuses, and what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.model import FunctionSpec
+from penstock.providers.runtimes import processes
+from penstock.providers.runtimes.base import Order
+from penstock.providers.runtimes.messages import Exited, Frames, Hello, Launch, Launched, frame, read_launch, read_news
+from tests.unit.providers.runtimes.harness import Server, running_server, until
+
+
+def launch(server: Server, token: str = "0123456789ab", **environ: str) -> Launch:
+    directory = server.home.replicas / token
+    return Launch(
+        order=Order(token=token, replica="f-1", spec=FunctionSpec(name="f"), generation=1, deployed="x"),
+        run_id=server.environ["PENSTOCK_RUN_ID"],
+        directory=str(directory),
+        address=f"unix:{directory}/http.sock",
+        log_directory=str(server.home.logs / "ns" / "f"),
+        log_bytes=1 << 20,
+        environ={"fprocess": "cat", **environ},
+    )
+
+
+async def connected(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    await until("the zygote listens", server.home.zygote_socket.exists)
+    return await asyncio.open_unix_connection(server.home.zygote_socket)
+
+
+async def news(reader: asyncio.StreamReader) -> object:
+    async with asyncio.timeout(30):
+        length = int.from_bytes(await reader.readexactly(4), "big")
+        return read_news(await reader.readexactly(length))
+
+
+async def test_it_greets_launches_and_reports_the_end() -> None:
+    with running_server() as server:
+        server.home.replicas.mkdir(parents=True)
+        reader, writer = await connected(server)
+        hello = await news(reader)
+        assert isinstance(hello, Hello) and hello.replicas == {} and hello.sandbox
+        writer.write(frame(launch(server)))
+        launched = await news(reader)
+        assert isinstance(launched, Launched) and processes.is_running(launched.pid, launched.started)
+        processes.kill(launched.pid)
+        exited = await news(reader)
+        assert exited == Exited(token="0123456789ab", status=9)
+        assert processes.describe_end(9) == "ended by signal 9 (Killed)"
+        writer.close()
+
+
+async def test_ends_that_nobody_heard_are_told_to_the_next_who_connects() -> None:
+    with running_server() as server:
+        server.home.replicas.mkdir(parents=True)
+        reader, writer = await connected(server)
+        await news(reader)
+        writer.write(frame(launch(server)))
+        launched = await news(reader)
+        assert isinstance(launched, Launched)
+        writer.close()
+        reader, writer = await connected(server)
+        hello = await news(reader)
+        assert isinstance(hello, Hello) and hello.replicas == {"0123456789ab": launched.pid}
+        writer.close()
+        await asyncio.sleep(0.1)
+        processes.kill(launched.pid)
+        await until("it has ended", lambda: processes.stat_of(launched.pid) is None)
+        reader, writer = await connected(server)
+        assert isinstance(await news(reader), Hello)
+        assert isinstance(await news(reader), Exited)
+        writer.close()
+
+
+async def test_a_replica_that_cannot_be_set_up_ends_with_a_sentence_in_its_log() -> None:
+    with running_server() as server:
+        reader, writer = await connected(server)
+        await news(reader)
+        writer.write(frame(launch(server, fprocess="")))
+        await news(reader)
+        exited = await news(reader)
+        assert isinstance(exited, Exited) and processes.describe_end(exited.status).startswith("exit code")
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x01\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        frame(Exited(token="x")),
+        b"\x00\x00\x00\x00",
+    ],
+)
+async def test_whoever_speaks_something_else_is_dropped_and_others_go_on(garbage: bytes) -> None:
+    with running_server() as server:
+        server.home.replicas.mkdir(parents=True)
+        good_reader, good_writer = await connected(server)
+        await news(good_reader)
+        reader, writer = await connected(server)
+        await news(reader)
+        writer.write(garbage)
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        good_writer.write(frame(launch(server)))
+        assert isinstance(await news(good_reader), Launched)
+        good_writer.close()
+        writer.close()
+
+
+async def test_a_client_that_stops_in_the_middle_of_a_message_blocks_nobody() -> None:
+    with running_server() as server:
+        server.home.replicas.mkdir(parents=True)
+        await until("the zygote listens", server.home.zygote_socket.exists)
+        with socket.socket(socket.AF_UNIX) as stalled:
+            stalled.connect(str(server.home.zygote_socket))
+            stalled.send(b"\x00\x00\x10\x00half")
+            reader, writer = await connected(server)
+            await news(reader)
+            writer.write(frame(launch(server)))
+            assert isinstance(await news(reader), Launched)
+            writer.close()
+
+
+async def test_its_socket_is_private() -> None:
+    with running_server() as server:
+        await until("the zygote listens", server.home.zygote_socket.exists)
+        assert stat.S_IMODE(server.home.zygote_socket.stat().st_mode) == 0o600
+
+
+async def test_replicas_hold_no_descriptors_of_the_zygotes() -> None:
+    with running_server() as server:
+        server.home.replicas.mkdir(parents=True)
+        reader, writer = await connected(server)
+        await news(reader)
+        writer.write(frame(launch(server)))
+        launched = await news(reader)
+        assert isinstance(launched, Launched)
+        socket_path = server.home.replicas / "0123456789ab/http.sock"
+        await until("it listens", socket_path.exists)
+        links = [fd.readlink() for fd in Path(f"/proc/{launched.pid}/fd").iterdir()]
+        shared = {fd.readlink() for fd in Path(f"/proc/{server.zygote.pid if server.zygote else 0}/fd").iterdir()}
+        same = {str(link) for link in links if link in shared and str(link).startswith(("socket:", "pipe:"))}
+        lifeline = Path(f"/proc/self/fd/{server._read}").readlink()
+        assert same <= {str(lifeline)}
+        writer.close()
+
+
+@given(st.lists(st.binary(max_size=300), max_size=10), st.integers(1, 50))
+def test_frames_are_cut_the_same_however_they_arrive(bodies: list[bytes], step: int) -> None:
+    stream = b"".join(len(body).to_bytes(4, "big") + body for body in bodies)
+    frames = Frames()
+    found = [body for start in range(0, len(stream), step) for body in frames.feed(stream[start : start + step])]
+    assert found == bodies
+
+
+def test_a_launch_survives_the_way_with_its_secrets() -> None:
+    order = Order(
+        token="t", replica="r", spec=FunctionSpec(name="f"), generation=1, deployed="d", secrets={"k": b"\x00\xff"}
+    )
+    message = Launch(order=order, run_id="r", directory="/d", address="a", log_directory="/l", log_bytes=1, environ={})
+    (body,) = Frames().feed(frame(message))
+    assert read_launch(body) == message
+    assert "\\xff" not in repr(message) and "secrets" not in repr(message)

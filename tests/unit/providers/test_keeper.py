@@ -1,0 +1,193 @@
+"""Restarting, rolling and draining, on a clock that tests move by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec, Replica
+from penstock.providers.memory import MemoryProvider, Script, ScriptOf
+from penstock.testing.clock import FakeClock
+
+NS = DEFAULT_NAMESPACE
+
+
+@asynccontextmanager
+async def started(script: ScriptOf) -> AsyncIterator[tuple[MemoryProvider, FakeClock]]:
+    clock = FakeClock()
+    provider = MemoryProvider(script, clock=clock)
+    await provider.start()
+    yield provider, clock
+    closing = asyncio.create_task(provider.close())
+    while not closing.done():
+        await clock.advance(1)
+
+
+def spec(version: str = "1", **labels: str) -> FunctionSpec:
+    return FunctionSpec(name="f", env_process="cat", env_vars={"V": version}, labels=labels)
+
+
+async def view(provider: MemoryProvider) -> Function:
+    return await provider.get("f", NS)
+
+
+async def only(provider: MemoryProvider) -> Replica:
+    (replica,) = (await view(provider)).replicas
+    return replica
+
+
+async def test_a_replica_is_starting_until_its_port_answers() -> None:
+    async with started(lambda spec: Script(start_delay=5)) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(4.9)
+        assert (await only(provider)).state == "starting"
+        await clock.advance(0.2)
+        assert (await only(provider)).state == "ready"
+
+
+async def test_a_crashed_replica_backs_off_with_its_reason() -> None:
+    async with started(lambda spec: Script(crash_after=1, crash_reason="exit code 3: no disk")) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(1.01)
+        replica = await only(provider)
+        assert (replica.state, replica.reason, replica.address) == ("backoff", "exit code 3: no disk", "")
+
+
+async def test_restarts_double_their_wait_up_to_thirty_seconds() -> None:
+    async with started(lambda spec: Script(crash_after=0.001)) as (provider, clock):
+        await provider.deploy(spec())
+        starts = [clock.monotonic()]
+        while len(starts) < 12:
+            await clock.advance(0.01)
+            while len(starts) < len(provider.runtime.starts):
+                starts.append(clock.monotonic())
+        waits = [later - earlier for earlier, later in itertools.pairwise(starts)]
+        expected = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30]
+        assert all(abs(wait - wanted) < 0.05 for wait, wanted in zip(waits, expected, strict=True)), waits
+        assert (await only(provider)).restarts == 11
+
+
+async def test_a_healthy_minute_forgives_earlier_crashes() -> None:
+    async with started(lambda spec: Script(crash_after=61)) as (provider, clock):
+        await provider.deploy(spec())
+        for _ in range(4):
+            await clock.advance(61.05)
+            assert (await only(provider)).state == "backoff"
+            await clock.advance(0.06)
+            assert (await only(provider)).state == "ready"
+
+
+async def test_a_replica_that_crashes_once_recovers() -> None:
+    async with started(lambda spec: Script(crash_after=1, crashes=1)) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(100)
+        replica = await only(provider)
+        assert (replica.state, replica.restarts, replica.reason) == ("ready", 1, "")
+
+
+async def test_an_update_starts_the_new_before_it_drains_the_old() -> None:
+    async with started(lambda spec: Script(start_delay=2)) as (provider, clock):
+        await provider.deploy(spec("1"))
+        await clock.advance(2.1)
+        (old,) = (await view(provider)).endpoints
+        await provider.update(spec("2"))
+        await clock.advance(1.9)
+        assert (await view(provider)).endpoints == (old,)
+        await clock.advance(0.2)
+        function = await view(provider)
+        assert [replica.state for replica in function.replicas] == ["draining", "ready"]
+        assert old not in function.endpoints
+        await clock.advance(0.3)
+        assert [replica.state for replica in (await view(provider)).replicas] == ["ready"]
+
+
+async def test_the_old_replica_stops_only_after_the_routes_have_settled() -> None:
+    async with started(lambda spec: Script(stop_delay=10)) as (provider, clock):
+        await provider.deploy(spec("1"))
+        await clock.advance(0.1)
+        entry = next(iter(provider.runtime._live.values()))
+        await provider.update(spec("2"))
+        await clock.advance(0.1)
+        assert [replica.state for replica in (await view(provider)).replicas] == ["draining", "ready"]
+        assert not entry.stopping
+        await clock.advance(0.15)
+        assert entry.stopping
+
+
+async def test_a_failed_update_keeps_the_old_serving_and_says_why() -> None:
+    bad = Script(crash_after=0.5, never_ready=True, crash_reason="exit code 2: bad flag")
+    async with started(lambda spec: bad if spec.env_vars["V"] == "2" else Script()) as (provider, clock):
+        await provider.deploy(spec("1"))
+        await clock.advance(0.1)
+        before = (await view(provider)).endpoints
+        await provider.update(spec("2"))
+        await clock.advance(600)
+        function = await view(provider)
+        assert function.endpoints == before
+        assert function.spec.env_vars["V"] == "2"
+        failed = function.replicas[1]
+        assert failed.restarts > 5
+        assert failed.reason in ("exit code 2: bad flag", "scripted never to become ready")
+        await provider.update(spec("3"))
+        await clock.advance(1)
+        function = await view(provider)
+        assert len(function.replicas) == 1 and function.endpoints and function.endpoints != before
+
+
+async def test_an_old_replica_that_crashes_during_a_failed_update_is_restarted() -> None:
+    bad = Script(never_ready=True)
+    async with started(lambda spec: bad if spec.env_vars["V"] == "2" else Script()) as (provider, clock):
+        await provider.deploy(spec("1"))
+        await clock.advance(0.1)
+        await provider.update(spec("2"))
+        provider.runtime.crash(provider.runtime.starts[0].token)
+        await clock.advance(1)
+        function = await view(provider)
+        assert function.available == 1
+        assert provider.runtime.starts[-1].spec.env_vars["V"] == "1"
+
+
+async def test_an_update_at_zero_replicas_starts_nothing() -> None:
+    async with started(lambda spec: Script()) as (provider, clock):
+        await provider.deploy(spec("1", **{"com.openfaas.scale.min": "0"}))
+        await provider.update(spec("2"))
+        await clock.advance(1)
+        assert provider.runtime.starts == []
+
+
+async def test_a_replica_that_does_not_drain_is_killed_after_its_grace() -> None:
+    async with started(lambda spec: Script(stop_delay=1000)) as (provider, clock):
+        await provider.deploy(FunctionSpec(name="f", env_process="cat", env_vars={"write_timeout": "5"}))
+        await clock.advance(0.1)
+        await provider.scale("f", NS, 0)
+        await clock.advance(5.1)
+        assert (await only(provider)).state == "draining"
+        await clock.advance(0.2)
+        assert (await view(provider)).replicas == ()
+
+
+async def test_scaling_down_ends_those_first_that_do_not_serve() -> None:
+    async with started(lambda spec: Script()) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(0.1)
+        (ready,) = (await view(provider)).endpoints
+        provider.runtime._script = lambda spec: Script(never_ready=True)
+        await provider.scale("f", NS, 3)
+        await clock.advance(1)
+        await provider.scale("f", NS, 1)
+        await clock.advance(1)
+        assert (await view(provider)).endpoints == (ready,)
+        assert len((await view(provider)).replicas) == 1
+
+
+async def test_scaling_to_zero_and_back_while_draining_starts_a_new_replica() -> None:
+    async with started(lambda spec: Script(stop_delay=10)) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(0.1)
+        await provider.scale("f", NS, 0)
+        await clock.advance(1)
+        await provider.scale("f", NS, 1)
+        await clock.advance(1)
+        assert [replica.state for replica in (await view(provider)).replicas] == ["draining", "ready"]

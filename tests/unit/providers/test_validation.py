@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.errors import InvalidInput
+from penstock.model import FunctionSpec, Secret
+from penstock.providers.validation import (
+    MAX_ENV_ENTRY,
+    MAX_REPLICAS,
+    MAX_SECRET,
+    check_program,
+    check_replicas,
+    check_secret,
+    check_spec,
+)
+
+
+def test_a_usual_specification_passes() -> None:
+    check_spec(FunctionSpec(name="f", env_process="cat", env_vars={"A": "", "b.c-d": "日本 = x\n"}, secrets=("key",)))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        FunctionSpec(name="f", env_vars={"A": "\x00"}),
+        FunctionSpec(name="f", env_vars={"A=": "x"}),
+        FunctionSpec(name="f", env_vars={"A": "\ud800"}),
+        FunctionSpec(name="f", env_vars={"A": "x" * (MAX_ENV_ENTRY - 1)}),
+        FunctionSpec(name="f", env_vars={f"A{i}": "x" * 100_000 for i in range(11)}),
+        FunctionSpec(name="f", env_process="x" * MAX_ENV_ENTRY),
+        FunctionSpec(name="f", labels={"a": "\x00"}),
+        FunctionSpec(name="f", annotations={"\ud800": "b"}),
+        FunctionSpec(name="f", image="\x00"),
+        FunctionSpec(name="f", secrets=("../x",)),
+        FunctionSpec(name="f", namespace="../x"),
+        FunctionSpec(name="f", labels={"com.openfaas.scale.min": "1000000"}),
+    ],
+    ids=lambda spec: repr(spec)[:40],
+)
+def test_what_could_not_be_stored_or_run_is_refused(spec: FunctionSpec) -> None:
+    with pytest.raises(InvalidInput):
+        check_spec(spec)
+
+
+def test_the_longest_variable_that_execve_takes_passes() -> None:
+    check_spec(FunctionSpec(name="f", env_vars={"A": "x" * (MAX_ENV_ENTRY - 2)}))
+
+
+@given(st.text(), st.text(), st.text())
+def test_any_text_passes_or_is_invalid_input(name: str, key: str, value: str) -> None:
+    spec = FunctionSpec(name=name, env_process=value, env_vars={key: value}, labels={key: value})
+    try:
+        check_spec(spec)
+    except InvalidInput:
+        return
+
+
+def test_a_program_is_named_in_one_of_three_ways() -> None:
+    check_program(FunctionSpec(name="f", env_process="cat"))
+    check_program(FunctionSpec(name="f", env_vars={"fprocess": "cat"}))
+    check_program(FunctionSpec(name="f", env_vars={"mode": "static"}))
+    with pytest.raises(InvalidInput, match=r"envProcess.*docker provider.*figlet"):
+        check_program(FunctionSpec(name="f", image="figlet:latest"))
+
+
+@pytest.mark.parametrize("replicas", [-1, MAX_REPLICAS + 1, 2**80])
+def test_replica_counts_have_bounds(replicas: int) -> None:
+    with pytest.raises(InvalidInput, match="replicas"):
+        check_replicas(replicas)
+
+
+def test_secrets_have_a_size() -> None:
+    check_secret(Secret(name="s", value=b"x" * MAX_SECRET))
+    with pytest.raises(InvalidInput, match="1048577 bytes"):
+        check_secret(Secret(name="s", value=b"x" * (MAX_SECRET + 1)))
