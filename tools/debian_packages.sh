@@ -21,7 +21,8 @@ elif [ "$(id -u)" -eq 0 ]; then
     echo "Installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # As in runlevel 1 no service is started: nginx is wanted as a program here, not on port 80.
+    RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 else
     echo "Some tests will be skipped. To run all of them: sudo apt-get install ${missing[*]}"
 fi
