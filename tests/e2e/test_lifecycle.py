@@ -1,0 +1,399 @@
+"""Processes that die, are killed and told to stop: what goes on, what comes back, and that nothing is left."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.programs import Workshop, alive, below, descendants, role, wait_dead
+from tests.e2e.serving import Penstock, wait_until
+
+WORKER, CONTROL, ZYGOTE = "penstock.gateway.worker", "penstock.control.process", "penstock.providers.runtimes.zygote"
+
+SERVER = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = str(os.getpid()).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+"""A program for http mode that answers its process id."""
+
+SLEEPER = """
+import os, pathlib, sys, time
+sys.stdin.buffer.read()
+pathlib.Path({note!r}).write_text(str(os.getpid()))
+time.sleep({seconds})
+print("slept")
+"""
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    shop = Workshop()
+    yield shop
+    shop.close()
+
+
+@pytest.fixture(scope="module")
+def server(workshop: Workshop) -> Iterator[Penstock]:
+    """Two workers, a CLI function `cat` and an HTTP function `pid`."""
+    running = Penstock("--workers", "2")
+    running.deploy("cat", "cat")
+    running.deploy("pid", workshop.python("server", SERVER), mode="http")
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def fresh() -> Iterator[Callable[..., Penstock]]:
+    """Starts servers that a test may kill; what is left of them is ended."""
+    started: list[Penstock] = []
+    homes: list[Path] = []
+
+    def start(*flags: str, home: Path | None = None) -> Penstock:
+        if home is None:
+            home = Path(tempfile.mkdtemp(prefix="ps-"))
+            homes.append(home)
+        started.append(Penstock(*flags, home=home))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.kill()
+    for home in homes:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def pid_of(server: Penstock) -> int:
+    """The program that answers for `pid`, once one does."""
+
+    def answer() -> int:
+        got = server.request("GET", "/function/pid")
+        return int(got.body) if got.status == 200 else 0
+
+    return wait_until(answer, "an answer of the HTTP function", 30.0)
+
+
+def tree(server: Penstock) -> list[psutil.Process]:
+    """The supervisor and everything it and its replicas have started."""
+    return [psutil.Process(server.process.pid), *descendants(server.process.pid)]
+
+
+def wait_all_dead(processes: list[psutil.Process]) -> None:
+    def left() -> list[psutil.Process]:
+        return [process for process in processes if process.is_running() and alive(process.pid)]
+
+    wait_until(lambda: not left(), "all processes of the earlier run to end", 40.0)
+
+
+# Something dies, the rest goes on.
+
+
+def test_a_killed_program_of_http_mode_is_started_again(server: Penstock) -> None:
+    before = pid_of(server)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: not alive(before), "its end", 10.0)
+    assert pid_of(server) != before
+
+
+def test_a_killed_replica_is_replaced_and_takes_its_program_along(server: Penstock) -> None:
+    program = pid_of(server)
+    replica = psutil.Process(program).parent()
+    assert replica is not None
+    replica.kill()
+    wait_dead(replica.pid, program)
+    assert pid_of(server) != program
+    status = server.function("pid")
+    assert status["availableReplicas"] == 1
+
+
+def test_a_killed_control_is_started_again_and_functions_are_served_meanwhile(server: Penstock) -> None:
+    before = pid_of(server)
+    control = role(server.process.pid, CONTROL)
+    control.suspend()
+    control.kill()
+    assert server.invoke("cat", b"meanwhile").body == b"meanwhile"
+    wait_until(lambda: server.request("GET", "/system/functions", admin=True).status == 200, "control to be back", 30.0)
+    assert role(server.process.pid, CONTROL).pid != control.pid
+    assert pid_of(server) == before
+    assert server.invoke("cat", b"after").body == b"after"
+    assert {f["name"] for f in server.request("GET", "/system/functions", admin=True).json()} == {"cat", "pid"}
+    wait_until(lambda: server.function("pid").get("availableReplicas") == 1, "the replica to be known again", 20.0)
+
+
+def test_no_request_fails_while_control_is_killed(server: Penstock) -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(server.invoke, "cat", b"x") for _ in range(200)]
+        role(server.process.pid, CONTROL).kill()
+        assert {call.result().status for call in calls} == {200}
+    wait_until(lambda: server.request("GET", "/system/functions", admin=True).status == 200, "control to be back", 30.0)
+
+
+def test_a_killed_worker_comes_back_and_the_other_serves(server: Penstock) -> None:
+    workers = below(server.process.pid, WORKER)
+    workers[0].kill()
+
+    def served() -> bool:
+        try:
+            return server.invoke("cat", b"x").status == 200
+        except OSError:
+            return False  # a connection that the kernel had given to the dead worker
+
+    wait_until(served, "the other worker to serve", 5.0)
+    wait_until(lambda: len(below(server.process.pid, WORKER)) == 2, "the worker to be back", 20.0)
+    assert {process.pid for process in below(server.process.pid, WORKER)} != {process.pid for process in workers}
+    for _ in range(20):
+        wait_until(served, "both to serve", 10.0)
+
+
+def test_a_killed_zygote_is_started_again_and_replicas_live_on(server: Penstock) -> None:
+    before = pid_of(server)
+    zygote = role(server.process.pid, ZYGOTE)
+    zygote.kill()
+    assert server.invoke("cat", b"meanwhile").body == b"meanwhile"
+    wait_until(lambda: not alive(zygote.pid), "its end", 10.0)
+    role(server.process.pid, ZYGOTE)
+    assert pid_of(server) == before
+    assert server.deploy("new", "cat").status == 202
+    assert server.invoke("new", b"after").body == b"after"
+    os.kill(before, signal.SIGKILL)  # whose parents are not the zygote's children any more
+    assert pid_of(server) != before
+    body = json.dumps({"functionName": "new"}).encode()
+    assert server.request("DELETE", "/system/functions", body, admin=True).status == 202
+
+
+def test_everything_but_the_supervisor_killed_at_once_comes_back(server: Penstock) -> None:
+    for process in descendants(server.process.pid):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # it went with its replica
+
+    def served() -> bool:
+        try:
+            return server.invoke("cat", b"x").status == 200 and bool(pid_of(server))
+        except OSError:
+            return False
+
+    wait_until(served, "the functions to be served again", 60.0)
+
+
+# The supervisor dies.
+
+
+def test_after_kill_9_of_the_supervisor_nothing_of_it_is_left_and_a_restart_serves_the_same(
+    fresh: Callable[..., Penstock], workshop: Workshop
+) -> None:
+    first = fresh()
+    first.deploy("cat", "cat")
+    first.deploy("pid", workshop.python("server", SERVER), mode="http")
+    pid_of(first)
+    processes = tree(first)
+    first.process.kill()
+    first.process.wait()
+    wait_all_dead(processes)
+    second = fresh(home=first.home)
+    assert second.password == first.password
+    pid_of(second)
+    wait_until(lambda: second.invoke("cat", b"again").body == b"again", "the function", 20.0)
+    assert second.stop() == 0
+
+
+def test_after_kill_9_of_everything_a_restart_serves_the_same(
+    fresh: Callable[..., Penstock], workshop: Workshop
+) -> None:
+    first = fresh()
+    first.deploy("cat", "cat")
+    first.deploy("pid", workshop.python("server", SERVER), mode="http")
+    pid_of(first)
+    replicas = [process for process in tree(first)]
+    for process in replicas:
+        process.suspend()
+    for process in replicas:
+        process.kill()
+    first.process.wait()
+    second = fresh(home=first.home)
+    pid_of(second)
+    wait_until(lambda: second.invoke("cat", b"again").body == b"again", "the function", 20.0)
+    wait_all_dead(replicas)
+    names = {process.name() for process in tree(second)}
+    assert second.stop() == 0
+    assert names
+
+
+def test_replicas_of_a_killed_run_do_not_outlive_the_next_start(
+    fresh: Callable[..., Penstock], workshop: Workshop
+) -> None:
+    """The worst case: supervisor, control, zygote and workers are killed while the replicas are stopped."""
+    first = fresh()
+    first.deploy("pid", workshop.python("server", SERVER), mode="http")
+    program = pid_of(first)
+    replica = psutil.Process(program).parent()
+    assert replica is not None
+    replica.suspend()
+    for process in tree(first):
+        if process.pid not in (program, replica.pid):
+            process.kill()
+    first.process.wait()
+    second = fresh(home=first.home)
+    assert pid_of(second) != program
+    wait_dead(program, replica.pid)
+    assert second.stop() == 0
+
+
+# Told to stop.
+
+
+def test_sigterm_drains_a_request_in_flight_and_leaves_nothing(
+    fresh: Callable[..., Penstock], workshop: Workshop
+) -> None:
+    running = fresh()
+    note = workshop.file("draining")
+    running.deploy("sleeper", workshop.python("sleeper", SLEEPER.format(note=str(note), seconds=2)))
+    running.deploy("pid", workshop.python("server", SERVER), mode="http")
+    pid_of(running)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(running.invoke, "sleeper", b"x")
+        wait_until(note.exists, "the program to run", 20.0)
+        processes = tree(running)
+        running.process.send_signal(signal.SIGTERM)
+        answer = call.result(30)
+    assert (answer.status, answer.text) == (200, "slept\n")
+    assert running.process.wait(30) == 0
+    wait_all_dead(processes)
+
+
+def test_a_second_sigterm_stops_at_once_and_leaves_nothing(fresh: Callable[..., Penstock], workshop: Workshop) -> None:
+    running = fresh()
+    note = workshop.file("stubborn")
+    running.deploy("sleeper", workshop.python("stubborn", SLEEPER.format(note=str(note), seconds=600)))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(running.invoke, "sleeper", b"x")
+        wait_until(note.exists, "the program to run", 20.0)
+        processes = tree(running)
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)  # so that the two signals cannot become one
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(10) == 1
+        with pytest.raises(OSError):
+            call.result(10)
+    wait_all_dead(processes)
+
+
+def test_an_idle_server_stops_quickly_although_clients_keep_connections(fresh: Callable[..., Penstock]) -> None:
+    running = fresh("--workers", "2")
+    running.deploy("cat", "cat")
+    idle = [socket.create_connection(running.address) for _ in range(5)]
+    begun = time.monotonic()
+    assert running.stop() == 0
+    assert time.monotonic() - begun < 10
+    for connection in idle:
+        connection.close()
+
+
+def test_ctrl_c_is_as_good_as_sigterm(fresh: Callable[..., Penstock]) -> None:
+    running = fresh()
+    processes = tree(running)
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(30) == 0
+    wait_all_dead(processes)
+
+
+# What cannot start.
+
+
+def serve(*flags: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "penstock", "serve", *flags]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def test_a_second_server_on_the_same_home_is_refused(server: Penstock) -> None:
+    got = serve("--home", str(server.home), "--port", "0", "--metrics-port", "0")
+    assert got.returncode == 2
+    assert "another penstock serves from" in got.stderr
+    assert "Traceback" not in got.stderr
+    assert server.invoke("cat", b"x").status == 200
+
+
+def test_a_taken_port_is_refused(server: Penstock, tmp_path: Path) -> None:
+    got = serve("--home", str(tmp_path), "--port", str(server.address[1]), "--metrics-port", "0")
+    assert got.returncode == 2
+    assert "cannot listen on 127.0.0.1" in got.stderr
+    assert "--port" in got.stderr
+    assert "Traceback" not in got.stderr
+
+
+def test_a_taken_metrics_port_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        got = serve("--home", str(tmp_path), "--port", "0", "--metrics-port", str(port))
+    assert got.returncode != 0
+    assert str(port) in got.stderr
+    assert "Traceback" not in got.stderr
+
+
+def test_no_auth_is_refused_off_loopback(tmp_path: Path) -> None:
+    got = serve("--home", str(tmp_path), "--host", "0.0.0.0", "--no-auth", "--port", "0")
+    assert got.returncode == 2
+    assert "no_auth" in got.stderr
+    assert not (tmp_path / "auth").exists()
+
+
+def test_no_auth_on_loopback_opens_the_admin_branch(fresh: Callable[..., Penstock]) -> None:
+    running = fresh("--no-auth")
+    assert running.request("GET", "/system/functions").json() == []
+    assert running.stop() == 0
+
+
+@pytest.mark.parametrize("flags", [["--port", "70000"], ["--workers", "0"], ["--provider", "cloud"]])
+def test_settings_that_cannot_be_used_are_refused_in_a_sentence(flags: list[str], tmp_path: Path) -> None:
+    got = serve("--home", str(tmp_path), *flags)
+    assert got.returncode == 2
+    assert flags[0].strip("-") in got.stderr
+    assert "Traceback" not in got.stderr
+
+
+def test_a_home_that_cannot_be_made_is_refused_in_a_sentence() -> None:
+    got = serve("--home", "/proc/penstock", "--port", "0", "--metrics-port", "0")
+    assert got.returncode != 0
+    assert "/proc/penstock" in got.stderr
+    assert "Traceback" not in got.stderr
+
+
+def test_a_home_whose_path_is_very_long_works(fresh: Callable[..., Penstock]) -> None:
+    base = Path(tempfile.mkdtemp(prefix="ps-"))
+    try:
+        running = fresh(home=_deep(base))
+        running.deploy("cat", "cat")
+        assert running.invoke("cat", b"deep").body == b"deep"
+        assert running.stop() == 0
+    finally:
+        shutil.rmtree(base)
+
+
+def _deep(base: Path) -> Path:
+    home = base / ("d" * 120) / "home"
+    home.mkdir(parents=True)
+    return home
