@@ -23,7 +23,6 @@ PACKAGES = {
     "jq": "jq",
     "nginx": "nginx-light",
     "wrk": "wrk",
-    "bwrap": "bubblewrap",
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 
