@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -108,4 +109,18 @@ async def test_children_from_before_the_watchdog_are_left_alone() -> None:
     assert other.poll() is None
     other.kill()
     other.wait()
+    spawner.close()
+
+
+async def test_one_program_is_started_in_each_turn_of_the_loop() -> None:
+    spawner = Spawner("true", {"PATH": os.environ["PATH"]}, ProgramLimits(), asyncio.get_running_loop())
+    started: list[int] = []
+    for number in range(3):
+        spawner.enqueue(functools.partial(started.append, number))
+    assert started == [0]
+    await asyncio.sleep(0)
+    assert started == [0, 1]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert started == [0, 1, 2]
     spawner.close()

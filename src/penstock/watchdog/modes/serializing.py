@@ -64,6 +64,7 @@ class Invocation:
         "_marshaller",
         "_output",
         "_over",
+        "_queued",
         "_reader",
         "_sender",
         "_stderr",
@@ -88,6 +89,7 @@ class Invocation:
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
         self._over = False
+        self._queued = False
 
     def begin(self) -> None:
         self._call.exchange.attach(self)
@@ -120,10 +122,10 @@ class Invocation:
             else:
                 self._body.append(closing)
                 self._gathered += len(closing)
-        if self._child is None:
-            self._start()
-        elif self._stdin is not None:
+        if self._stdin is not None:
             self._stdin.end()
+        else:
+            self._start()
 
     def client_gone(self) -> None:
         self._close()
@@ -136,9 +138,21 @@ class Invocation:
     # The program
 
     def _start(self) -> None:
+        """Start the program when its turn comes; meanwhile the client waits too."""
+        if self._queued:
+            return
+        self._queued = True
+        self._context.spawner.enqueue(self._launch)
+        if self._child is None and not self._ended:
+            self._call.exchange.pause()
+
+    def _launch(self) -> None:
+        if self._over:
+            return
         timeout = self._call.timeout
         if timeout > 0:
             self._timer = self._context.loop.call_later(timeout, self._expire)
+        self._call.exchange.resume()
         try:
             self._spawn()
         except SpawnFailed as error:

@@ -32,7 +32,7 @@ class Streaming:
 
     def handle(self, call: Call) -> None:
         variables = cgi_variables(call.request) if self.context.settings.cgi_headers else {}
-        Stream(self.context, call, self.fields).begin(variables)
+        Stream(self.context, call, self.fields, variables).begin()
 
     def unready(self) -> str:
         return ""
@@ -45,10 +45,13 @@ class Stream:
     """One run of the program. Listens to the request body and to the client."""
 
     __slots__ = (
+        "_attached",
         "_call",
         "_child",
         "_context",
         "_drained",
+        "_early",
+        "_ended",
         "_fields",
         "_over",
         "_reader",
@@ -56,12 +59,20 @@ class Stream:
         "_stderr",
         "_stdin",
         "_timer",
+        "_variables",
     )
 
-    def __init__(self, context: Context, call: Call, fields: tuple[Field, ...]) -> None:
+    def __init__(
+        self, context: Context, call: Call, fields: tuple[Field, ...], variables: Mapping[bytes, bytes]
+    ) -> None:
         self._context = context
         self._call = call
         self._fields = fields
+        self._variables = variables
+        self._early: list[bytes] = []
+        """What had arrived of the body before the program was started."""
+        self._attached = False
+        self._ended = False
         self._child: Child | None = None
         self._stdin: PipeWriter | None = None
         self._reader: PipeReader | None = None
@@ -71,10 +82,20 @@ class Stream:
         self._drained = False
         self._over = False
 
-    def begin(self, variables: Mapping[bytes, bytes]) -> None:
-        """Start the program, then let the body come."""
+    def begin(self) -> None:
+        """Start the program when its turn comes, then let the body come."""
+        self._context.spawner.enqueue(self._launch)
+        if self._child is None and not self._over:
+            self._attached = True
+            self._call.exchange.attach(self)
+            if not self._ended:
+                self._call.exchange.pause()
+
+    def _launch(self) -> None:
+        if self._over:
+            return
         try:
-            self._spawn(variables)
+            self._spawn()
         except SpawnFailed as error:
             self._refuse(error)
             return
@@ -83,15 +104,26 @@ class Stream:
             return
         if self._call.timeout > 0:
             self._timer = self._context.loop.call_later(self._call.timeout, self._expire)
-        self._call.exchange.attach(self)
+        if not self._attached:
+            self._call.exchange.attach(self)
+            return
+        self._call.exchange.resume()
+        early, self._early = self._early, []
+        for data in early:
+            self.body(data)
+        if self._ended:
+            self.body_end()
 
     # Listener
 
     def body(self, data: bytes) -> None:
         if self._stdin is not None:
             self._stdin.write(data)
+        elif self._child is None and not self._over:
+            self._early.append(data)
 
     def body_end(self) -> None:
+        self._ended = True
         if self._stdin is not None:
             self._stdin.end()
 
@@ -109,7 +141,7 @@ class Stream:
 
     # The program
 
-    def _spawn(self, variables: Mapping[bytes, bytes]) -> None:
+    def _spawn(self) -> None:
         spawner, loop, call = self._context.spawner, self._context.loop, self._call
         opened: list[int] = []
         stdin, feed = spawner.null, -1
@@ -121,7 +153,7 @@ class Stream:
             if call.request.has_body:
                 stdin, feed = open_pipe()
                 opened += (stdin, feed)
-            self._child = spawner.spawn(variables, (stdin, stdout, stderr), self._exited)
+            self._child = spawner.spawn(self._variables, (stdin, stdout, stderr), self._exited)
         except (OSError, SpawnFailed):
             for fd in opened:
                 os.close(fd)
@@ -195,6 +227,7 @@ class Stream:
             self._context.log.line(f"200 duration {self._call.elapsed():.6f}s", self._call.call_id)
 
     def _refuse(self, error: SpawnFailed) -> None:
+        self._close()
         self._context.log.line(str(error), self._call.call_id)
         if error.number == errno.E2BIG:
             self._call.refuse(431, "the request's header does not fit into the program's environment")

@@ -296,3 +296,26 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+async def test_many_requests_at_once_are_all_answered(start: Start) -> None:
+    running = await start(fprocess="cat")
+    bodies = [os.urandom(size) for size in (0, 10, 70_000, 2 << 20) for _ in range(15)]
+    answers = await asyncio.gather(*(running.call(body=body, chunked=len(body) == 10) for body in bodies))
+    assert [answer.body for answer in answers] == bodies
+
+
+async def test_nothing_is_started_for_a_client_that_left_before_its_turn(
+    start: Start, tmp_path: Path, until: Until
+) -> None:
+    running = await start(fprocess=f"touch {tmp_path}/ran")
+    waiting: list[Callable[[], None]] = []
+    running.watchdog.spawner.enqueue = waiting.append
+    _, writer = await running.connect()
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+    await until(lambda: waiting)
+    writer.transport.abort()
+    await until(lambda: running.watchdog.limiter.inflight == 0)
+    waiting[0]()
+    assert not running.watchdog.spawner.running
+    assert not (tmp_path / "ran").exists()
