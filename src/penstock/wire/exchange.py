@@ -126,6 +126,8 @@ class Exchange:
 
     async def read(self, limit: int = 0) -> bytes:
         """The whole body, of at most `limit` bytes where that is not 0. Raises BodyTooLarge, ClientGone."""
+        if self.done:
+            raise ClientGone("the exchange was over before its body was read")
         gatherer = _Gatherer(limit)
         self.attach(gatherer)
         return await gatherer.result

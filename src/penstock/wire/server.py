@@ -10,6 +10,7 @@ import asyncio
 import os
 import select
 import socket
+import struct
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
@@ -40,6 +41,9 @@ MEMO_HEAD = 2 << 10
 PEEK = 1.0
 """Seconds between looks at a paused connection, whose client may have gone while nobody reads."""
 
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, 0 seconds (socket(7))."""
+
 SETTLE = 0.25
 """Seconds a draining server waits for a last request on idle connections before it closes them."""
 
@@ -57,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_scanned",
         "_sweeper",
         "_tunnel",
+        "_unsent",
         "_write_paused",
         "buffer",
         "deadline",
@@ -83,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._write_paused = False
         self._tunnel = False
+        self._unsent = NEVER
         self._discarding: Body | None = None
 
     # asyncio.Protocol
@@ -117,6 +123,9 @@ class Connection(asyncio.Protocol):
             else:
                 self.buffer = data
             self._advance()
+            if self._write_paused and len(self.buffer) > PIPELINE_BUFFER and not self._paused and not self._closing():
+                self._paused = True  # it sends requests but does not read the answers
+                self.transport.pause_reading()
         elif self._tunnel:
             exchange.deliver(data)
         elif exchange.attached and not exchange.body_done:
@@ -157,6 +166,8 @@ class Connection(asyncio.Protocol):
                     break
         finally:
             self._advancing = False
+        if self._paused and self.exchange is None and not self._write_paused:
+            self._read_on()
 
     def _begin(self) -> bool:
         """Take one request head from the buffer; False when there is none yet, or what there is was refused."""
@@ -212,8 +223,12 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self.buffer = b""
         self._discarding = _Endless()
+        self._end_sending()
+
+    def _end_sending(self) -> None:
+        """The client sees the end now, while what it still sends is read for a moment."""
         self.deadline = self._sweeper.now + LINGER
-        if self.transport.can_write_eof():
+        if not self._closing():
             self.transport.write_eof()
 
     def exchange_ended(self) -> None:
@@ -225,8 +240,10 @@ class Connection(asyncio.Protocol):
         self.server.active -= 1
         if not exchange.body_done:
             self._discarding = exchange.framing
-            wait = self.server.body_timeout if self.keep_alive else LINGER
-            self.deadline = self._sweeper.now + wait
+            if self.keep_alive:
+                self.deadline = self._sweeper.now + self.server.body_timeout
+            else:
+                self._end_sending()
             self.resume_body()
             rest, self.buffer = bytes(self.buffer), b""
             self._discard(exchange.framing, rest)
@@ -235,14 +252,24 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         if not self.keep_alive or self._closing():
-            self.deadline = self._sweeper.now + LINGER
-            self.transport.close()
+            self._end_connection()
             return
         self.deadline = self._sweeper.now + self.server.idle_timeout
-        if self._paused:
-            self.resume_body()
         if self.buffer:
             self._advance()
+        elif self._paused:
+            self._read_on()
+
+    def _end_connection(self) -> None:
+        """Close when everything is sent. Closing on bytes that nobody has read would reset it, and take the answer along."""
+        if self._paused and not self._closing():
+            self.buffer = b""
+            self._discarding = _Endless()
+            self._end_sending()
+            self.resume_body()
+        else:
+            self.deadline = self._sweeper.now + LINGER
+            self.transport.close()
 
     def _discard(self, framing: Body, data: bytes) -> None:
         """Read past a body that nobody wants."""
@@ -344,10 +371,14 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
             self.deadline = self._sweeper.now + PEEK
 
-    def resume_body(self) -> None:
-        if self._paused and not self._closing():
+    def _read_on(self) -> None:
+        if not self._closing():
             self._paused = False
             self.transport.resume_reading()
+
+    def resume_body(self) -> None:
+        if self._paused and len(self.buffer) <= PIPELINE_BUFFER:
+            self._read_on()
             exchange = self.exchange
             if exchange is not None:
                 wanted = exchange.attached and not exchange.body_done and not self._tunnel
@@ -361,12 +392,17 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self.deadline = NEVER
         rest, self.buffer = bytes(self.buffer), b""
+        self.resume_body()
         exchange.deliver(rest)
 
     def abort(self) -> None:
-        if self.exchange is not None:
-            self.exchange = None
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
             self.server.active -= 1
+            if (
+                exchange.request.http10
+            ):  # its answer may be one that ends by closing: only a reset cannot be taken for that
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     # Time.
@@ -377,20 +413,29 @@ class Connection(asyncio.Protocol):
             if self.buffer and self._discarding is None and not self._closing():
                 self._refuse(MalformedMessage(408, "the request head did not arrive in time"))
             elif self._closing() or self._discarding is not None:
-                self.deadline = NEVER
-                self.transport.abort()
+                self._expire_closing()
             else:
                 self.deadline = self._sweeper.now + LINGER
                 self.transport.close()
         elif self._paused:
             self.deadline = self._sweeper.now + PEEK
-            if self._hung_up():
+            if not self._tunnel and self._hung_up():  # what a tunnel's client sent before it closed is still owed
                 self._leave()
                 self.transport.abort()
         elif exchange.attached and not exchange.body_done:
             self._broken_body(exchange, MalformedMessage(408, "the request body did not arrive in time"))
         else:
             self.deadline = NEVER
+
+    def _expire_closing(self) -> None:
+        """Cut a connection that does not come to its end, unless its client still reads, however slowly."""
+        unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self._unsent:
+            self._unsent = unsent
+            self.deadline = self._sweeper.now + self.server.body_timeout
+        else:
+            self.deadline = NEVER
+            self.transport.abort()
 
     def _hung_up(self) -> bool:
         """Whether the peer closed, asked of the kernel since nobody reads."""
