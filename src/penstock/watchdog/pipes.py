@@ -21,9 +21,41 @@ PIPE_LARGE = 1 << 20
 """Capacity asked for a pipe that has once been full: the most an unprivileged process may have."""
 
 
-def open_pipe() -> tuple[int, int]:
-    """A pipe (read end, write end), both closed on exec and both blocking, since programs expect that of theirs."""
-    return os.pipe2(os.O_CLOEXEC)
+class Pipes:
+    """The pipes of a program about to be started. As a context manager: closes the program's ends afterwards, and ours too
+    when the start failed. All are closed on exec and blocking, since programs expect that of theirs."""
+
+    __slots__ = ("_ours", "_theirs")
+
+    def __init__(self) -> None:
+        self._ours: list[int] = []
+        self._theirs: list[int] = []
+
+    def __enter__(self) -> Pipes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        for fd in self._theirs + (self._ours if kind else []):
+            os.close(fd)
+
+    def inward(self) -> tuple[int, int]:
+        """For the program's stdin: (its end, ours). Raises OSError."""
+        theirs, ours = os.pipe2(os.O_CLOEXEC)
+        self._theirs.append(theirs)
+        self._ours.append(ours)
+        return theirs, ours
+
+    def outward(self) -> tuple[int, int]:
+        """For its stdout or stderr: (its end, ours). Raises OSError."""
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        self._theirs.append(theirs)
+        self._ours.append(ours)
+        return theirs, ours
+
+    def close_early(self, ours: int) -> None:
+        """One of our ends is not needed any more."""
+        self._ours.remove(ours)
+        os.close(ours)
 
 
 def enlarge(fd: int) -> None:

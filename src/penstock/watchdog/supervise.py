@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from penstock.core.duration import format_duration
-from penstock.watchdog.pipes import PipeReader, open_pipe
+from penstock.watchdog.pipes import PipeReader, Pipes
 from penstock.watchdog.spawn import Child, SpawnFailed, describe_exit
 
 if TYPE_CHECKING:
@@ -89,18 +89,9 @@ class Supervised:
 
     def _spawn(self) -> None:
         """The program with a stdin that stays open and silent (contract watchdog §2.6) and its output in our log."""
-        ends: list[int] = []
-        try:
-            for _ in range(3):
-                ends += open_pipe()
-            stdin, hold, out, stdout, err, stderr = ends
+        with Pipes() as pipes:
+            (stdin, hold), (stdout, out), (stderr, err) = pipes.inward(), pipes.outward(), pipes.outward()
             self._child = self._context.spawner.spawn(self._variables, (stdin, stdout, stderr), self._exited)
-        except (OSError, SpawnFailed):
-            for fd in ends:
-                os.close(fd)
-            raise
-        for fd in (stdin, stdout, stderr):
-            os.close(fd)
         self._stdin = hold
         self._gone.clear()
         self._since = self._context.loop.time()

@@ -16,7 +16,7 @@ from penstock.watchdog.call import CLIENT_GONE, Call
 from penstock.watchdog.cgi import Marshaller, cgi_variables
 from penstock.watchdog.filesend import FileSender
 from penstock.watchdog.modes import Context
-from penstock.watchdog.pipes import READ_FIRST, PipeReader, PipeWriter, open_pipe
+from penstock.watchdog.pipes import READ_FIRST, PipeReader, Pipes, PipeWriter
 from penstock.watchdog.sniff import LOOK_AT, sniff
 from penstock.watchdog.spawn import Child, SpawnFailed, describe_exit
 from penstock.watchdog.spool import Spool
@@ -162,55 +162,31 @@ class Invocation:
 
     def _spawn(self) -> None:
         """Start the program with its pipes. A body that fits into the pipe is written, and the pipe closed, beforehand."""
-        spawner, combined = self._context.spawner, self._context.settings.combine_output
+        spawner, loop, call = self._context.spawner, self._context.loop, self._call
         body, self._body = b"".join(self._body), []
-        opened: list[int] = []
-        stdin, feed, errors, stderr = spawner.null, -1, -1, -1
-        try:
-            out, stdout = open_pipe()
-            opened += (out, stdout)
+        stdin, feed, errors = spawner.null, -1, -1
+        with Pipes() as pipes:
+            stdout, out = pipes.outward()
+            stderr = stdout
+            if not self._context.settings.combine_output:
+                stderr, errors = pipes.outward()
             if body or not self._ended:
-                stdin, feed = open_pipe()
-                opened += (stdin, feed)
-            if not combined:
-                errors, stderr = open_pipe()
-                opened += (errors, stderr)
-            if feed >= 0 and self._ended and len(body) <= READ_FIRST:
-                body = self._prefill(feed, body)
+                stdin, feed = pipes.inward()
+            if self._ended and 0 < len(body) <= READ_FIRST:
+                body = _prefill(feed, body)
                 if not body:
-                    os.close(feed)
-                    opened.remove(feed)
+                    pipes.close_early(feed)
                     feed = -1
-            fds = (stdin, stdout, stdout if combined else stderr)
-            self._child = spawner.spawn(self._variables, fds, self._exited)
-        except (OSError, SpawnFailed):
-            for fd in opened:
-                os.close(fd)
-            raise
-        os.close(stdout)
-        if stdin != spawner.null:
-            os.close(stdin)
-        loop = self._context.loop
+            self._child = spawner.spawn(self._variables, (stdin, stdout, stderr), self._exited)
         self._reader = PipeReader(loop, out, self._collect, _ignore)
-        if not combined:
-            os.close(stderr)
-            lines = self._context.log.lines("stderr", self._call.call_id)
+        if errors >= 0:
+            lines = self._context.log.lines("stderr", call.call_id)
             self._stderr = PipeReader(loop, errors, lines.feed, lines.end)
         if feed >= 0:
-            exchange = self._call.exchange
-            self._stdin = PipeWriter(loop, feed, exchange.pause, exchange.resume)
+            self._stdin = PipeWriter(loop, feed, call.exchange.pause, call.exchange.resume)
             self._stdin.write(body)
             if self._ended:
                 self._stdin.end()
-
-    @staticmethod
-    def _prefill(feed: int, body: bytes) -> bytes:
-        """Write what fits into the empty pipe; returns the rest."""
-        os.set_blocking(feed, False)
-        try:
-            return body[os.write(feed, body) :]
-        except BlockingIOError:
-            return body
 
     def _collect(self, data: bytes) -> None:
         try:
@@ -314,6 +290,15 @@ class Invocation:
             self._timer = None
         self._body.clear()
         self._output.close()
+
+
+def _prefill(feed: int, body: bytes) -> bytes:
+    """Write what fits into the empty pipe; returns the rest."""
+    os.set_blocking(feed, False)
+    try:
+        return body[os.write(feed, body) :]
+    except BlockingIOError:
+        return body
 
 
 def _ignore() -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from collections.abc import Mapping
 
 from penstock.core.headers import Field
 from penstock.watchdog.call import CLIENT_GONE, Call
 from penstock.watchdog.cgi import cgi_variables
 from penstock.watchdog.modes import Context
-from penstock.watchdog.pipes import PipeReader, PipeWriter, open_pipe
+from penstock.watchdog.pipes import PipeReader, Pipes, PipeWriter
 from penstock.watchdog.spawn import Child, SpawnFailed, describe_exit
 
 
@@ -143,28 +142,16 @@ class Stream:
 
     def _spawn(self) -> None:
         spawner, loop, call = self._context.spawner, self._context.loop, self._call
-        opened: list[int] = []
         stdin, feed = spawner.null, -1
-        try:
-            out, stdout = open_pipe()
-            opened += (out, stdout)
-            errors, stderr = open_pipe()
-            opened += (errors, stderr)
+        with Pipes() as pipes:
+            (stdout, out), (stderr, errors) = pipes.outward(), pipes.outward()
             if call.request.has_body:
-                stdin, feed = open_pipe()
-                opened += (stdin, feed)
+                stdin, feed = pipes.inward()
             self._child = spawner.spawn(self._variables, (stdin, stdout, stderr), self._exited)
-        except (OSError, SpawnFailed):
-            for fd in opened:
-                os.close(fd)
-            raise
-        os.close(stdout)
-        os.close(stderr)
         lines = self._context.log.lines("stderr", call.call_id)
         self._reader = PipeReader(loop, out, self._output, self._output_end)
         self._stderr = PipeReader(loop, errors, lines.feed, lines.end)
         if feed >= 0:
-            os.close(stdin)
             self._stdin = PipeWriter(loop, feed, call.exchange.pause, call.exchange.resume)
 
     def _output(self, data: bytes) -> None:
@@ -195,8 +182,8 @@ class Stream:
 
     def _expire(self) -> None:
         self._timer = None
-        seconds = self._call.timeout
-        self._context.log.line(f"Killing process: {self._context.settings.fprocess} (exec_timeout {seconds:g}s)")
+        fprocess, seconds = self._context.settings.fprocess, self._call.timeout
+        self._context.log.line(f"Killing process: {fprocess} (exec_timeout {seconds:g}s)", self._call.call_id)
         self._close()
         if self._call.exchange.head_sent:
             self._call.cut()
