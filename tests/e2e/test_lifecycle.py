@@ -223,7 +223,7 @@ def test_after_kill_9_of_everything_a_restart_serves_the_same(
     first.deploy("cat", "cat")
     first.deploy("pid", workshop.python("server", SERVER), mode="http")
     pid_of(first)
-    replicas = [process for process in tree(first)]
+    replicas = tree(first)
     for process in replicas:
         process.suspend()
     for process in replicas:
@@ -233,9 +233,7 @@ def test_after_kill_9_of_everything_a_restart_serves_the_same(
     pid_of(second)
     wait_until(lambda: second.invoke("cat", b"again").body == b"again", "the function", 20.0)
     wait_all_dead(replicas)
-    names = {process.name() for process in tree(second)}
     assert second.stop() == 0
-    assert names
 
 
 def test_replicas_of_a_killed_run_do_not_outlive_the_next_start(
