@@ -116,7 +116,7 @@ class Exchange:
         self.attached = False
 
     def pause(self) -> None:
-        """Take no more of the body for now; the client feels it."""
+        """Take no more of the body for now; the client feels it. Attaching a listener begins unpaused."""
         if not self.done:
             self._connection.pause_body()
 

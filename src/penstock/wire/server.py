@@ -317,9 +317,9 @@ class Connection(asyncio.Protocol):
             exchange.framing.raw = raw
         rest, self.buffer = bytes(self.buffer), b""
         self.deadline = self._sweeper.now + self.server.body_timeout
+        if self._paused:
+            self._read_on()  # before delivery, in which the listener may pause again
         self._feed(exchange, rest)
-        if not exchange.body_done and self.exchange is exchange:
-            self.resume_body()
 
     def take_body(self, raw: bool) -> bytes:
         exchange = self.exchange
