@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import BenchError, Stage, children, memory, private_memory, wait_until
+from bench.processes import BenchError, Stage, children, cpu_seconds, memory, private_memory, wait_until
 
 
 def test_a_stage_stops_what_was_started_and_removes_its_directory() -> None:
@@ -44,3 +44,8 @@ def test_memory_is_read_in_bytes() -> None:
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="a kernel without smaps_rollup")
 def test_private_memory_is_part_of_the_resident_memory() -> None:
     assert 0 < private_memory(os.getpid()) <= memory(os.getpid(), "VmHWM")["VmHWM"]
+
+
+def test_processor_time_only_grows() -> None:
+    before = cpu_seconds(os.getpid())
+    assert 0 <= before <= cpu_seconds(os.getpid())
