@@ -22,6 +22,8 @@ MAX_IDLE = 1024
 MAX_RESPONSE_HEAD = 1 << 20
 """Bytes of a response's header block."""
 
+_BEGINNING = b"HTTP/1."
+
 
 class ResponseListener(Protocol):
     """Hears of one response. After `response_end` or `upstream_failed` nothing more comes."""
@@ -52,6 +54,7 @@ class ClientConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_head_only",
+        "_interim_for",
         "_last_head",
         "_last_response",
         "_listener",
@@ -60,6 +63,7 @@ class ClientConnection(asyncio.Protocol):
         "_request_done",
         "_response",
         "_tunnel",
+        "_write_paused",
         "closed",
         "idle_since",
         "raw",
@@ -81,6 +85,8 @@ class ClientConnection(asyncio.Protocol):
         self._last_head = b""
         self._paused = False
         self._tunnel = False
+        self._write_paused = False
+        self._interim_for = 0
         self.closed = False
         self.idle_since = 0.0
         self.raw = True
@@ -93,16 +99,18 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._pool.forget(self)
-        self._stream_ended(str(exc) if exc else "")
+        self._stream_ended((str(exc) or repr(exc)) if exc else "")
 
     def eof_received(self) -> None:
         self._stream_ended("")
 
     def pause_writing(self) -> None:
+        self._write_paused = True
         if self._listener is not None:
             self._listener.upstream_writable(False)
 
     def resume_writing(self) -> None:
+        self._write_paused = False
         if self._listener is not None:
             self._listener.upstream_writable(True)
 
@@ -119,6 +127,11 @@ class ClientConnection(asyncio.Protocol):
             self._read_heads(listener)
 
     # For the relay.
+
+    @property
+    def heard(self) -> bool:
+        """Whether any byte of an answer to the request under way, or just failed, has come."""
+        return bool(self._buffer) or self._response is not None or self._interim_for == self.requests
 
     def send(self, data: bytes, listener: ResponseListener, *, head_only: bool, complete: bool) -> None:
         """Send a request head with what there is of its body; `complete` when that is all, `head_only` for HEAD."""
@@ -169,6 +182,8 @@ class ClientConnection(asyncio.Protocol):
             if end < 0:
                 if len(self._buffer) > MAX_RESPONSE_HEAD:
                     self._fail("malformed", f"response header block larger than {MAX_RESPONSE_HEAD} bytes")
+                elif not _BEGINNING.startswith(self._buffer[: len(_BEGINNING)]):
+                    self._fail("malformed", f"what came is no HTTP/1 response: {self._buffer[:40]!r}")
                 return
             head, rest = self._buffer[: end + 4], self._buffer[end + 4 :]
             self._buffer = rest
@@ -180,6 +195,7 @@ class ClientConnection(asyncio.Protocol):
             except MalformedMessage as error:
                 self._fail("malformed", str(error))
                 return
+            self._interim_for = self.requests
             if response.status != 100:
                 listener.interim(response)
 
@@ -234,7 +250,10 @@ class ClientConnection(asyncio.Protocol):
         response, self._response = self._response, None
         self._listener = None
         reusable = self._request_done and not rest and response is not None and response.keep_alive and not self.closed
-        if reusable and not self.transport.is_closing():
+        if reusable and self._body is NO_BODY and response is not None:
+            # An upstream that sends a body where none may be would be answering the next request with it.
+            reusable = not response.content_length and not response.chunked
+        if reusable and not self._write_paused and not self.transport.is_closing():
             if self._paused:
                 self.resume()
             self._pool.put(self)
@@ -248,11 +267,12 @@ class ClientConnection(asyncio.Protocol):
             listener.upstream_failed(reason, detail)
 
     def _stream_ended(self, detail: str) -> None:
+        """The upstream closed; `detail` says why it was no orderly close, and is empty where it was."""
         listener = self._listener
         if listener is None:
             self.close()
             return
-        if self._response is not None and (self._tunnel or self._body.end_of_stream()):
+        if self._response is not None and (self._tunnel or (not detail and self._body.end_of_stream())):
             self.close()
             listener.response_end()
         else:

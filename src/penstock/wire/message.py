@@ -29,10 +29,12 @@ looking for these few is exact, and cheaper than taking every field apart (the o
 _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r]*)\r\n")
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+"""How `forward_fields` ends for a chunked message."""
+
+_LENGTH = frozenset({b"content-length"})
 _LENGTH_MAX = (1 << 63) - 1
 _VERSIONS = frozenset({b"HTTP/1.1 ", b"HTTP/1.0 "})
-
-
 _NOTHING: frozenset[bytes] = frozenset()
 
 
@@ -131,7 +133,11 @@ class ResponseHead(Head):
         """Status line and field lines as a proxy passes them on to an HTTP/1.1 client; its own fields and the empty line
         are still missing."""
         if not self._passed_on:
-            self._passed_on = b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.reason, forward_fields(self))
+            if self.status < 200 or self.status == 204:  # RFC 9112 §6.1, §6.2: these announce no body
+                fields = forward_fields(self, _LENGTH).removesuffix(CHUNKED)
+            else:
+                fields = forward_fields(self)
+            self._passed_on = b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.reason, fields)
         return self._passed_on
 
 

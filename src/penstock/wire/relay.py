@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from penstock.core.headers import forward_fields
 from penstock.wire.client import ClientConnection, Pool
 from penstock.wire.exchange import Exchange
-from penstock.wire.message import ResponseHead
+from penstock.wire.message import CHUNKED, ResponseHead
 from penstock.wire.timeouts import NEVER, Sweeper
 
 FailureReason = Literal["connect", "closed", "timeout", "malformed"]
@@ -171,9 +171,12 @@ class Relay:
             return
         extra = self._owner.relay_response(self, head)
         framing = b""
+        http10 = exchange.request.http10
         unframed = head.content_length is None and not head.chunked
-        if (unframed or (head.chunked and exchange.request.http10)) and not done:
-            if exchange.request.http10:
+        if unframed or (head.chunked and http10):
+            if done:
+                framing = b"" if unframed or _bodyless(exchange, head) else b"Content-Length: %d\r\n" % len(body)
+            elif http10:
                 self._close_client = True
             else:
                 self._encode = True
@@ -187,7 +190,7 @@ class Relay:
             connection_field = exchange.connection_field()
         if body and self._encode:
             body = b"%x\r\n%b\r\n" % (len(body), body)
-        passed_on = head.passed_on if not exchange.request.http10 else _for_http10(head)
+        passed_on = head.passed_on if not http10 else _for_http10(head)
         data = b"".join((passed_on, framing, connection_field, extra, b"\r\n", body))
         exchange.send_head(data, self._close_client)
         if done:
@@ -204,12 +207,15 @@ class Relay:
             self.exchange.send(data)
 
     def response_end(self) -> None:
+        self._connection = None
         if self._encode:
             self.exchange.send(b"0\r\n\r\n")
         self._end()
 
     def upstream_failed(self, reason: str, detail: str) -> None:
-        self._fail("malformed" if reason == "malformed" else "closed", detail, retryable=self._may_retry())
+        connection = self._connection
+        unheard = reason == "closed" and connection is not None and not connection.heard
+        self._fail("malformed" if reason == "malformed" else "closed", detail, unheard and self._may_retry())
 
     def upstream_writable(self, ready: bool) -> None:
         if ready:
@@ -275,9 +281,10 @@ class Relay:
             self._sweeper.unwatch(self)
 
 
+def _bodyless(exchange: Exchange, head: ResponseHead) -> bool:
+    return exchange.request.method == b"HEAD" or head.status in (204, 304)
+
+
 def _for_http10(head: ResponseHead) -> bytes:
     """Status line and fields for an old client: a chunked answer loses its coding, and is ended by closing."""
-    fields = forward_fields(head)
-    if head.chunked:
-        fields = fields.removesuffix(b"Transfer-Encoding: chunked\r\n")
-    return b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, fields)
+    return head.passed_on.removesuffix(CHUNKED) if head.chunked else head.passed_on

@@ -52,31 +52,35 @@ class Peer:
         self.buffer += data
         return bool(data)
 
+    async def _need_more(self) -> None:
+        if not await self._more():
+            raise ConnectionAbortedError(f"closed after {self.buffer!r}")
+
     async def read_until(self, mark: bytes) -> bytes:
         """Everything up to and including `mark`."""
         while mark not in self.buffer:
-            assert await self._more(), f"closed after {self.buffer!r}"
+            await self._need_more()
         end = self.buffer.index(mark) + len(mark)
         taken, self.buffer = self.buffer[:end], self.buffer[end:]
         return taken
 
     async def read_exactly(self, size: int) -> bytes:
         while len(self.buffer) < size:
-            assert await self._more(), f"closed after {self.buffer!r}"
+            await self._need_more()
         taken, self.buffer = self.buffer[:size], self.buffer[size:]
         return taken
 
     async def answer(self, method: bytes = b"GET") -> oracle.Message:
         """The next whole response that does not need the connection to close."""
         while (message := oracle.read_response(self.buffer, method)) is None:
-            assert await self._more(), f"closed after {self.buffer!r}"
+            await self._need_more()
         self.buffer = message.rest
         return message
 
     async def request(self) -> oracle.Message:
         """The next whole request."""
         while (message := oracle.read_request(self.buffer)) is None:
-            assert await self._more(), f"closed after {self.buffer!r}"
+            await self._need_more()
         self.buffer = message.rest
         return message
 
@@ -130,12 +134,10 @@ async def serving(app: Application, settings: WireSettings | None = None) -> Asy
 async def upstream(handler: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[str]:
     """A scripted upstream; its address. Each connection runs `handler`, whose failure fails the test."""
     errors: list[BaseException] = []
-    tasks: set[asyncio.Task[None]] = set()
+    open_ones: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
+        open_ones.add(writer)
         try:
             await handler(Peer(reader, writer))
         except ConnectionError:
@@ -144,16 +146,16 @@ async def upstream(handler: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[
             errors.append(error)
         finally:
             writer.transport.abort()
-            tasks.discard(task)
+            open_ones.discard(writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in list(open_ones):
+            writer.transport.abort()
+        await until(lambda: not open_ones)
     if errors:
         raise errors[0]
 
