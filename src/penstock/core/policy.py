@@ -54,16 +54,20 @@ def policy_of(spec: FunctionSpec, default: Policy) -> Policy:
 def initial_replicas(spec: FunctionSpec) -> int:
     """Replicas to start with: the `com.openfaas.scale.min` label, or 1 where it is absent or no number (contract gateway §5.1)."""
     text = spec.labels.get(SCALE_MIN_LABEL, "1")
-    return int(text) if text.isascii() and text.isdigit() else 1
+    return int(text) if _is_count(text) else 1
 
 
 def _count(labels: Mapping[str, str], label: str, default: int) -> int:
     text = labels.get(label, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit()):
-        raise InvalidInput(f"labels: {label}={text!r} must be a whole number, 0 or more")
+    if not _is_count(text):
+        raise InvalidInput(f"labels: {label}={text[:40]!r} must be a whole number of at most nine digits, 0 or more")
     return int(text)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9
 
 
 def _seconds(labels: Mapping[str, str], label: str, default: float) -> float:

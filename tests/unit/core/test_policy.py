@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from penstock.core.policy import WATCHDOG_GRACE, Policy, initial_replicas, policy_of
+from penstock.errors import InvalidInput
+from penstock.model import FunctionSpec
+
+DEFAULT = Policy(timeout=60.0, max_inflight=7, queue_length=8, queue_timeout=9.0)
+
+
+def spec(labels: dict[str, str] | None = None, env: dict[str, str] | None = None) -> FunctionSpec:
+    return FunctionSpec(name="f", labels=labels or {}, env_vars=env or {})
+
+
+def test_what_a_function_does_not_say_comes_from_the_default() -> None:
+    assert policy_of(spec(), DEFAULT) == DEFAULT
+
+
+def test_labels_say_everything() -> None:
+    labels = {
+        "com.penstock.timeout": "1m30s",
+        "com.penstock.max-inflight": "2",
+        "com.penstock.queue.length": "0",
+        "com.penstock.queue.timeout": "500ms",
+    }
+    assert policy_of(spec(labels), DEFAULT) == Policy(timeout=90.0, max_inflight=2, queue_length=0, queue_timeout=0.5)
+
+
+def test_a_timeout_of_zero_is_no_limit() -> None:
+    assert policy_of(spec({"com.penstock.timeout": "0"}), DEFAULT).timeout == 0
+
+
+def test_the_gateway_waits_a_little_longer_than_a_watchdog_with_a_long_limit() -> None:
+    assert policy_of(spec(env={"exec_timeout": "2m"}), DEFAULT).timeout == 120 + WATCHDOG_GRACE
+    assert policy_of(spec(env={"exec_timeout": "2s"}), DEFAULT).timeout == 60
+    assert policy_of(spec(env={"exec_timeout": "what"}), DEFAULT).timeout == 60
+    assert policy_of(spec({"com.penstock.timeout": "5"}, {"exec_timeout": "2m"}), DEFAULT).timeout == 5
+
+
+@pytest.mark.parametrize("text", ["-1s", "soon", "1 s", "1d", "٣", "1s\n", "9" * 400])
+@pytest.mark.parametrize("label", ["com.penstock.timeout", "com.penstock.queue.timeout"])
+def test_a_label_that_is_no_duration_is_refused_by_name(label: str, text: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(label)):
+        policy_of(spec({label: text}), DEFAULT)
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", " 1", "1\n", "٣", "²", "0x1", "1_0", "+1", "9" * 5000])
+@pytest.mark.parametrize("label", ["com.penstock.max-inflight", "com.penstock.queue.length"])
+def test_a_label_that_is_no_whole_number_is_refused_by_name(label: str, text: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(label)):
+        policy_of(spec({label: text}), DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("text", "replicas"),
+    [("0", 0), ("5", 5), ("", 1), ("x", 1), ("-1", 1), ("1.5", 1), ("٣", 1), ("²", 1), (" 2", 1), ("9" * 5000, 1)],
+)
+def test_a_function_starts_with_its_least_number_of_replicas(text: str, replicas: int) -> None:
+    assert initial_replicas(spec({"com.openfaas.scale.min": text})) == replicas
+    assert initial_replicas(spec()) == 1
