@@ -129,25 +129,58 @@ class ChunkedBody:
             return data, b""
         data = self._line + data if self._line else data
         self._line = b""
+        return self._walk_raw(data) if self.raw else self._walk(data)
+
+    def _walk(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take chunks apart; delivers their payload."""
         out: list[bytes] = []
         position, size = 0, len(data)
         while position < size and not self.done:
+            start = position
             if self._state == self._DATA:
-                end = min(size, position + self._left)
-                out.append(data[position:end])
-                self._left -= end - position
-                position = end
-                if not self._left:
-                    self._state = self._DATA_END
-                continue
-            lf = data.find(b"\n", position)
-            if lf < 0 or lf - position > self._limit:
-                self._keep_partial(data[position:])
+                position = self._pass_payload(position, size)
+                out.append(data[start:position])
+            elif (position := self._end_of_line(data, start)) > 0:
+                self._take_line(data[start:position])
+            else:
                 position = size
-                break
-            self._take_line(data[position : lf + 1], out)
-            position = lf + 1
+        return out[0] if len(out) == 1 else b"".join(out), data[position:]
+
+    def _walk_raw(self, data: bytes) -> tuple[bytes, bytes]:
+        """Walk over chunks. Usually everything is passed on as it is, and then not copied either."""
+        out: list[bytes] = []
+        position, size, copied = 0, len(data), 0
+        while position < size and not self.done:
+            start = position
+            if self._state == self._DATA:
+                position = self._pass_payload(position, size)
+            elif (position := self._end_of_line(data, start)) > 0:
+                line = data[start:position]
+                instead = self._take_line(line)
+                if instead is not line:
+                    out += (data[copied:start], instead)
+                    copied = position
+            else:
+                out.append(data[copied:start])
+                position = copied = size
+        if not copied and position == size:
+            return data, b""
+        out.append(data[copied:position])
         return b"".join(out), data[position:]
+
+    def _pass_payload(self, position: int, size: int) -> int:
+        end = min(size, position + self._left)
+        self._left -= end - position
+        if not self._left:
+            self._state = self._DATA_END
+        return end
+
+    def _end_of_line(self, data: bytes, start: int) -> int:
+        """Position behind the line that begins at `start`; 0 when it is not complete, and then it is kept."""
+        lf = data.find(b"\n", start, start + self._limit + 1)
+        if lf < 0:
+            self._keep_partial(data[start:])
+        return lf + 1
 
     @property
     def _limit(self) -> int:
@@ -160,20 +193,18 @@ class ChunkedBody:
             raise MalformedMessage(400, "malformed chunked body: no CRLF after a chunk")
         self._line = line
 
-    def _take_line(self, line: bytes, out: list[bytes]) -> None:
+    def _take_line(self, line: bytes) -> bytes:
+        """Take a line that is no payload; returns what a relay passes on in its place, usually the line itself."""
         if not line.endswith(b"\r\n"):
             raise MalformedMessage(400, "malformed chunked body: a line ends in LF without CR")
         if self._state == self._TRAILER:
-            self._trailer(line, out)
-            return
+            return self._trailer(line)
         if self._state == self._SIZE:
-            line = self._chunk_size(line)
-        elif line != b"\r\n":
+            return self._chunk_size(line)
+        if line != b"\r\n":
             raise MalformedMessage(400, "malformed chunked body: no CRLF after a chunk")
-        else:
-            self._state = self._SIZE
-        if self.raw:
-            out.append(line)
+        self._state = self._SIZE
+        return line
 
     def _chunk_size(self, line: bytes) -> bytes:
         """Take the size of the next chunk; returns the line without extensions, which parsers read differently."""
@@ -185,17 +216,17 @@ class ChunkedBody:
         self._state = self._DATA if self._left else self._TRAILER
         return line if len(digits) == len(line) - 2 else digits + b"\r\n"
 
-    def _trailer(self, line: bytes, out: list[bytes]) -> None:
+    def _trailer(self, line: bytes) -> bytes:
+        """Trailer fields are passed on together, at their end."""
         self._trailer_size += len(line)
         if self._trailer_size > MAX_TRAILERS:
             raise MalformedMessage(431, "trailer section too large")
         if line == b"\r\n":
             self.done = True
-            if self.raw:
-                out.append(b"".join(self._trailers) + line)
-            return
+            return b"".join([*self._trailers, line]) if self._trailers else line
         name, colon, value = line[:-2].partition(b":")
         if not colon or not TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise MalformedMessage(400, "malformed trailer field")
         if name.lower() not in _FORBIDDEN_TRAILERS:
             self._trailers.append(line)
+        return b""
