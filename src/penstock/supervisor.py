@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import hashlib
 import logging
 import os
 import secrets
@@ -236,7 +237,8 @@ def _lock(settings: ServeSettings) -> socket.socket:
     """One gateway per home: an abstract unix socket that the kernel frees with the process, whatever kills it."""
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        lock.bind(b"\0penstock:" + os.fsencode(settings.home.resolve())[-90:])
+        name = hashlib.sha256(os.fsencode(settings.home.resolve())).hexdigest()  # as long as an address may be
+        lock.bind(f"\0penstock:{name}".encode())
     except OSError as error:
         lock.close()
         raise SettingsError(

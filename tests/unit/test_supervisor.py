@@ -1,0 +1,309 @@
+"""The supervisor with scripted children: it starts, restarts and stops them, in order, whatever they do.
+
+It needs signals and a main thread of its own, so each test runs one in a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import SettingsError
+from penstock.settings import ServeSettings
+from penstock.supervisor import _lock, _reserve
+
+DEADLINE = 20.0
+
+HARNESS = """
+import dataclasses, json, sys
+from pathlib import Path
+from penstock.settings import ServeSettings, WireSettings
+from penstock.supervisor import StartFailed, Supervisor
+home, port, scripts = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+settings = ServeSettings(home=home, port=port, wire=WireSettings(drain_timeout=1.0))
+supervisor = Supervisor(settings)
+for child in supervisor.children:
+    child.command = [sys.executable, "-I", "-S", "-c", scripts[child.role], str(home), str(port), child.role]
+try:
+    sys.exit(supervisor.run(lambda: print("ready", flush=True)))
+except StartFailed as error:
+    print(error, flush=True)
+    sys.exit(3)
+"""
+
+NOTES = """
+import os, signal, socket, sys, time
+home, port, role = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def note(what):
+    fd = os.open(home + "/notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(fd, f"{role} {what} {os.getpid()}\\n".encode())
+    os.close(fd)
+note("start")
+"""
+
+STAYS = (
+    NOTES
+    + """
+def stop(*_):
+    note("stop")
+    os._exit(0)
+signal.signal(signal.SIGTERM, stop)
+while True: time.sleep(60)
+"""
+)
+
+SERVES = (
+    NOTES
+    + """
+def stop(*_):
+    note("stop")
+    os._exit(0)
+signal.signal(signal.SIGTERM, stop)
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", port)); listener.listen()
+while True:
+    connection, _ = listener.accept()
+    connection.recv(1000)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    connection.close()
+"""
+)
+
+DIES = NOTES + "sys.exit(1)"
+DEAF = NOTES + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nnote('deaf')\nwhile True: time.sleep(60)"
+FAILS_TO_DRAIN = STAYS.replace("os._exit(0)", "os._exit(1)")
+
+
+class Run:
+    """One supervisor process with scripted children."""
+
+    def __init__(self, home: Path, **scripts: str) -> None:
+        self.home = home
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        scripts = {"control": STAYS, "zygote": STAYS, "worker-0": SERVES, **scripts}
+        command = [sys.executable, "-c", HARNESS, str(home), str(port), json.dumps(scripts)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def line(self) -> str:
+        """The next line it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def code(self) -> int:
+        return self.process.wait(DEADLINE)
+
+    def notes(self, what: str = "") -> list[tuple[str, str, int]]:
+        """Role, event and process id of what the children noted."""
+        path = self.home / "notes"
+        lines = path.read_text().splitlines() if path.exists() else []
+        found = [(role, event, int(pid)) for role, event, pid in (line.split() for line in lines)]
+        return [note for note in found if what in ("", note[1])]
+
+    def pids(self) -> list[int]:
+        return [pid for _, _, pid in self.notes("start")]
+
+    def wait_notes(self, what: str, count: int, role: str = "") -> list[tuple[str, str, int]]:
+        def enough() -> list[tuple[str, str, int]]:
+            got = [note for note in self.notes(what) if role in ("", note[0])]
+            return got if len(got) >= count else []
+
+        return _wait(enough, f"{count} notes of {role} {what}")
+
+
+def _wait(condition: Callable[[], list[tuple[str, str, int]]], what: str) -> list[tuple[str, str, int]]:
+    end = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited for {what}"
+        time.sleep(0.01)
+    return value
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _wait_gone(pids: list[int]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not all(_gone(pid) for pid in pids):
+        assert time.monotonic() < end, f"some of {pids} are still there"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def begin(**scripts: str) -> Run:
+        runs.append(Run(tmp_path, **scripts))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.process.kill()
+        run.process.wait()
+        if run.process.stdout is not None:
+            run.process.stdout.close()
+        for pid in run.pids():
+            if not _gone(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def test_it_is_ready_when_the_public_port_answers_and_stops_workers_then_control_then_zygote(
+    start: Callable[..., Run],
+) -> None:
+    run = start()
+    assert run.line() == "ready"
+    run.signal(signal.SIGTERM)
+    assert run.code() == 0
+    assert [role for role, _, _ in run.notes("stop")] == ["worker-0", "control", "zygote"]
+    _wait_gone(run.pids())
+
+
+def test_a_child_that_dies_is_started_again(start: Callable[..., Run]) -> None:
+    run = start()
+    assert run.line() == "ready"
+    [(_, _, pid)] = run.wait_notes("start", 1, "control")
+    os.kill(pid, signal.SIGKILL)
+    again = run.wait_notes("start", 2, "control")
+    assert again[1][2] != pid
+    assert len([note for note in run.notes("start") if note[0] != "control"]) == 2
+
+
+def test_a_child_that_keeps_dying_is_started_with_growing_pauses_and_harms_nobody(start: Callable[..., Run]) -> None:
+    run = start(zygote=DIES)
+    assert run.line() == "ready"
+    begun = time.monotonic()
+    first = len(run.notes("start"))
+    run.wait_notes("start", 5, "zygote")
+    assert time.monotonic() - begun > 0.2
+    assert len(run.notes("start")) - first < 10
+    assert [note[0] for note in run.notes("start")].count("worker-0") == 1
+    run.signal(signal.SIGTERM)
+    assert run.code() == 0
+
+
+def test_control_that_dies_again_and_again_at_the_start_ends_it_with_a_reason(start: Callable[..., Run]) -> None:
+    run = start(**{"control": DIES, "worker-0": STAYS})
+    assert "control process keeps ending" in run.line()
+    assert run.code() == 3
+    _wait_gone(run.pids())
+
+
+def test_a_stop_before_it_was_ready_stops_everything(start: Callable[..., Run]) -> None:
+    run = start(**{"worker-0": STAYS})
+    run.wait_notes("start", 3)
+    run.signal(signal.SIGTERM)
+    assert run.code() == 0
+    _wait_gone(run.pids())
+
+
+def test_a_second_signal_kills_what_does_not_stop(start: Callable[..., Run]) -> None:
+    run = start(control=DEAF)
+    assert run.line() == "ready"
+    run.wait_notes("deaf", 1)
+    run.signal(signal.SIGTERM)
+    run.wait_notes("stop", 1, "worker-0")
+    run.signal(signal.SIGTERM)
+    assert run.code() == 1
+    _wait_gone(run.pids())
+
+
+def test_a_child_that_could_not_finish_its_work_makes_the_exit_code_1(start: Callable[..., Run]) -> None:
+    run = start(control=FAILS_TO_DRAIN)
+    assert run.line() == "ready"
+    run.wait_notes("start", 3)
+    run.signal(signal.SIGTERM)
+    assert run.code() == 1
+
+
+def test_its_children_end_with_it_however_it_ends(start: Callable[..., Run]) -> None:
+    run = start()
+    assert run.line() == "ready"
+    run.wait_notes("start", 3)
+    run.process.kill()
+    run.process.wait()
+    _wait_gone(run.pids())
+
+
+def test_a_child_started_again_ends_with_it_too(start: Callable[..., Run]) -> None:
+    run = start()
+    assert run.line() == "ready"
+    [(_, _, pid)] = run.wait_notes("start", 1, "control")
+    os.kill(pid, signal.SIGKILL)
+    run.wait_notes("start", 2, "control")
+    run.process.kill()
+    run.process.wait()
+    _wait_gone(run.pids())
+
+
+# Its port and its home.
+
+
+def test_a_port_of_zero_is_chosen_once() -> None:
+    with _reserve("127.0.0.1", 0) as reserved:
+        port = reserved.getsockname()[1]
+        with socket.socket() as worker:
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            worker.bind(("127.0.0.1", port))
+            worker.listen()
+
+
+def test_a_port_that_somebody_listens_on_is_an_error_that_names_it() -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}"):
+            _reserve("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "256.0.0.1", "no.such.host.invalid"])
+def test_an_address_of_another_machine_is_an_error(host: str) -> None:
+    with pytest.raises(SettingsError, match="cannot listen on"):
+        _reserve(host, 0)
+
+
+def test_a_home_serves_one_gateway_at_a_time(tmp_path: Path) -> None:
+    settings = ServeSettings(home=tmp_path)
+    with _lock(settings):
+        with pytest.raises(SettingsError, match="another penstock serves from"):
+            _lock(settings)
+        with _lock(ServeSettings(home=tmp_path / "other")):
+            pass
+    with _lock(settings):
+        pass
+
+
+def test_a_home_is_locked_under_each_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with _lock(ServeSettings(home=tmp_path / "real")), pytest.raises(SettingsError):
+        _lock(ServeSettings(home=tmp_path / "link"))
+
+
+def test_deep_homes_that_end_alike_do_not_lock_each_other_out() -> None:
+    tail = "/" + "d" * 100
+    with _lock(ServeSettings(home=Path("/one" + tail))), _lock(ServeSettings(home=Path("/two" + tail))):
+        pass
