@@ -26,7 +26,7 @@ from penstock.settings import ServeSettings, restore_settings
 from penstock.telemetry import configure_logging
 from penstock.wire.client import Pool
 from penstock.wire.exchange import Exchange
-from penstock.wire.loop import run
+from penstock.wire.loop import keep_buffers, run
 from penstock.wire.message import origin_form
 from penstock.wire.server import Server
 from penstock.wire.timeouts import Timers
@@ -106,6 +106,7 @@ def main() -> None:
     settings = within_file_limit(restore_settings(os.environ["PENSTOCK_SERVE_SETTINGS"]))
     index = int(sys.argv[1])
     configure_logging(settings.log_level, f"worker-{index}")
+    keep_buffers()
     sys.exit(run(_main(settings, index)))
 
 

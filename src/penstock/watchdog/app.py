@@ -13,7 +13,7 @@ import functools
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import penstock
 from penstock.core.headers import Field
@@ -28,6 +28,7 @@ from penstock.watchdog.modes import Context, load_mode
 from penstock.watchdog.settings import WatchdogSettings, load_settings
 from penstock.watchdog.spawn import Spawner, become_subreaper
 from penstock.wire.exchange import Exchange
+from penstock.wire.loop import keep_buffers, new_event_loop
 from penstock.wire.message import RequestHead
 from penstock.wire.server import Server
 
@@ -191,9 +192,10 @@ def run(environ: Mapping[str, str], listen: str | None = None) -> int:
     loop: uvloop's where it can be imported, unless PENSTOCK_LOOP is `asyncio`.
     """
     _prepare_descriptors()
+    keep_buffers()
     try:
         settings = load_settings(environ)
-        with asyncio.Runner(loop_factory=_loop_factory(environ)) as runner:
+        with asyncio.Runner(loop_factory=functools.partial(new_event_loop, environ)) as runner:
             return runner.run(_serve(settings, environ, listen))
     except (SettingsError, OSError) as error:
         _complain(f"penstock watchdog cannot start: {error}")
@@ -278,16 +280,6 @@ async def _listen_everywhere(server: Server, port: int) -> int:
                 return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - a container's only way to be reached
             raise
     return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - as above
-
-
-def _loop_factory(environ: Mapping[str, str]) -> Callable[[], asyncio.AbstractEventLoop]:
-    if environ.get("PENSTOCK_LOOP") != "asyncio":
-        with contextlib.suppress(ImportError):
-            import uvloop
-
-            factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-            return factory
-    return asyncio.new_event_loop
 
 
 def _wire_settings(settings: WatchdogSettings) -> WireSettings:
