@@ -14,7 +14,8 @@ CHECKS: list[Callable[[str], str]] = [check_function_name, check_namespace, chec
 
 HOSTILE = [
     "", " ", ".", "..", "../x", "a/b", "/", "a\\b", "a..b", "%2f", "a%2e", "-a", "a-", "A", "aB", "a_b", "a b", "a\n", "\na", "a\0",
-    "a\t", "é", "\u0430", "a\u0300", "\uff11", "٣", "²", "ﬁ", "\u0131", "a\u200b", "\ud800", "a;b", "$(x)", "`x`", "a|b", "a*", "~", "a:b", "a@b", "a,b",
+    "a\t", "é", "\u0430", "a\u0300",
+    "\uff11", "٣", "²", "ﬁ", "\u0131", "a\u200b", "\ud800", "a;b", "$(x)", "`x`", "a|b", "a*", "~", "a:b", "a@b", "a,b",
     ".a", "a.", "a" * 254,
 ]  # fmt: skip
 
