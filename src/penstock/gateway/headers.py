@@ -6,21 +6,12 @@ the call id and the start time are new.
 
 from __future__ import annotations
 
-import re
-
 from penstock import __version__
 from penstock.core.headers import forward_fields
 from penstock.wire.message import RequestHead, ResponseHead
 
 SERVED_BY = f"penstock/{__version__}".encode()
 USER_AGENT = f"penstock-gateway/{__version__}".encode()
-
-_NAMES = re.compile(
-    rb"^(x-call-id|x-forwarded-for|x-forwarded-host|x-timeout|user-agent|host):[ \t]*([^\r]*)",
-    re.IGNORECASE | re.MULTILINE,
-)
-
-_OWN = (b"\nx-call-id:", b"\nx-start-time:", b"\nx-served-by:")
 
 _STREAMS = (b"text/event-stream", b"application/x-ndjson")
 
@@ -44,20 +35,30 @@ class RequestPlan:
 def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> RequestPlan:
     """Work out what goes upstream for `head`, to a function that sees `target`. `peer` is the client's `ip:port`."""
     fields = forward_fields(head)  # what `Connection` names away counts as absent
-    given = {key.lower(): value.rstrip(b" \t") for key, value in _NAMES.findall(fields)}
+    lower = b"\n" + fields.lower()
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target), fields]
-    host = given.get(b"host")
-    if host is None:
+    if b"\nhost:" not in lower:
         lines.append(b"Host: %b\r\n" % name)
-    if b"x-forwarded-host" not in given:
-        lines.append(b"X-Forwarded-Host: %b\r\n" % (host or name))
-    if b"x-forwarded-for" not in given and peer:
+    if b"\nx-forwarded-host:" not in lower:
+        lines.append(b"X-Forwarded-Host: %b\r\n" % (_value(fields, lower, b"\nhost:") or name))
+    if b"\nx-forwarded-for:" not in lower and peer:
         lines.append(b"X-Forwarded-For: %b\r\n" % peer.encode())
-    if b"user-agent" not in given:
+    if b"\nuser-agent:" not in lower:
         lines.append(b"User-Agent: %b\r\n" % USER_AGENT)
     if head.upgrade:
         lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
-    return RequestPlan(name, b"".join(lines), given.get(b"x-call-id", b""), given.get(b"x-timeout", b""))
+    call_id, timeout = _value(fields, lower, b"\nx-call-id:"), _value(fields, lower, b"\nx-timeout:")
+    return RequestPlan(name, b"".join(lines), call_id, timeout)
+
+
+def _value(fields: bytes, lower: bytes, name: bytes) -> bytes:
+    """Value of the first field `name` (given as `\\nname:`), empty where there is none. `lower` is a line feed and `fields` in
+    lower case: to look for a few names in it is far cheaper than to take all fields apart."""
+    start = lower.find(name)
+    if start < 0:
+        return b""
+    start += len(name) - 1
+    return fields[start : fields.index(b"\r", start)].strip(b" \t")
 
 
 class AnswerPlan:
@@ -67,12 +68,15 @@ class AnswerPlan:
 
     def __init__(self, head: ResponseHead) -> None:
         self.lower = lower = b"\n" + head.raw_fields.lower()
-        self.wants_own = not any(name in lower for name in _OWN)
+        own = b"\nx-call-id:" in lower or b"\nx-start-time:" in lower or b"\nx-served-by:" in lower
+        self.wants_own = not own
         """Whether all of the gateway's fields are to be added."""
         bodyless = head.status < 200 or head.status in (204, 304)
         self.wants_content_type = b"\ncontent-type:" not in lower and not bodyless
-        self.stream = (head.get(b"content-type") or b"").lower().startswith(_STREAMS)
+        self.stream = False
         """Whether the answer goes on for as long as its function likes, so that a deadline for its end makes no sense."""
+        if b"event-stream" in lower or b"ndjson" in lower:
+            self.stream = _value(head.raw_fields, lower, b"\ncontent-type:").lower().startswith(_STREAMS)
 
 
 def plan_answer(head: ResponseHead) -> AnswerPlan:

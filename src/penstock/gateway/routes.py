@@ -5,6 +5,7 @@ Written only by the route feed, read by every request. A worker without a feed g
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
@@ -125,6 +126,8 @@ class RouteTable:
         self._unconfirmed: set[str] = set()
         self.synced = False
         """Whether a complete picture was received at least once."""
+        self.first_picture = asyncio.Event()
+        """Set when that happens."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -146,6 +149,7 @@ class RouteTable:
             self.remove(key)
         self._unconfirmed = set()
         self.synced = True
+        self.first_picture.set()
 
     def apply(self, route: Route) -> bool:
         """Take over one function; True when it should be woken for requests that already wait."""

@@ -7,6 +7,7 @@ answers requests, and drains when it is told to stop. It makes no decision of it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -30,6 +31,10 @@ from penstock.wire.loop import keep_buffers, run
 from penstock.wire.message import origin_form
 from penstock.wire.server import Server
 from penstock.wire.timeouts import Timers
+
+PICTURE_PATIENCE = 2.0
+"""Seconds that a worker waits for its first picture of the functions before it listens: one that starts again beside
+others must not answer 503 for what they serve."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +84,9 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
         feed = loop.create_task(self.feed.run())
+        with contextlib.suppress(TimeoutError):  # without control a 503 is better than nobody who answers
+            async with asyncio.timeout(PICTURE_PATIENCE):
+                await self.routes.first_picture.wait()
         port = await self.server.listen_tcp(self._settings.host, self._settings.port, reuse_port=True)
         _log.debug("serving on %s:%d", self._settings.host, port)
         await stop.wait()

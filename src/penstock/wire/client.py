@@ -216,6 +216,10 @@ class ClientConnection(asyncio.Protocol):
             listener.response(response, rest, False)
             return
         self._body = body = self._framing(response)
+        if response.content_length == len(rest) and body is not NO_BODY:  # the usual small answer, whole in one read
+            self._finish(b"")
+            listener.response(response, rest, True)
+            return
         payload, rest = body.feed(rest) if rest or body.done else (b"", b"")
         if body.done:
             self._finish(rest)

@@ -116,19 +116,21 @@ class Relay:
     def _send(self, connection: ClientConnection) -> None:
         exchange = self.exchange
         self._connection = connection
-        arrived = exchange.take_arrived(raw=True)
-        if exchange.done:  # its body was malformed; the server has answered
-            self._end_gone()
-            connection.close()
-            return
-        if arrived:
-            self.sent_body += arrived
-        connection.raw = not exchange.request.http10
-        self._complete = exchange.body_done
-        head_only = exchange.request.method == b"HEAD"
+        if not exchange.body_done:
+            self.sent_body += exchange.take_arrived(raw=True)
+            if exchange.done:  # its body was malformed; the server has answered
+                self._end_gone()
+                connection.close()
+                return
+        request = exchange.request
+        connection.raw = not request.http10
+        self._complete = complete = exchange.body_done
         data = self.head + self.sent_body if self.sent_body else self.head
-        connection.send(data, self, head_only=head_only, complete=self._complete)
-        exchange.attach(self, raw=True)
+        connection.send(data, self, head_only=request.method == b"HEAD", complete=complete)
+        if complete:
+            exchange.watch(self)
+        else:
+            exchange.attach(self, raw=True)
 
     # Listener: the client's side
 
