@@ -68,6 +68,40 @@ async def worker() -> AsyncIterator[WorkerProcess]:
     await gateway.stop()
 
 
+async def test_a_worker_does_not_listen_before_it_knows_the_functions() -> None:
+    gateway = Gateway()
+    await gateway.control.start()
+    function = Recorder()
+    running = WorkerProcess(gateway, function)
+    try:
+        session = await gateway.control.session()
+        with pytest.raises(ConnectionRefusedError):
+            await Client.connect(running.port)
+        session.send(route("x.openfaas-fn", await gateway.replica(function)), Synced())
+        client = await running.client()
+        client.send("GET", "/function/x")
+        assert (await client.answer()).status == 200
+        client.close()
+    finally:
+        running.process.kill()
+        running.process.wait()
+        await gateway.stop()
+
+
+async def test_a_worker_without_control_listens_in_the_end_and_answers_503() -> None:
+    gateway = Gateway()
+    running = WorkerProcess(gateway, Recorder())
+    try:
+        client = await running.client()
+        client.send("GET", "/function/x")
+        assert (await client.answer()).status == 503
+        client.close()
+    finally:
+        running.process.kill()
+        running.process.wait()
+        await gateway.stop()
+
+
 async def test_a_worker_told_to_stop_finishes_what_is_in_flight(worker: WorkerProcess) -> None:
     client = await worker.client()
     client.send("GET", "/function/x")
