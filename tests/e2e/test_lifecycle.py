@@ -395,3 +395,81 @@ def _deep(base: Path) -> Path:
     home = base / ("d" * 120) / "home"
     home.mkdir(parents=True)
     return home
+
+
+# A full disk.
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 8 MB for a home."""
+    home = Path(tempfile.mkdtemp(prefix="ps-"))
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(home)], capture_output=True, text=True, check=False
+    )
+    if mount.returncode != 0:
+        home.rmdir()
+        pytest.skip(f"no file system can be mounted here ({mount.stderr.strip()}); enable with: run as root")
+    yield home
+    subprocess.run(["umount", "-l", str(home)], check=False)
+    home.rmdir()
+
+
+def fill(path: Path) -> None:
+    """Leave not one byte free."""
+    size = 1 << 20
+    with path.open("wb", buffering=0) as file:
+        while size:
+            try:
+                file.write(b"x" * size)
+            except OSError:
+                size //= 2
+
+
+def test_a_full_disk_is_told_and_functions_go_on(fresh: Callable[..., Penstock], small_disk: Path) -> None:
+    running = fresh(home=small_disk)
+    running.deploy("cat", "cat")
+    fill(small_disk / "filler")
+
+    def admin(method: str, path: str, body: dict[str, object]) -> None:
+        answer = running.request(method, path, json.dumps(body).encode(), admin=True)
+        assert answer.status == 503, (method, path, answer.status, answer.text)
+        assert "full" in answer.text or "No space left" in answer.text
+
+    admin("POST", "/system/functions", {"service": "new", "envProcess": "cat"})
+    admin("PUT", "/system/functions", {"service": "cat", "envProcess": "cat -"})
+    admin("POST", "/system/secrets", {"name": "new", "value": "v" * 5000})
+    admin("POST", "/system/namespace/", {"name": "new", "labels": {"openfaas": "1"}})
+    for _ in range(20):
+        assert running.invoke("cat", b"still here").body == b"still here"
+    large = running.invoke("cat", b"z" * 30_000_000)
+    assert large.status == 500
+    assert "No space left" in large.text
+    (small_disk / "filler").unlink()
+    assert running.deploy("new", "cat").status == 202
+    assert running.invoke("new", b"room again").body == b"room again"
+    assert running.stop() == 0
+
+
+def test_a_server_cannot_start_on_a_full_disk_and_says_why(small_disk: Path) -> None:
+    fill(small_disk / "filler")
+    got = serve("--home", str(small_disk), "--port", "0", "--metrics-port", "0")
+    assert got.returncode != 0
+    assert "No space left" in got.stderr or "full" in got.stderr
+
+
+# Replicas whose zygote is gone.
+
+
+def test_replicas_that_outlived_their_zygote_end_with_the_server(
+    fresh: Callable[..., Penstock], workshop: Workshop
+) -> None:
+    running = fresh()
+    running.deploy("pid", workshop.python("server", SERVER), mode="http")
+    program = pid_of(running)
+    replica = psutil.Process(program).parent()
+    assert replica is not None
+    role(running.process.pid, ZYGOTE).kill()
+    wait_until(lambda: replica.ppid() != 0 and alive(program) and pid_of(running) == program, "it to live on", 10.0)
+    assert running.stop() == 0
+    wait_dead(program, replica.pid)

@@ -5,10 +5,13 @@ The local provider calls it with names it has checked. Values leave only towards
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 from typing import Protocol
+
+from penstock.errors import ProviderUnavailable
 
 
 class SecretStore(Protocol):
@@ -45,19 +48,25 @@ class SecretFiles:
             raise KeyError(name) from None
 
     def write(self, name: str, namespace: str, value: bytes) -> None:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Raises ProviderUnavailable when the file cannot be written; the value before it then stays."""
         folder = self._root / namespace
-        folder.mkdir(mode=0o700, exist_ok=True)
         # A leading dot cannot begin a secret's name, so what a crash leaves behind is never taken for one.
         fresh = folder / f".{os.getpid()}.new"
-        fresh.unlink(missing_ok=True)
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(value)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(folder / name)
-        _sync_directory(folder)
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            fresh.unlink(missing_ok=True)
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(value)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(folder / name)
+            _sync_directory(folder)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise ProviderUnavailable(f"secret {name} cannot be stored: {error.strerror}") from error
 
     def remove(self, name: str, namespace: str) -> None:
         try:
