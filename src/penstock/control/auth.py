@@ -64,16 +64,19 @@ class Credentials:
 def load_credentials(home: Home, environ: Mapping[str, str]) -> Credentials:
     """The admin account: from the directory in `secret_mount_path`, else from `home`, where a first start creates it.
 
-    Raises SettingsError for a file that is missing from that directory, cannot be read or is empty.
+    Raises SettingsError for a file that is missing from that directory, cannot be read, written or is empty.
     """
     mounted = environ.get(SECRETS_VARIABLE, "")
     if mounted:
         directory = Path(mounted)
         return _read_credentials(directory / home.user_file.name, directory / home.password_file.name)
-    private_directory(home.auth)
-    _create_file(home.user_file, DEFAULT_USER)
-    if _create_file(home.password_file, secrets.token_urlsafe(32)):
-        log.info("admin password generated in %s", home.password_file)
+    try:
+        private_directory(home.auth)
+        _create_file(home.user_file, DEFAULT_USER)
+        if _create_file(home.password_file, secrets.token_urlsafe(32)):
+            log.info("admin password generated in %s", home.password_file)
+    except OSError as error:
+        raise SettingsError(f"admin credentials cannot be kept in {home.auth}: {error.strerror}") from error
     return _read_credentials(home.user_file, home.password_file)
 
 
