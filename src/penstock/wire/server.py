@@ -244,8 +244,8 @@ class Connection(asyncio.Protocol):
                 self.deadline = self._sweeper.now + self.server.body_timeout
             else:
                 self._end_sending()
-            self.resume_body()
             rest, self.buffer = bytes(self.buffer), b""
+            self.resume_body()
             self._discard(exchange.framing, rest)
         else:
             self._next()
@@ -320,6 +320,8 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._read_on()  # before delivery, in which the listener may pause again
         self._feed(exchange, rest)
+        if len(self.buffer) > PIPELINE_BUFFER and self.exchange is exchange:
+            self.pause_body()  # the body had come, and what follows it can wait
 
     def take_body(self, raw: bool) -> bytes:
         exchange = self.exchange

@@ -452,6 +452,23 @@ async def test_an_upload_whose_upstream_reads_nothing_stops_the_client() -> None
         client.reset()
 
 
+async def test_an_answer_to_an_upload_that_was_stopped_sets_the_client_free_again() -> None:
+    async with passage() as way, connect(way.port) as client:
+        size = 64 << 20
+        client.send(post(size) + b"x" * size)
+        peer = await way.peer()
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: way.server.active and the_connection(way.server)._paused)
+        peer.send(OK)
+        assert (await client.answer()).body == b"ok"
+        client.send(GET)
+        second = await way.peer(1)
+        assert (await second.request()).start == (b"GET", b"/")
+        second.send(OK)
+        assert (await client.answer()).body == b"ok"
+        assert way.front.done == [(200, True)] * 2
+
+
 async def test_an_answer_that_ends_by_closing_becomes_chunked_for_http11() -> None:
     async with passage() as way, connect(way.port) as client:
         client.send(GET)

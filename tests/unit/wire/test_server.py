@@ -137,6 +137,32 @@ async def test_a_client_that_pipelines_while_its_answer_takes_time_is_stopped_to
         sock.close()
 
 
+async def test_a_client_that_pipelines_small_bodies_is_stopped_while_each_is_awaited() -> None:
+    most = 0
+    tasks = []
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal most
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await exchange.read()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            most = max(most, len(exchange._connection.buffer))
+        exchange.respond(204)
+
+    def app(exchange: Exchange) -> None:
+        tasks.append(asyncio.create_task(answer(exchange)))
+
+    async with serving(app) as (_, port), connect(port) as client:
+        client.send((post(1) + b"x") * 100_000)
+        for _ in range(300):
+            await client.read_until(b"\r\n\r\n")
+        client.reset()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert PIPELINE_BUFFER < most <= PIPELINE_BUFFER + READ_SIZE
+
+
 async def test_empty_lines_before_a_request_are_ignored() -> None:
     async with serving(echo_target) as (_, port), connect(port) as client:
         client.send(b"\r\n\r\n" + GET + b"\r\n" + GET)
@@ -560,6 +586,20 @@ async def test_a_body_that_nobody_took_is_read_past_after_success(body: bytes) -
         client.send(body + GET)
         assert (await client.answer()).start == (b"200",)
         assert (await client.answer()).start == (b"200",)
+
+
+async def test_a_body_that_nobody_took_is_read_past_even_where_reading_was_stopped() -> None:
+    app = Held()
+    size = 4 << 20
+    async with serving(app) as (server, port), connect(port) as client:
+        client.send(post(size) + b"x" * size + GET)
+        exchange = await app.next()
+        await until(lambda: the_connection(server)._paused and len(the_connection(server).buffer) > PIPELINE_BUFFER)
+        exchange.start(200, content_length=0)
+        exchange.finish()
+        (await app.next(1)).respond(204)
+        assert (await client.answer()).start == (b"200",)
+        assert (await client.answer()).start == (b"204",)
 
 
 async def test_a_body_that_nobody_took_closes_the_connection_after_an_error() -> None:
