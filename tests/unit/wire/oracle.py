@@ -65,3 +65,32 @@ def _read(connection: h11.Connection, data: bytes, closed: bool = False) -> Mess
             return Message(start, fields, body, list(event.headers), connection.trailing_data[0])
         elif not isinstance(event, h11.InformationalResponse):
             return None
+
+
+def read_requests(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    """Method and target of every request that begins in `data`, and the bodies of those that are complete, in order, up to
+    the first that h11 refuses or that ends its connection. Empty lines between requests are skipped, which h11 does not."""
+    begun: list[tuple[bytes, bytes]] = []
+    bodies: list[bytes] = []
+    while data := data.lstrip(b"\r\n"):
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 22)
+        connection.receive_data(data)
+        body = b""
+        while True:
+            try:
+                event = connection.next_event()
+            except h11.RemoteProtocolError:
+                return begun, bodies
+            if isinstance(event, h11.Request):
+                begun.append((event.method, event.target))
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                bodies.append(body)
+                break
+            else:
+                return begun, bodies
+        if connection.their_state is h11.MUST_CLOSE:
+            break
+        data = connection.trailing_data[0]
+    return begun, bodies
