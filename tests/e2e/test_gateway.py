@@ -222,3 +222,48 @@ def test_a_namespace_holds_functions_of_its_own(server: Penstock) -> None:
     wait_until(lambda: server.request("DELETE", "/system/namespace/blue", body, admin=True).status == 202, "its end")
     assert server.request("GET", "/system/namespaces", admin=True).json() == ["openfaas-fn"]
     assert server.invoke("cat", b"still").text == "still"
+
+
+# Limits that a function sets for itself.
+
+
+@pytest.mark.parametrize("label", ["com.penstock.max-inflight", "com.penstock.queue.length", "com.penstock.timeout"])
+@pytest.mark.parametrize("value", ["-1", "many", "1.5.2"])
+def test_a_limit_that_cannot_be_read_is_refused(server: Penstock, label: str, value: str) -> None:
+    assert post(server, {"service": "badlimit", "envProcess": "cat", "labels": {label: value}}) == 400
+
+
+def test_a_timeout_label_cuts_at_the_gateway_and_names_it(server: Penstock) -> None:
+    spec: dict[str, object] = {
+        "service": "sleeps",
+        "envProcess": "sleep 30",
+        "labels": {"com.penstock.timeout": "500ms"},
+    }
+    assert post(server, spec) == 202
+    server.wait_ready("sleeps")
+    answer = server.invoke("sleeps")
+    assert (answer.status, answer.headers["x-openfaas-internal"]) == (504, "gateway")
+    assert "sleeps.openfaas-fn" in answer.text
+    wait_until(lambda: not below(server.process.pid, "sleep", "30"), "the program to be ended", 20.0)
+
+
+def test_a_large_body_for_nobody_is_answered_and_the_next_request_served(server: Penstock) -> None:
+    answer = server.invoke("nosuch", b"z" * 20_000_000)
+    assert answer.status == 404
+    assert server.invoke("cat", b"next").body == b"next"
+
+
+def test_a_body_that_waits_for_100_continue_wakes_a_sleeping_function(server: Penstock) -> None:
+    server.deploy("dozes", "cat")
+    server.request("POST", "/system/scale-function/dozes", b'{"serviceName":"dozes","replicas":0}', admin=True)
+    wait_until(lambda: server.function("dozes").get("replicas", 0) == 0, "it to sleep", 20.0)
+    with socket.create_connection(server.address, timeout=30) as connection:
+        connection.sendall(
+            b"POST /function/dozes HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"body")
+        received = b""
+        while not received.endswith(b"body"):
+            received += connection.recv(1000)
+        assert received.startswith(b"HTTP/1.1 200 ")

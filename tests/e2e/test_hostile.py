@@ -427,7 +427,8 @@ def test_after_a_storm_descriptors_and_processes_are_what_they_were(server: Pens
 
     def calm() -> bool:
         processes, fds = census(server)
-        return processes <= before[0] and all(fds[name] <= before[1].get(name, 0) + 12 for name in fds)
+        # One more, because the zygote may keep a process in reserve.
+        return processes <= before[0] + 1 and all(fds[name] <= before[1].get(name, 0) + 12 for name in fds)
 
     try:
         wait_until(calm, "descriptors and processes to settle", 60.0)

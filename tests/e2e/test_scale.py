@@ -193,3 +193,46 @@ def test_a_request_in_flight_survives_the_removal_of_its_function(server: Pensto
         wait_until(lambda: server.invoke("lingers").status == 404, "the removal", 10.0)
         answer = call.result(30)
     assert (answer.status, answer.text) == (200, "done\n")
+
+
+# Limits on what runs and waits at once; there is one worker here, since each worker has slots of its own.
+
+
+def limited(server: Penstock, name: str, program: str, labels: dict[str, str]) -> None:
+    spec = {"service": name, "envProcess": program, "labels": labels}
+    assert server.request("POST", "/system/functions", json.dumps(spec).encode(), admin=True).status == 202
+    server.wait_ready(name)
+
+
+def test_a_function_that_takes_one_request_at_a_time_gets_them_one_at_a_time(
+    server: Penstock, workshop: Workshop
+) -> None:
+    program = workshop.python(
+        "alone",
+        f"""
+        import os, time
+        path = {str(workshop.file("alone"))!r}
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        time.sleep(0.05)
+        os.unlink(path)
+        """,
+    )
+    limited(server, "alone", program, {"com.penstock.max-inflight": "1"})
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: server.invoke("alone", b"x"), range(16)))
+    assert [answer.status for answer in answers] == [200] * 16
+
+
+def test_a_full_queue_is_answered_429(server: Penstock, workshop: Workshop) -> None:
+    gate = workshop.file("gate")
+    program = workshop.python(
+        "slow", f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\nprint('through')"
+    )
+    limited(server, "slow", program, {"com.penstock.max-inflight": "1", "com.penstock.queue.length": "1"})
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        calls = [pool.submit(server.invoke, "slow", b"x") for _ in range(10)]
+        wait_until(lambda: sum(call.done() for call in calls) == 8, "eight to be refused", 30.0)
+        gate.touch()
+        answers = [call.result(60) for call in calls]
+    assert sorted(answer.status for answer in answers) == [200] * 2 + [429] * 8
+    assert all(answer.headers["retry-after"] for answer in answers if answer.status == 429)
