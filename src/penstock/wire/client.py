@@ -7,6 +7,8 @@ whole exchange left no doubt about where the next response begins. Nothing here 
 from __future__ import annotations
 
 import asyncio
+import select
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from penstock.settings import WireSettings
@@ -59,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
         "_last_response",
         "_listener",
         "_paused",
+        "_poll",
         "_pool",
         "_request_done",
         "_response",
@@ -72,6 +75,7 @@ class ClientConnection(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    _poll: Callable[[int], object]
     _last_response: ResponseHead
 
     def __init__(self, pool: Pool) -> None:
@@ -95,6 +99,9 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
+        self._poll = poll.poll
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -125,6 +132,11 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._buffer = self._buffer + data if self._buffer else data
             self._read_heads(listener)
+
+    def silent(self) -> bool:
+        """Whether an idle connection may serve again: it is open, and nothing has come that nobody asked for. Asked of the
+        kernel (0.5 µs), since what the loop has not read yet would be taken for the answer to the next request."""
+        return not self.closed and not self._poll(0)
 
     # For the relay.
 
@@ -313,8 +325,9 @@ class Pool:
         """An idle connection, the one used last, or None."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if connection.silent():
                 return connection
+            connection.close()
         return None
 
     def connect(self, waiter: Connecting) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,32 @@ async def test_the_connection_used_last_is_handed_out_first() -> None:
         assert pool.get() is None
         one.close()
         two.close()
+        pool.close()
+
+
+@pytest.mark.parametrize("stray", [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret", b"\r\n", b""])
+async def test_a_connection_on_which_something_came_unasked_is_not_handed_out_even_before_it_is_read(
+    stray: bytes,
+) -> None:
+    peers: list[Peer] = []
+
+    async def script(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await peer.rest()
+
+    async with upstream(script) as address:
+        pool = Pool(address)
+        await ask(pool)
+        assert "1 idle" in repr(pool)
+        with socket.socket(fileno=os.dup(peers[0].writer.get_extra_info("socket").fileno())) as raw:
+            if stray:
+                raw.send(stray)  # no turn of the loop between this and the next line
+            else:
+                raw.shutdown(socket.SHUT_WR)
+            assert pool.get() is None
+        assert "0 idle" in repr(pool)
         pool.close()
 
 
