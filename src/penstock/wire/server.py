@@ -228,8 +228,12 @@ class Connection(asyncio.Protocol):
     def _end_sending(self) -> None:
         """The client sees the end now, while what it still sends is read for a moment."""
         self.deadline = self._sweeper.now + LINGER
-        if not self._closing():
+        if self._closing():
+            return
+        try:
             self.transport.write_eof()
+        except OSError:  # plain asyncio shuts down at once, and the client may have reset the connection already
+            self.transport.abort()
 
     def exchange_ended(self) -> None:
         """The exchange was answered completely."""
