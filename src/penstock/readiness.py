@@ -18,7 +18,9 @@ TIMEOUT = 2.0
 async def probe(address: str, timeout: float = TIMEOUT) -> bool | str:
     """True when the replica at `unix:/path` or `host:port` answers 200, else why it does not."""
     try:
-        return await asyncio.wait_for(_ask(address), timeout)
+        # Not wait_for: before Python 3.12 that may swallow the cancellation of a probe nobody wants any more.
+        async with asyncio.timeout(timeout):
+            return await _ask(address)
     except TimeoutError:
         return f"its port does not answer within {timeout:g} s"
     except (FileNotFoundError, ConnectionRefusedError):

@@ -226,13 +226,17 @@ class Keeper:
         )
 
     async def _until_ready(self, member: Member) -> None:
-        pause, tries = PROBE_FAST, 0
+        pause, tries, token = PROBE_FAST, 0, member.token
         while (answer := await self._crew.probe(member.address)) is not True:
+            if member.token != token or member.leaving:
+                return  # a probe may answer although it was cancelled
             member.reason = answer or "its port does not answer yet"
             await self._crew.clock.sleep(pause)
             tries += 1
             if tries >= PROBE_FAST_TIMES:
                 pause = min(pause * 2, PROBE_SLOW)
+        if member.token != token or member.leaving:
+            return
         member.timer = None
         member.state, member.reason, member.proven = "ready", "", True
         member.ready_since = self._crew.clock.monotonic()
@@ -268,6 +272,10 @@ class Keeper:
     async def _drain(self, member: Member, settle: float) -> None:
         if settle:
             await self._crew.clock.sleep(settle)
+        if not member.proven:
+            # It never had a request, so there is nothing to finish.
+            self._crew.runtime.stop(member.token, kill=True)
+            return
         self._crew.runtime.stop(member.token)
         await self._crew.clock.sleep(limits_of(member.spec).grace)
         self._crew.runtime.stop(member.token, kill=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -191,3 +192,23 @@ async def test_scaling_to_zero_and_back_while_draining_starts_a_new_replica() ->
         await provider.scale("f", NS, 1)
         await clock.advance(1)
         assert [replica.state for replica in (await view(provider)).replicas] == ["draining", "ready"]
+
+
+async def test_a_probe_that_ignores_its_cancellation_changes_nothing() -> None:
+    async with started(lambda spec: Script(stop_delay=5)) as (provider, clock):
+        asked = asyncio.Event()
+
+        async def stubborn(address: str) -> bool | str:
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await clock.sleep(100)
+            return True
+
+        provider._crew.probe = stubborn
+        await provider.deploy(spec())
+        await asyncio.wait_for(asked.wait(), 10)
+        await provider.scale("f", NS, 0)
+        await clock.advance(1)
+        assert all(replica.state == "draining" for replica in (await view(provider)).replicas)
+        await clock.advance(10)
+        assert (await view(provider)).replicas == ()

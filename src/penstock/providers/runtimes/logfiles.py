@@ -7,6 +7,7 @@ until the function is deleted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
 from datetime import datetime
@@ -63,15 +64,17 @@ class LogFiles:
         for path in _files(folder):
             if _replica_of(path) not in kept:
                 path.unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
+        with contextlib.suppress(OSError):  # not there, or somebody still writes
             folder.rmdir()
 
     def prune(self, name: str, namespace: str, live: Container[str]) -> None:
         """Keep the files of live replicas and of the last few that ended."""
         ended: dict[str, float] = {}
         for path in _files(self.directory(name, namespace)):
-            if _replica_of(path) not in live:
-                ended[_replica_of(path)] = max(path.stat().st_mtime, ended.get(_replica_of(path), 0.0))
+            replica = _replica_of(path)
+            if replica not in live:
+                with contextlib.suppress(FileNotFoundError):  # the function has just been deleted
+                    ended[replica] = max(path.stat().st_mtime, ended.get(replica, 0.0))
         for replica in sorted(ended, key=lambda replica: ended[replica])[:-_KEEP_ENDED]:
             for suffix in (_SUFFIX, _SUFFIX + ".1"):
                 (self.directory(name, namespace) / (replica + suffix)).unlink(missing_ok=True)

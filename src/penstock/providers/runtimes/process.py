@@ -79,6 +79,7 @@ class ProcessRuntime:
         self._entries: dict[str, _Entry] = {}
         self._events: Events | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cleaning: set[asyncio.Task[None]] = set()
         self._boot_id = processes.boot_id()
 
     def info(self) -> ProviderInfo:
@@ -103,7 +104,7 @@ class ProcessRuntime:
             self._detach(entry)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._cleaning, return_exceptions=True)
 
     async def health(self) -> None:
         if not self._client.connected:
@@ -222,7 +223,7 @@ class ProcessRuntime:
         self._detach(entry)
         spec = entry.order.spec
         said = self._logs.last_line(spec.name, spec.namespace, entry.order.replica, entry.since)
-        self._spawn(self._clean_up(entry))
+        self._spawn(self._clean_up(entry), self._cleaning)
         if self._events:
             self._events.exited(entry.order.token, f"{reason}: {said}" if said else reason)
 
@@ -296,10 +297,12 @@ class ProcessRuntime:
     def _address(self, token: str) -> str:
         return f"unix:{self._directory(token) / 'http.sock'}"
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], group: set[asyncio.Task[None]] | None = None) -> None:
+        """Run beside everything else; `group` is waited for when closing, the others are cancelled."""
+        tasks = self._tasks if group is None else group
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(lambda done: _finished(done, tasks))
 
 
 def create_process_provider(
@@ -317,6 +320,12 @@ def create_process_provider(
         probe=probe,
     )
     return LocalProvider(parts)
+
+
+def _finished(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
+    tasks.discard(task)
+    if not task.cancelled() and task.exception():
+        _log.error("looking after a replica failed", exc_info=task.exception())
 
 
 def _function_environment(spec: FunctionSpec) -> dict[str, str]:

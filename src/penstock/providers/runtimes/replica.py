@@ -33,7 +33,14 @@ FAILED = 70
 
 def become(launch: Launch, main: Main, lifeline: int) -> int:
     """Turn this process into the replica that `launch` describes and serve; returns the exit code."""
-    _let_go(lifeline)
+    let_go(lifeline)
+    return take_part(launch, main, lifeline)
+
+
+def take_part(launch: Launch, main: Main, lifeline: int) -> int:
+    """`become` for a process that has already let go of the zygote."""
+    # Blocked by the zygote before the fork; one that came meanwhile ends us here.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     directory = Path(launch.directory)
     _furnish(directory, launch)
     writer = _open_log(launch)
@@ -71,15 +78,14 @@ def plan_of(launch: Launch) -> Plan:
     )
 
 
-def _let_go(lifeline: int) -> None:
-    """Leave the zygote's session, signals and descriptors behind."""
+def let_go(lifeline: int, keep: int = -1) -> None:
+    """Leave the zygote's session, signals and descriptors behind, but for the lifeline and `keep`."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     os.setsid()
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != lifeline:
+        if int(name) > 2 and int(name) not in (lifeline, keep):
             _close(int(name))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

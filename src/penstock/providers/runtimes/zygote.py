@@ -6,7 +6,6 @@ socket. It reaps replicas, reports their ends, and kills what a dead replica lea
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import gc
@@ -17,9 +16,8 @@ import signal
 import socket
 import struct
 import sys
-import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,8 +25,10 @@ import msgspec
 from penstock.errors import PenstockError
 from penstock.providers.runtimes.messages import Exited, Frames, FromZygote, Hello, Launch, Launched, frame, read_launch
 from penstock.providers.runtimes.processes import become_subreaper, children, kill, mark_of, stat_of
+from penstock.providers.runtimes.rehearsal import rehearse
 from penstock.providers.runtimes.replica import LIFELINE, Main, become
 from penstock.providers.runtimes.sandbox import Plan, enter
+from penstock.providers.runtimes.spare import Spare, stand_by
 from penstock.settings import restore_settings
 
 _UNREPORTED = 1000
@@ -36,6 +36,8 @@ _UNREPORTED = 1000
 _BACKLOG = 16
 _CLIENT_BUFFER = 16 << 20
 """Bytes waiting for a client that does not read; then it is dropped, and hears all again when it reconnects."""
+_IDLE_MS = 200
+"""Milliseconds without work before a spare is made: its making must not disturb the start of the replica that used the last."""
 _REHEARSALS = 10
 """Python specialises code after eight calls."""
 _KEPT_VARIABLES = ("PATH", "LANG", "TZ", "PYTHONPATH", "PENSTOCK_RUN_ID", LIFELINE)
@@ -55,6 +57,7 @@ class Zygote:
         self._replicas: dict[int, str] = {}
         self._clients: dict[int, _Client] = {}
         self._unreported: deque[Exited] = deque(maxlen=_UNREPORTED)
+        self._spare: Spare | None = None
         self._stopping = False
         self._poll = select.poll()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -72,7 +75,10 @@ class Zygote:
         gc.collect()
         gc.freeze()
         while not self._stopping:
-            for fd, _ in self._poll.poll():
+            events = self._poll.poll(None if self._spare else _IDLE_MS)
+            if not events:
+                self._prepare()
+            for fd, _ in events:
                 self._dispatch(fd)
 
     def _handle_signals(self) -> None:
@@ -150,24 +156,47 @@ class Zygote:
             client.connection.close()
 
     def _watch(self, client: _Client) -> None:
-        events = select.POLLIN | select.POLLOUT if client.waiting else select.POLLIN
-        self._poll.modify(client.connection, events)
+        if client.connection.fileno() in self._clients:
+            events = select.POLLIN | select.POLLOUT if client.waiting else select.POLLIN
+            self._poll.modify(client.connection, events)
+
+    def _prepare(self) -> None:
+        """Have a forked process stand by. Without one, launches fork; so a failure only costs time."""
+        spare = Spare.open()
+        pid = self._fork(lambda: stand_by(spare.theirs, self._main, self._lifeline))
+        if pid:
+            spare.adopt(pid)
+            self._spare = spare
+        else:
+            spare.close()
 
     def _launch(self, launch: Launch) -> None:
+        token = launch.order.token
+        spare, self._spare = self._spare, None
+        pid = spare.hand_over(launch) if spare else 0
+        if not pid:
+            pid = self._fork(lambda: become(launch, self._main, self._lifeline))
+        if not pid:
+            self._broadcast(Exited(token=token, error="the system refuses to fork; see the server's log"))
+            return
+        self._replicas[pid] = token
+        stat = stat_of(pid)
+        self._broadcast(Launched(token=token, pid=pid, started=stat.started if stat else 0))
+
+    def _fork(self, life: Callable[[], int]) -> int:
+        """The pid of a child that lives `life` and exits with its result; 0 when the system refuses."""
         # A SIGTERM meant for the child must not meet our handler, which it still has at first; it unblocks it when it is ready.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         try:
             pid = os.fork()
             if pid == 0:
-                os._exit(_become(launch, self._main, self._lifeline))
+                os._exit(_live(life))
+            return pid
         except OSError as error:
-            self._broadcast(Exited(token=launch.order.token, error=f"the system refuses to fork: {error.strerror}"))
-            return
+            _log.error("cannot fork: %s", error.strerror)
+            return 0
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
-        self._replicas[pid] = launch.order.token
-        stat = stat_of(pid)
-        self._broadcast(Launched(token=launch.order.token, pid=pid, started=stat.started if stat else 0))
 
     def _reap(self) -> None:
         while True:
@@ -177,6 +206,9 @@ class Zygote:
                 break
             if pid == 0:
                 break
+            if self._spare and pid == self._spare.pid:
+                self._spare.close()
+                self._spare = None
             token = self._replicas.pop(pid, "")
             if token:
                 self._broadcast(Exited(token=token, status=status))
@@ -186,7 +218,7 @@ class Zygote:
         """Kill what dead replicas left: it has become our child. Its own children become ours when it ends, and so on."""
         tokens: set[str] | None = None
         for pid in children():
-            if pid in self._replicas:
+            if pid in self._replicas or (self._spare and pid == self._spare.pid):
                 continue
             stat = stat_of(pid)
             if stat is None or stat.state in "ZX" or stat.session in self._replicas:
@@ -242,12 +274,12 @@ class _Client:
                 return
 
 
-def _become(launch: Launch, main: Main, lifeline: int) -> int:
+def _live(life: Callable[[], int]) -> int:
     """The child's whole life; whatever happens, it must not return into the zygote's loop."""
     try:
-        return become(launch, main, lifeline)
+        return life()
     except BaseException as error:
-        os.write(2, f"replica {launch.order.replica}: {error!r}\n".encode("utf-8", "backslashreplace"))
+        os.write(2, f"a replica could not be set up: {error!r}\n".encode("utf-8", "backslashreplace"))
         return 1
 
 
@@ -278,64 +310,6 @@ def _remove_tree(path: Path) -> None:
     """An empty directory, or one that holds only the directories that the trial made in its private /tmp."""
     for found, _, _ in os.walk(path, topdown=False):
         os.rmdir(found)
-
-
-def rehearse(main: Main, directory: Path, times: int = _REHEARSALS) -> None:
-    """Serve a few requests in this very process and stop again, so that what is done once only (caches, specialised code,
-    memory taken from the system) is done before the forks and shared by all replicas."""
-    socket_path = directory / "rehearsal.sock"
-    for _ in range(times):
-        lifeline, cut = os.pipe2(os.O_CLOEXEC)
-        client = os.fork()
-        if client == 0:
-            os.close(lifeline)
-            os._exit(_applaud(str(socket_path)))
-        os.close(cut)
-        environ = {"fprocess": "true", "suppress_lock": "true", LIFELINE: str(lifeline), "PATH": os.defpath}
-        with _silenced():
-            main(environ, f"unix:{socket_path}")
-        os.close(lifeline)
-        _reap_all()
-        socket_path.unlink(missing_ok=True)
-
-
-def _applaud(path: str) -> int:
-    """The rehearsal's audience, a child: a few requests, then its end cuts the lifeline."""
-    for _ in range(200):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
-            try:
-                connection.connect(path)
-            except OSError:
-                time.sleep(0.001)
-                continue
-            for request in (b"GET /_/ready", b"GET /", b"POST /"):
-                connection.sendall(request + b" HTTP/1.1\r\nHost: rehearsal\r\nContent-Length: 0\r\n\r\n")
-                connection.recv(65536)
-            return 0
-    return 1
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Descriptors 1 and 2 lead nowhere meanwhile."""
-    saved = os.dup(1), os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    for target in (1, 2):
-        os.dup2(null, target)
-    try:
-        yield
-    finally:
-        for target, fd in zip((1, 2), saved, strict=True):
-            os.dup2(fd, target)
-            os.close(fd)
-        os.close(null)
-
-
-def _reap_all() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
 
 
 def _forget_environment() -> None:
@@ -370,7 +344,7 @@ def main() -> None:
     )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_environment()
-    rehearse(serve, path.parent)
+    rehearse(serve, path.parent, _REHEARSALS)
     Zygote(path, serve, environ).run()
 
 

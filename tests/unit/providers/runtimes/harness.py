@@ -75,6 +75,11 @@ class Server:
         """Replicas that have a directory."""
         return sorted(path.name for path in self.home.replicas.iterdir()) if self.home.replicas.is_dir() else []
 
+    def children(self) -> list[int]:
+        """Living children of the zygote: replicas, and one spare at most."""
+        pid = self.zygote.pid if self.zygote else 0
+        return [stat.pid for stat in processes.all_processes() if stat.parent == pid and stat.state not in "ZX"]
+
     def kill_everything(self) -> None:
         """Every process that carries a mark of this home, by number."""
         processes.kill_leftovers(set(), set(self.tokens()))
@@ -91,7 +96,7 @@ def running_server() -> Iterator[Server]:
     finally:
         server.end()
         server.kill_everything()
-        shutil.rmtree(home)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager

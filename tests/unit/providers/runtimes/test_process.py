@@ -112,9 +112,10 @@ async def test_a_killed_replica_leaves_no_program_and_comes_back() -> None:
         assert again.endpoints != function.endpoints
 
 
-async def test_programs_that_leave_the_session_are_found_as_well() -> None:
+async def test_programs_that_leave_the_session_are_found_as_well(tmp_path: Path) -> None:
     async with running_provider() as (provider, _):
-        function = await deployed(provider, "daemon", "setsid -f sleep 71694")
+        text = "import subprocess; subprocess.Popen(['sleep', '71694'], start_new_session=True).wait()"
+        function = await deployed(provider, "daemon", script(tmp_path, text))
         asking = asyncio.create_task(call(function.endpoints[0]))
         await until("the program runs", lambda: len(runs_with("71694")) == 1)
         os.kill(pid_of(function.endpoints[0]), signal.SIGKILL)
@@ -261,7 +262,7 @@ async def test_nothing_is_left_of_replicas_that_came_and_went() -> None:
         await until("their directories are gone", lambda: not server.tokens())
         assert len(os.listdir("/proc/self/fd")) <= before
         assert len(list((server.home.logs / NS / "moth").iterdir())) <= 6
-        assert server.zygote and not processes_of(server.zygote.pid)
+        await until("their processes are gone", lambda: len(server.children()) <= 1)
 
 
 async def test_deleting_while_waking_leaves_no_process() -> None:
@@ -269,11 +270,10 @@ async def test_deleting_while_waking_leaves_no_process() -> None:
         await provider.deploy(FunctionSpec(name="brief", env_process="cat", labels={"com.openfaas.scale.min": "0"}))
         await provider.scale("brief", NS, 3)
         await provider.delete("brief", NS)
-        await until(
-            "nothing is left",
-            lambda: not server.tokens() and not processes_of(server.zygote.pid if server.zygote else 0),
-        )
-        assert not (server.home.logs / NS / "brief").exists()
+        assert provider._crew.by_token
+        await until("every replica has ended", lambda: not provider._crew.by_token)
+        await until("nothing is left", lambda: not server.tokens() and len(server.children()) <= 1)
+        await until("their logs are gone", lambda: not (server.home.logs / NS / "brief").exists())
 
 
 async def test_a_replica_is_asked_to_start_in_the_same_turn_of_the_loop() -> None:
@@ -357,10 +357,6 @@ async def test_a_zygote_of_another_run_is_not_used(monkeypatch: pytest.MonkeyPat
         provider = server.provider()
         with pytest.raises(ProviderUnavailable, match="another run"):
             await provider.start()
-
-
-def processes_of(zygote: int) -> list[int]:
-    return [stat.pid for stat in processes.all_processes() if stat.parent == zygote and stat.state not in "ZX"]
 
 
 def _unhealthy(provider: object) -> bool:
