@@ -24,8 +24,9 @@ from penstock.gateway.wakeup import Wakeup
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.settings import WireSettings
 from penstock.wire.client import ClientConnection, Pool
+from penstock.wire.connection import Connection
 from penstock.wire.loop import run
-from penstock.wire.server import Connection, Server
+from penstock.wire.server import Server
 from penstock.wire.timeouts import Timers
 
 ANSWER = (

@@ -95,6 +95,8 @@ class WireSettings:
     """A connection between requests; then it is closed. Longer than usual client pools, so that they close first."""
     body_timeout: float = 60.0
     """A request body from which nothing arrives although it is wanted; then 408."""
+    send_timeout: float = 60.0
+    """A client that reads nothing of an answer that waits for it; then it is cut. One that reads slowly is not."""
     max_connections: int = 20000
     """Open client connections per worker; above it new ones are answered 503 and closed."""
     upstream_idle_timeout: float = 30.0

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from penstock.settings import WireSettings
+from penstock.wire.connection import LINGER, MEMO_HEAD, WRITE_HIGH, WRITE_LOW
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody, UntilClose
 from penstock.wire.message import ResponseHead, parse_response
-from penstock.wire.server import MEMO_HEAD, WRITE_HIGH, WRITE_LOW
 from penstock.wire.timeouts import NEVER, Timers
 
 MAX_IDLE = 1024
@@ -181,10 +181,11 @@ class ClientConnection(asyncio.Protocol):
         self.transport.abort()
 
     def shut(self) -> None:
-        """Close after what was written is sent; its listener hears nothing more."""
+        """Close after what was written is sent, or could not be sent for a while; its listener hears nothing more."""
         self._listener = None
         self._pool.forget(self)
         self.transport.close()
+        asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
 
     # Reading.
 

@@ -18,7 +18,7 @@ from penstock.wire.framing import Body
 from penstock.wire.message import RequestHead
 
 if TYPE_CHECKING:
-    from penstock.wire.server import Connection
+    from penstock.wire.connection import Connection
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}

@@ -8,8 +8,9 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from penstock.settings import WireSettings
+from penstock.wire.connection import Application, Connection
 from penstock.wire.exchange import Exchange
-from penstock.wire.server import Application, Connection, Server
+from penstock.wire.server import Server
 from tests.unit.wire import oracle
 
 DEADLINE = 30.0

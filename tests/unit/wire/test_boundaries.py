@@ -9,8 +9,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.wire.connection import Connection
 from penstock.wire.exchange import Exchange
-from penstock.wire.server import Connection, Server
+from penstock.wire.server import Server
 from tests.unit.wire import oracle
 
 

@@ -10,9 +10,10 @@ import pytest
 from penstock.settings import WireSettings
 from penstock.wire import client as client_module
 from penstock.wire.client import ClientConnection, Pool
+from penstock.wire.connection import WRITE_HIGH
 from penstock.wire.exchange import Exchange
 from penstock.wire.message import ResponseHead
-from penstock.wire.server import WRITE_HIGH, Server
+from penstock.wire.server import Server
 from penstock.wire.timeouts import Sweeper, Timers
 from tests.unit.wire.support import GET, Peer, echo_target, post, serving, until, upstream
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from penstock.core.headers import forward_fields
 from penstock.settings import WireSettings
 from penstock.wire.client import ClientConnection, Pool
+from penstock.wire.connection import WRITE_HIGH, Connection
 from penstock.wire.exchange import Exchange
 from penstock.wire.message import ResponseHead
 from penstock.wire.relay import Failure, Relay
-from penstock.wire.server import WRITE_HIGH, Connection, Server
+from penstock.wire.server import Server
 from tests.unit.wire import oracle
 from tests.unit.wire.support import (
     DEADLINE,

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from penstock.settings import WireSettings
+from penstock.wire import connection as connection_module
 from penstock.wire import server as server_module
+from penstock.wire.connection import PIPELINE_BUFFER, WRITE_HIGH, Connection
 from penstock.wire.errors import BodyTooLarge, ClientGone
 from penstock.wire.exchange import Exchange
-from penstock.wire.server import PIPELINE_BUFFER, WRITE_HIGH, Connection, Server
+from penstock.wire.server import Server
 from tests.unit.wire.support import (
     GET,
     POST_CHUNKED,
@@ -434,7 +436,7 @@ async def test_a_client_that_leaves_amid_its_body_is_reported_once() -> None:
 
 
 async def test_a_client_that_leaves_while_its_body_is_paused_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "PEEK", 0.01)
+    monkeypatch.setattr(connection_module, "PEEK", 0.01)
     app = Held()
     async with serving(app) as (server, port), connect(port) as client:
         client.send(post(1 << 30) + b"x" * 1000)
@@ -450,7 +452,7 @@ async def test_a_client_that_leaves_while_its_body_is_paused_is_noticed(monkeypa
 
 
 async def test_a_client_that_leaves_with_its_body_unread_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "PEEK", 0.01)
+    monkeypatch.setattr(connection_module, "PEEK", 0.01)
     app = Held()
     async with serving(app) as (server, port), connect(port) as client:
         client.send(post(1 << 20))
@@ -462,6 +464,41 @@ async def test_a_client_that_leaves_with_its_body_unread_is_noticed(monkeypatch:
         client.close()
         await until(lambda: server.connections == 0)
         assert notes.events == ["gone"]
+
+
+async def test_a_client_that_reads_nothing_of_its_answer_is_cut_and_reported() -> None:
+    app = Held()
+    async with serving(app, WireSettings(send_timeout=0.3)) as (server, port), connect(port) as client:
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(GET)
+        exchange = await app.next()
+        notes = Notes()
+        exchange.attach(notes)
+        exchange.start(200, content_length=64 << 20)
+        exchange.write(b"x" * (32 << 20))
+        await until(lambda: server.connections == 0)
+        assert notes.events[-1] == "gone"
+        assert exchange.done
+
+
+async def test_a_client_that_reads_slowly_is_not_cut() -> None:
+    app = Held()
+    async with serving(app, WireSettings(send_timeout=3600)) as (server, port), connect(port) as client:
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(GET)
+        exchange = await app.next()
+        exchange.start(200, content_length=64 << 20)
+        exchange.write(b"x" * (32 << 20))
+        connection = the_connection(server)
+        await until(lambda: connection._unread is not None)
+        assert connection._unread is not None
+        waiting = connection.transport.get_write_buffer_size()
+        client.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        await client.read_exactly(8 << 20)
+        await until(lambda: connection.transport.get_write_buffer_size() < waiting)
+        connection._unread.expire()
+        assert server.connections == 1
+        assert not exchange.done
 
 
 async def test_a_paused_body_does_not_arrive_until_it_is_resumed() -> None:
@@ -711,7 +748,7 @@ async def test_a_tunnel_carries_bytes_both_ways_from_the_head_on() -> None:
 
 
 async def test_what_a_tunnels_client_sent_before_it_closed_still_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "PEEK", 0.01)
+    monkeypatch.setattr(connection_module, "PEEK", 0.01)
     app = Held()
     async with serving(app) as (server, port), connect(port) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
