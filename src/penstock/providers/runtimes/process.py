@@ -329,8 +329,9 @@ def _finished(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
 
 
 def _function_environment(spec: FunctionSpec) -> dict[str, str]:
-    """What the specification says, and the function's own name."""
-    environ = {name: value for name, value in spec.env_vars.items() if name not in _OURS}
+    """What the specification says, and the function's own name. Lines are dated by the log, so the watchdog need not."""
+    environ = {"prefix_logs": "false"}
+    environ.update({name: value for name, value in spec.env_vars.items() if name not in _OURS})
     environ["OPENFAAS_NAME"], environ["OPENFAAS_NAMESPACE"] = spec.name, spec.namespace
     if spec.env_process:
         environ.pop("function_process", None)
