@@ -42,6 +42,9 @@ STOP_TIMEOUT = 30.0
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+_ENDED_WELL = (0, -signal.SIGTERM)
+"""Exit codes of a stopped child that cut nothing: all handle SIGTERM, so one that it ended had not yet begun its work."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -198,7 +201,7 @@ class Supervisor:
                         child.process.kill()
             for child in group:
                 if child.process is not None and child.process.poll() is not None:
-                    complete = complete and child.process.returncode == 0
+                    complete = complete and child.process.returncode in _ENDED_WELL
                     child.process = None
         return complete
 

@@ -59,20 +59,23 @@ def below(pid: int, *words: str) -> list[psutil.Process]:
         try:
             line = " ".join(process.cmdline())
         except psutil.NoSuchProcess:
-            continue
+            continue  # it has just ended
         if all(word in line for word in words):
             found.append(process)
     return found
 
 
 def role(pid: int, module: str) -> psutil.Process:
-    """The one child of a supervisor that runs a module of ours."""
+    """The child of a supervisor that runs a module of ours; of workers, one of them."""
 
     def find() -> list[psutil.Process]:
-        found = []
-        for process in psutil.Process(pid).children():
-            if module in " ".join(process.cmdline()):
-                found.append(process)
-        return found
+        return [process for process in below(pid, module) if _parent(process) == pid]
 
     return wait_until(find, f"a process of {module}", 30.0)[0]
+
+
+def _parent(process: psutil.Process) -> int:
+    try:
+        return int(process.ppid())
+    except psutil.NoSuchProcess:
+        return 0
