@@ -377,14 +377,18 @@ def test_limits_of_size_have_an_answer(server: Penstock) -> None:
     assert raw(server, many_fields).startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_truncated_body_reaches_no_answer_and_ends_the_program(server: Penstock) -> None:
+def test_a_truncated_body_gets_no_whole_answer_and_ends_the_program(server: Penstock) -> None:
     server.deploy("waits", "cat", mode="streaming", exec_timeout="10m")
     for head in (b"Content-Length: 1000\r\n\r\nshort", b"Transfer-Encoding: chunked\r\n\r\nff\r\nshort"):
         with socket.create_connection(server.address) as connection:
             connection.sendall(b"POST /function/waits HTTP/1.1\r\nHost: a\r\n" + head)
             connection.shutdown(socket.SHUT_WR)
-            answer = connection.recv(65536)
-            assert b" 200 " not in answer
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(65536):
+                    answer += piece
+        # What `cat` had been given it may have answered already; but the answer must not look whole.
+        assert b" 200 " not in answer or not answer.endswith(b"0\r\n\r\n")
     wait_until(lambda: not _programs(server, "cat"), "its programs to end", 20.0)
 
 
