@@ -11,6 +11,7 @@ import asyncio
 import cProfile
 import itertools
 import pstats
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +40,8 @@ class NoTransport(asyncio.Transport):
     """Notes what is written and does nothing else."""
 
     def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 50000)})
+        self._ends = socket.socketpair()  # a real one, which nothing is sent over: the pool asks the kernel about it
+        super().__init__({"peername": ("127.0.0.1", 50000), "socket": self._ends[0]})
         self.written: Sequence[bytes] = ()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

@@ -56,6 +56,7 @@ async def test_a_replica_that_is_stopped_while_it_starts_ends() -> None:
 
 async def test_the_spare_leaves_with_the_zygote() -> None:
     with running_server() as server:
+        await until("the zygote is through with its rehearsal", server.home.zygote_socket.exists)
         await until("a spare stands by", lambda: len(server.children()) == 1)
         (spare,) = server.children()
         server.kill_zygote()
