@@ -6,6 +6,7 @@ The client speaks HTTP through h11, so that what our own code writes is read by 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
@@ -349,3 +350,40 @@ class Recorder:
     def got(self, name: bytes) -> list[bytes]:
         """Values of a field in the last request."""
         return [value for key, value in self.exchanges[-1].request.fields if key == name]
+
+
+class Gather:
+    """Takes a request's body."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.pieces: list[bytes] = []
+
+    def body(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def body_end(self) -> None: ...
+    def client_gone(self) -> None: ...
+    def writable(self, ready: bool) -> None: ...
+
+
+class Echo(Gather):
+    """Answers with it."""
+
+    def body_end(self) -> None:
+        self.exchange.respond(200, [], b"".join(self.pieces))
+
+
+def echo(exchange: Exchange) -> None:
+    exchange.attach(Echo(exchange))
+
+
+def dropping(seen: list[bytes]) -> RawServer:
+    """A replica that reads a request head and closes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    return serve
