@@ -1,4 +1,4 @@
-"""One request to a function: names and paths, waiting, trying again, and the one answer that each failure has."""
+"""One request to a function: its name and path, who is not found, waiting for a replica, and the bounded queue."""
 
 from __future__ import annotations
 
