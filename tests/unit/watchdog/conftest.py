@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import uvloop
 
 from penstock.watchdog.app import Watchdog
 from penstock.watchdog.settings import load_settings
+from penstock.watchdog.spawn import become_subreaper
 
 DEADLINE = 30.0
 
@@ -180,3 +183,14 @@ def children() -> Callable[[], list[int]]:
         return [int(pid) for pid in text.split()]
 
     return listing
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """This process gets the orphans of its descendants, as a watchdog does, for the length of a test only."""
+    become_subreaper()
+    yield
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from penstock.watchdog import spawn
 from penstock.watchdog.settings import ProgramLimits
 from penstock.watchdog.spawn import ProgramMissing, Spawner, SpawnFailed, find_program, program_environment
 
@@ -81,10 +80,10 @@ async def test_too_many_open_files_is_an_error_and_not_a_leak(monkeypatch: pytes
     spawner.close()
 
 
+@pytest.mark.usefixtures("subreaper")
 async def test_a_sweep_leaves_running_programs_and_their_descendants_alone(
     tmp_path: Path, until: Until, children: Callable[[], list[int]]
 ) -> None:
-    spawn.become_subreaper()
     script, pid_file = tmp_path / "script", tmp_path / "pid"
     script.write_text(f"(setsid sh -c 'echo $$ > {pid_file}; exec sleep 600' &) ; read wait; exit 0")
     spawner = Spawner(f"sh {script}", {"PATH": os.environ["PATH"]}, ProgramLimits(), asyncio.get_running_loop())

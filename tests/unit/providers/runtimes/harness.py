@@ -110,6 +110,12 @@ async def running_provider() -> AsyncIterator[tuple[LocalProvider, Server]]:
             await provider.close()
 
 
+def ended(pid: int) -> bool:
+    """Whether a process runs no more. One that nobody has reaped yet has ended too."""
+    stat = processes.stat_of(pid)
+    return stat is None or stat.state in "ZX"
+
+
 async def until(what: str, holds: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait for a condition with a generous deadline."""
     deadline = time.monotonic() + TIMEOUT

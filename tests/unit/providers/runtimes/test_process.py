@@ -11,11 +11,11 @@ import pytest
 
 from penstock.errors import FunctionNotFound, InvalidInput, ProviderUnavailable
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, LogQuery, Resources, Secret
-from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.process import ProcessRuntime
 from tests.unit.providers.runtimes.harness import (
     call,
     deployed,
+    ended,
     pid_of,
     ready,
     run,
@@ -195,7 +195,7 @@ async def test_adopted_replicas_of_deleted_functions_end() -> None:
         await _die(first)
         second = server.provider()
         await second.start()
-        await until("its replica has ended", lambda: processes.stat_of(pid) is None)
+        await until("its replica has ended", lambda: ended(pid))
         await second.close()
 
 
@@ -220,7 +220,7 @@ async def test_after_a_kill_of_everything_the_same_functions_run_again_and_nothi
         new = await ready(second, "phoenix", 2)
         assert not set(new.endpoints) & set(old.endpoints)
         assert not runs_with("71696")
-        await until("replicas of the earlier run are gone", lambda: not any(map(processes.stat_of, pids)))
+        await until("replicas of the earlier run are gone", lambda: all(map(ended, pids)))
         assert len(server.tokens()) == 2
         await second.close()
 
@@ -233,7 +233,7 @@ async def test_the_end_of_the_supervisor_ends_replicas() -> None:
         pid = pid_of(function.endpoints[0])
         await _die(provider)
         server.end()
-        await until("the replica has ended", lambda: processes.stat_of(pid) is None)
+        await until("the replica has ended", lambda: ended(pid))
 
 
 async def test_a_request_in_flight_is_finished_when_its_function_is_deleted() -> None:

@@ -6,8 +6,16 @@ import os
 import signal
 
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec
-from penstock.providers.runtimes import processes
-from tests.unit.providers.runtimes.harness import call, deployed, pid_of, ready, running_provider, running_server, until
+from tests.unit.providers.runtimes.harness import (
+    call,
+    deployed,
+    ended,
+    pid_of,
+    ready,
+    running_provider,
+    running_server,
+    until,
+)
 
 
 async def test_the_next_replica_is_the_process_that_stood_by() -> None:
@@ -60,4 +68,4 @@ async def test_the_spare_leaves_with_the_zygote() -> None:
         await until("a spare stands by", lambda: len(server.children()) == 1)
         (spare,) = server.children()
         server.kill_zygote()
-        await until("the spare left", lambda: processes.stat_of(spare) is None)
+        await until("the spare left", lambda: ended(spare))

@@ -15,7 +15,7 @@ from penstock.model import FunctionSpec
 from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.base import Order
 from penstock.providers.runtimes.messages import Exited, Frames, Hello, Launch, Launched, frame, read_launch, read_news
-from tests.unit.providers.runtimes.harness import Server, running_server, until
+from tests.unit.providers.runtimes.harness import Server, ended, running_server, until
 
 
 def launch(server: Server, token: str = "0123456789ab", **environ: str) -> Launch:
@@ -73,7 +73,7 @@ async def test_ends_that_nobody_heard_are_told_to_the_next_who_connects() -> Non
         writer.close()
         await asyncio.sleep(0.1)
         processes.kill(launched.pid)
-        await until("it has ended", lambda: processes.stat_of(launched.pid) is None)
+        await until("it has ended", lambda: ended(launched.pid))
         reader, writer = await connected(server)
         assert isinstance(await news(reader), Hello)
         assert isinstance(await news(reader), Exited)

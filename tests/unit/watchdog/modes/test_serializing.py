@@ -102,12 +102,10 @@ async def test_a_grandchild_that_keeps_stdout_open_does_not_hold_the_answer(star
     assert answer.body == b"done\n"
 
 
+@pytest.mark.usefixtures("subreaper")
 async def test_a_process_that_escaped_by_setsid_is_swept_up(
     start: Start, script: Script, tmp_path: Path, until: Until
 ) -> None:
-    from penstock.watchdog.spawn import become_subreaper
-
-    become_subreaper()
     pid_file = tmp_path / "pid"
     running = await start(
         fprocess=script(f"setsid sh -c 'echo $$ > {pid_file}; exec sleep 600' & sleep 0.3; echo done")
