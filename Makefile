@@ -25,7 +25,7 @@ test: $(STAMPS)/dev ## install what tests need and run every check
 	@tools/check.sh
 
 unit: $(STAMPS)/dev ## run the fast tests only
-	@$(BIN)/python -m pytest tests/unit
+	@tools/unit.sh
 
 e2e: $(STAMPS)/dev ## run the end-to-end tests only
 	@$(BIN)/python -m pytest tests/e2e

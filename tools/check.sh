@@ -18,4 +18,5 @@ stage "lint (ruff)" ruff check .
 stage "types (mypy --strict)" mypy
 stage "import contracts (import-linter)" lint-imports --no-cache
 if [ "${1:-}" = lint ]; then exit 0; fi
-stage "tests: unit, conformance, end to end" python -m pytest tests/unit tests/conformance tests/e2e
+stage "tests: unit" tools/unit.sh
+stage "tests: conformance, end to end" python -m pytest tests/conformance tests/e2e

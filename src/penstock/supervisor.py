@@ -6,6 +6,7 @@ but the one that reserves the public port. Called by the command line; what the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import hashlib
@@ -41,7 +42,8 @@ STOP_TIMEOUT = 30.0
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+_STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_SIGNALS = {signal.SIGCHLD, *_STOP}
 _ENDED_WELL = (0, -signal.SIGTERM)
 """Exit codes of a stopped child that cut nothing: all handle SIGTERM, so one that it ended had not yet begun its work."""
 
@@ -138,7 +140,7 @@ class Supervisor:
         return got.si_signo if got else 0
 
     def _handle(self, number: int) -> None:
-        if number in (signal.SIGTERM, signal.SIGINT):
+        if number in _STOP:
             self._stopping = True
             return
         for child in self.children:
@@ -193,7 +195,7 @@ class Supervisor:
         complete = True
         while any(child.running for child in group):
             got = signal.sigtimedwait(_SIGNALS, min(0.5, max(0.0, deadline - time.monotonic())))
-            at_once = got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT)
+            at_once = got is not None and got.si_signo in _STOP
             if at_once or time.monotonic() > deadline:
                 complete = False
                 for child in self.children:
@@ -211,9 +213,10 @@ def run(settings: ServeSettings) -> int:
     configure_logging(settings.log_level, "supervisor")
     for directory in (settings.home, settings.paths.run):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _reserve(settings.host, settings.port) as public, _lock(settings):
+    with _reserve(settings.host, settings.port) as public:
         settings = dataclasses.replace(settings, port=public.getsockname()[1])
-        return Supervisor(settings).run(lambda: _announce(settings))
+        with _claim_port(settings), _claim_home(settings):
+            return Supervisor(settings).run(lambda: _announce(settings))
 
 
 def _reserve(host: str, port: int) -> socket.socket:
@@ -236,18 +239,29 @@ def _reserve(host: str, port: int) -> socket.socket:
     return reserved
 
 
-def _lock(settings: ServeSettings) -> socket.socket:
-    """One gateway per home: an abstract unix socket that the kernel frees with the process, whatever kills it."""
-    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _claim_port(settings: ServeSettings) -> socket.socket:
+    """One gateway per port: SO_REUSEPORT would let a second one share it as long as nobody listens yet."""
+    port = settings.port
+    return _claim(f"port {port}", f"another penstock serves on port {port}; choose another with --port")
+
+
+def _claim_home(settings: ServeSettings) -> socket.socket:
+    """One gateway per home."""
+    home = settings.home
+    return _claim(f"home {home.resolve()}", f"another penstock serves from {home}; stop it, or choose another --home")
+
+
+def _claim(what: str, fault: str) -> socket.socket:
+    """Hold something that only one gateway may have, as an abstract unix socket that the kernel frees with the process,
+    whatever kills it. Raises SettingsError(fault) when another has it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        name = hashlib.sha256(os.fsencode(settings.home.resolve())).hexdigest()  # as long as an address may be
-        lock.bind(f"\0penstock:{name}".encode())
+        name = hashlib.sha256(os.fsencode(what)).hexdigest()  # as long as an address may be
+        claim.bind(f"\0penstock:{name}".encode())
     except OSError as error:
-        lock.close()
-        raise SettingsError(
-            f"another penstock serves from {settings.home}; stop it, or choose another --home"
-        ) from error
-    return lock
+        claim.close()
+        raise SettingsError(fault) from error
+    return claim
 
 
 def _healthy(host: str, port: int) -> bool:

@@ -20,7 +20,7 @@ import pytest
 
 from penstock.errors import SettingsError
 from penstock.settings import ServeSettings
-from penstock.supervisor import _lock, _reserve
+from penstock.supervisor import _claim_home, _claim_port, _reserve
 
 DEADLINE = 20.0
 
@@ -288,23 +288,32 @@ def test_an_address_of_another_machine_is_an_error(host: str) -> None:
 
 def test_a_home_serves_one_gateway_at_a_time(tmp_path: Path) -> None:
     settings = ServeSettings(home=tmp_path)
-    with _lock(settings):
+    with _claim_home(settings):
         with pytest.raises(SettingsError, match="another penstock serves from"):
-            _lock(settings)
-        with _lock(ServeSettings(home=tmp_path / "other")):
+            _claim_home(settings)
+        with _claim_home(ServeSettings(home=tmp_path / "other")):
             pass
-    with _lock(settings):
+    with _claim_home(settings):
         pass
 
 
 def test_a_home_is_locked_under_each_of_its_names(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with _lock(ServeSettings(home=tmp_path / "real")), pytest.raises(SettingsError):
-        _lock(ServeSettings(home=tmp_path / "link"))
+    with _claim_home(ServeSettings(home=tmp_path / "real")), pytest.raises(SettingsError):
+        _claim_home(ServeSettings(home=tmp_path / "link"))
 
 
 def test_deep_homes_that_end_alike_do_not_lock_each_other_out() -> None:
     tail = "/" + "d" * 100
-    with _lock(ServeSettings(home=Path("/one" + tail))), _lock(ServeSettings(home=Path("/two" + tail))):
+    with _claim_home(ServeSettings(home=Path("/one" + tail))), _claim_home(ServeSettings(home=Path("/two" + tail))):
+        pass
+
+
+def test_a_port_is_claimed_once_even_while_nobody_listens_on_it(tmp_path: Path) -> None:
+    with _reserve("127.0.0.1", 0) as first:
+        settings = ServeSettings(home=tmp_path, port=first.getsockname()[1])
+        with _claim_port(settings), pytest.raises(SettingsError, match="another penstock serves on port"):
+            _claim_port(settings)
+    with _claim_port(settings):
         pass
