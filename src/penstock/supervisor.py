@@ -6,7 +6,6 @@ but the one that reserves the public port. Called by the command line; what the 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import dataclasses
 import hashlib
