@@ -116,13 +116,13 @@ class ServeSettings:
     host: str = "127.0.0.1"
     """Address to bind; loopback unless told otherwise."""
     port: int = 8080
-    """Public port: functions, REST API and portal."""
+    """Public port: functions and REST API. 0 picks a free one."""
     metrics_port: int = 8082
     """Prometheus metrics and /healthz (contract gateway §1.0). 0 picks a free one."""
     workers: int = 1
     """Gateway worker processes on the public port."""
     provider: str = "process"
-    """Where functions run: process or memory."""
+    """Where functions run: process, or memory, which keeps them in memory and runs none: to try clients of the REST API."""
     no_auth: bool = False
     """Leave the REST API open; refused unless `host` is loopback."""
     examples: bool = False

@@ -87,7 +87,7 @@ def command(target: Target, replace: bool, update: bool, wait: bool, **flags: An
     \b
     Examples:
       penstock deploy --name words --fprocess "wc -w"
-      penstock deploy --name shrink --fprocess "convert - -resize 50% fd:1" --mode streaming
+      penstock deploy --name shrink --fprocess "convert - -resize 50% -" --mode streaming
       penstock deploy --name jq --image jq --fprocess "jq .a" --label com.openfaas.scale.min=2
       penstock deploy --name site --mode static --env static_path=/srv/site --no-wait
     """

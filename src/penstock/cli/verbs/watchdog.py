@@ -27,7 +27,7 @@ def command(version: bool, healthcheck: bool) -> int:
     \b
     Examples:
       fprocess="wc -w" penstock watchdog
-      fprocess="convert - -resize 50% fd:1" mode=streaming port=9000 penstock watchdog
+      fprocess="convert - -resize 50% -" mode=streaming port=9000 penstock watchdog
       penstock watchdog --run-healthcheck
     """
     if version:
