@@ -25,6 +25,7 @@ from penstock.wire.timeouts import NEVER, Timers
 MAX_ATTEMPTS = 3
 """Replicas tried for one request, where trying again is safe."""
 
+_SERVED_BY = b"X-Served-By: %b\r\n" % SERVED_BY
 _STATUS = {"connect": 502, "closed": 502, "malformed": 502, "timeout": 504}
 
 
@@ -86,15 +87,12 @@ class Invocation:
         self._begun = 0.0
         self.alive = True
         self.deadline = NEVER
-        call_id = plan.call_id
-        start_time = b"X-Start-Time: %d\r\n" % time.time_ns()
-        if call_id:
-            self._upstream_head = b"%b%b\r\n" % (plan.prefix, start_time)
-            self._own_fields = b"%bX-Served-By: %b\r\n" % (start_time, SERVED_BY)
+        if plan.call_id:
+            own = b"X-Start-Time: %d\r\n" % time.time_ns()
         else:
-            both = b"X-Call-Id: %b\r\n%b" % (invoker.call_ids.next(), start_time)
-            self._upstream_head = b"%b%b\r\n" % (plan.prefix, both)
-            self._own_fields = b"%bX-Served-By: %b\r\n" % (both, SERVED_BY)
+            own = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\n" % (invoker.call_ids.next(), time.time_ns())
+        self._upstream_head = plan.prefix + own + b"\r\n"
+        self._own_fields = own + _SERVED_BY
 
     def unknown(self) -> None:
         if self._invoker.routes.synced:
@@ -171,7 +169,8 @@ class Invocation:
 
     def _relay(self) -> None:
         function = self._function
-        replica = self._replica = function.pick(self._invoker.now())
+        replicas = function.replicas
+        replica = self._replica = replicas[0] if len(replicas) == 1 else function.pick(self._invoker.now())
         replica.inflight += 1
         function.inflight += 1
         self._attempts += 1
@@ -196,7 +195,8 @@ class Invocation:
     def relay_done(self, relay: Relay, status: int, complete: bool) -> None:
         self._leave_replica()
         self._count(status)
-        self._function.release_waiting()
+        if self._function.waiting:
+            self._function.release_waiting()
 
     def relay_failed(self, relay: Relay, failure: Failure) -> None:
         function, now = self._function, self._invoker.now()

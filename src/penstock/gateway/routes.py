@@ -79,8 +79,7 @@ class FunctionRoute:
 
     def pick(self, now: float) -> Replica:
         """The replica for a request that has room."""
-        replicas = self.replicas
-        return replicas[0] if len(replicas) == 1 else choose(replicas, now, random.random)
+        return choose(self.replicas, now, random.random)
 
     def release_waiting(self) -> None:
         """Let those go on who wait, in their order, as far as there is room."""

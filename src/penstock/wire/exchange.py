@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}
 
+CLOSE = b"Connection: close\r\n"
+"""The field line that tells a client not to send another request here."""
+
 _WRITELINES_FROM = 16 << 10
 """Bytes of a piece from which it is handed to the transport uncopied."""
 
@@ -271,7 +274,7 @@ class Exchange:
     def connection_field(self) -> bytes:
         """The `Connection` line that tells the client what becomes of the connection; empty where it is the default."""
         if not self._connection.keep_alive:
-            return b"Connection: close\r\n"
+            return CLOSE
         return b"Connection: keep-alive\r\n" if self.request.http10 else b""
 
     def _length_field(self, status: int, length: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from penstock.core.headers import forward_fields
 from penstock.wire.client import ClientConnection, Pool
-from penstock.wire.exchange import Exchange
+from penstock.wire.exchange import CLOSE, Exchange
 from penstock.wire.message import CHUNKED, ResponseHead
 from penstock.wire.timeouts import NEVER, Sweeper
 
@@ -52,7 +52,6 @@ class Relay:
     """A request under way to an upstream. Create, then `start`."""
 
     __slots__ = (
-        "_close_client",
         "_complete",
         "_connection",
         "_encode",
@@ -84,7 +83,6 @@ class Relay:
         self._status = CLIENT_GONE
         self._ended = False
         self._encode = False
-        self._close_client = False
         self._complete = True
         self._written = False
 
@@ -172,29 +170,25 @@ class Relay:
             self._switch(head, body)
             return
         extra = self._owner.relay_response(self, head)
-        framing = b""
+        framing, close = b"", False
         http10 = exchange.request.http10
         unframed = head.content_length is None and not head.chunked
         if unframed or (head.chunked and http10):
             if done:
                 framing = b"" if unframed or _bodyless(exchange, head) else b"Content-Length: %d\r\n" % len(body)
             elif http10:
-                self._close_client = True
+                close = True
             else:
                 self._encode = True
                 framing = b"Transfer-Encoding: chunked\r\n"
         if not exchange.body_done and head.status >= 400:
-            self._close_client = True
-        if self._close_client or not exchange.keep_alive:
-            self._close_client = True
-            connection_field = b"Connection: close\r\n"
-        else:
-            connection_field = exchange.connection_field()
+            close = True
+        connection_field = CLOSE if close else exchange.connection_field()
         if body and self._encode:
             body = b"%x\r\n%b\r\n" % (len(body), body)
         passed_on = head.passed_on if not http10 else _for_http10(head)
         data = b"".join((passed_on, framing, connection_field, extra, b"\r\n", body))
-        exchange.send_head(data, self._close_client)
+        exchange.send_head(data, connection_field is CLOSE)
         if done:
             self._end()
 
