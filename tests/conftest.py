@@ -26,7 +26,7 @@ PACKAGES = {
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 
-STAGES = ("unit", "conformance", "e2e")
+STAGES = ("unit", "integration", "conformance", "e2e")
 
 STARTED = "PENSTOCK_CHECKS_STARTED"
 """Set by `make test` to the second (since 1970) at which it began, so that the total includes linting."""

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.providers.memory import MemoryProvider
 from penstock.testing.provider_suite import CHECKS, Check, Kit, run_suite
-from tests.unit.providers.runtimes.harness import running_provider
+from tests.integration.providers.runtimes.harness import running_provider
 
 
 @asynccontextmanager

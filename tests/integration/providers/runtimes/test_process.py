@@ -12,7 +12,7 @@ import pytest
 from penstock.errors import FunctionNotFound, InvalidInput, ProviderUnavailable
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, LogQuery, Resources, Secret
 from penstock.providers.runtimes.process import ProcessRuntime
-from tests.unit.providers.runtimes.harness import (
+from tests.integration.providers.runtimes.harness import (
     call,
     deployed,
     ended,

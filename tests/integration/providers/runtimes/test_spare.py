@@ -6,7 +6,7 @@ import os
 import signal
 
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec
-from tests.unit.providers.runtimes.harness import (
+from tests.integration.providers.runtimes.harness import (
     call,
     deployed,
     ended,

@@ -13,7 +13,7 @@ import pytest
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, Secret
 from penstock.providers.local import LocalProvider
 from penstock.providers.runtimes.sandbox import SECRETS_MOUNT, program_paths
-from tests.unit.providers.runtimes.harness import call, deployed, run, running_provider, script, until
+from tests.integration.providers.runtimes.harness import call, deployed, run, running_provider, script, until
 
 NS = DEFAULT_NAMESPACE
 FORBID = """
