@@ -182,7 +182,9 @@ class Supervisor:
         complete = True
         for group in (self._workers, [self._control], self._zygote):
             for child in group:
-                if child.process is not None:
+                if child.process is not None and child.process.poll() is not None:
+                    child.process = None  # it died before; that is no fault of this stop
+                elif child.process is not None:
                     child.process.send_signal(signal.SIGTERM)
             complete = self._wait_for(group, timeout) and complete
         os.close(self._lifeline_end)

@@ -238,6 +238,18 @@ def test_a_child_that_is_told_to_stop_while_it_starts_does_not_count_as_cut(star
     assert run.code() == 0
 
 
+def test_a_child_that_died_just_before_the_stop_does_not_count_as_cut(start: Callable[..., Run]) -> None:
+    run = start()
+    assert run.line() == "ready"
+    run.wait_notes("start", 3)
+    [(_, _, pid)] = run.wait_notes("start", 1, "zygote")
+    run.signal(signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    run.signal(signal.SIGTERM)
+    run.signal(signal.SIGCONT)
+    assert run.code() == 0
+
+
 def test_its_children_end_with_it_however_it_ends(start: Callable[..., Run]) -> None:
     run = start()
     assert run.line() == "ready"

@@ -87,6 +87,7 @@ class Zygote:
         signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTERM, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._poll.register(self._wake, select.POLLIN)
 
@@ -344,6 +345,8 @@ def main() -> None:
     )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_environment()
+    # The rehearsed watchdog would take a SIGTERM for its own; blocked, it waits until the zygote can take it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     rehearse(serve, path.parent, _REHEARSALS)
     Zygote(path, serve, environ).run()
 
