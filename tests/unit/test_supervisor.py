@@ -245,6 +245,7 @@ def test_a_child_that_died_just_before_the_stop_does_not_count_as_cut(start: Cal
     [(_, _, pid)] = run.wait_notes("start", 1, "zygote")
     run.signal(signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
+    _wait_gone([pid])
     run.signal(signal.SIGTERM)
     run.signal(signal.SIGCONT)
     assert run.code() == 0

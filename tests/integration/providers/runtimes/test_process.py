@@ -260,8 +260,8 @@ async def test_nothing_is_left_of_replicas_that_came_and_went() -> None:
             await provider.scale("moth", NS, 0)
             await ready(provider, "moth", 0)
         await until("their directories are gone", lambda: not server.tokens())
-        assert len(os.listdir("/proc/self/fd")) <= before
-        assert len(list((server.home.logs / NS / "moth").iterdir())) <= 6
+        await until("their descriptors are closed", lambda: len(os.listdir("/proc/self/fd")) <= before)
+        await until("old logs are gone", lambda: len(list((server.home.logs / NS / "moth").iterdir())) <= 6)
         await until("their processes are gone", lambda: len(server.children()) <= 1)
 
 
