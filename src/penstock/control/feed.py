@@ -45,6 +45,7 @@ class Feed:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waking: dict[str, asyncio.Task[None]] = {}
         self._flushes = 0
+        self._awaited: dict[str, asyncio.Event] = {}
         self._server: asyncio.Server | None = None
 
     async def start(self, path: Path) -> None:
@@ -70,6 +71,21 @@ class Feed:
         _, late = await asyncio.wait(waits, timeout=timeout)
         for task in late:
             task.cancel()
+
+    async def announced(self, key: str, timeout: float) -> None:
+        """Wait until every worker knows the function `key`; at most `timeout` seconds, since a worker may hang."""
+        known = self._awaited.setdefault(key, asyncio.Event())
+        if key in self.functions:
+            known.set()
+        try:
+            async with asyncio.timeout(timeout):
+                await known.wait()
+        except TimeoutError:
+            log.warning("%s: the provider has not announced it within %g s", key, timeout)
+            return
+        finally:
+            self._awaited.pop(key, None)
+        await self.flush(timeout)  # a worker answers it after the routes that were sent before
 
     def inflight(self) -> dict[str, int]:
         """Requests in progress by function, over all connected workers."""
@@ -152,6 +168,9 @@ class Feed:
     def _change(self, function: Function) -> None:
         key = function.key
         self.functions[key] = function
+        awaited = self._awaited.get(key)
+        if awaited is not None:
+            awaited.set()
         route = frame(Route(key=key, endpoints=function.endpoints, policy=self._policy(function)))
         if self._routes.get(key) != route:
             self._routes[key] = route

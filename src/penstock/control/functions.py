@@ -16,6 +16,9 @@ from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput
 from penstock.model import FunctionSpec
 from penstock.providers.base import Provider
 
+ANNOUNCE_TIMEOUT = 1.0
+"""Seconds that a deployment's answer waits for the workers to know the function, so that a call right after it is no 404."""
+
 COUNT_TIMEOUT = 0.25
 """Seconds that a listing waits for the workers' counters. One that hangs makes counts late, never the list."""
 
@@ -38,6 +41,7 @@ class Functions:
             await self._provider.deploy(spec)
         except FunctionExists as error:
             raise FunctionExists(f"function {spec.key} already exists; use PUT to update it") from error
+        await self._feed.announced(spec.key, ANNOUNCE_TIMEOUT)
         return Response(status_code=202)
 
     async def update(self, request: Request) -> Response:
