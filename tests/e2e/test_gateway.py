@@ -267,3 +267,10 @@ def test_a_body_that_waits_for_100_continue_wakes_a_sleeping_function(server: Pe
         while not received.endswith(b"body"):
             received += connection.recv(1000)
         assert received.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_function_can_be_called_as_soon_as_its_deployment_is_answered(server: Penstock) -> None:
+    for number in range(10):
+        spec = b'{"service":"prompt-%d","envProcess":"cat"}' % number
+        assert server.request("POST", "/system/functions", spec, admin=True).status == 202
+        assert server.invoke(f"prompt-{number}", b"at once").body == b"at once"
