@@ -327,6 +327,28 @@ async def test_flush_gives_up_on_a_worker_that_does_not_answer(feed: Feed, direc
     await within(feed.flush(0.01))
 
 
+async def test_a_function_counts_as_announced_only_when_the_worker_has_answered_behind_its_route(
+    provider: MemoryProvider, feed: Feed, directory: Path
+) -> None:
+    worker = await FakeWorker.connect(directory)
+    await worker.receive_snapshot()
+    announcing = asyncio.create_task(feed.announced(KEY, 60.0))
+    await provider.deploy(FunctionSpec(name="cat", env_process="cat"))
+    seen: list[ToWorker] = [await worker.receive()]
+    while not isinstance(seen[-1], Flush):
+        seen.append(await worker.receive())
+    assert isinstance(seen[0], Route)
+    assert seen[0].key == KEY
+    assert not announcing.done()
+    worker.send(some_counters(flush=seen[-1].id))
+    await within(announcing)
+
+
+async def test_waiting_for_the_announcement_of_an_unknown_function_ends(feed: Feed) -> None:
+    await within(feed.announced("nobody.openfaas-fn", 0.01))
+    assert feed._awaited == {}
+
+
 async def test_flush_does_not_wait_for_a_worker_that_leaves(feed: Feed, directory: Path) -> None:
     worker = await FakeWorker.connect(directory)
     await worker.receive_snapshot()
