@@ -13,8 +13,25 @@ from dataclasses import dataclass
 from penstock.core.duration import parse_duration
 from penstock.errors import InvalidInput, SettingsError
 
-MODES = ("serializing", "streaming", "http", "static")
+MODES = (
+    "classic",
+    "serializing",
+    "streaming",
+    "prefork",
+    "afterburn",
+    "http",
+    "python",
+    "asgi",
+    "wsgi",
+    "static",
+)
 """Names that `mode` may have; `watchdog.modes` maps them to their modules."""
+
+IMPORTING_MODES = ("python", "asgi", "wsgi")
+"""Modes that import the function into the watchdog instead of starting a program."""
+
+AUTO = 0
+"""`pool_size`: as many as the load asks for."""
 
 PRIVATE_VARIABLES = frozenset(
     {
@@ -53,7 +70,7 @@ class ProgramLimits:
 class WatchdogSettings:
     """Everything the watchdog is told. Times in seconds, sizes in bytes; 0 switches a limit off."""
 
-    mode: str = "serializing"
+    mode: str = "classic"
     """How a request meets the program: one of MODES."""
     fprocess: str = ""
     """The program and its arguments, separated by single spaces; no shell, no quoting."""
@@ -68,15 +85,15 @@ class WatchdogSettings:
     write_timeout: float = 30.0
     """Time that requests in flight get to finish on SIGTERM."""
     exec_timeout: float = 0.0
-    """Longest run of a program for one request; then its process group is killed. Default 30 in streaming and http."""
+    """Longest run of a program for one request; then its process group is killed. Default 0 in classic, 30 in all others."""
     cgi_headers: bool = True
     """Give the program the request's fields as Http_* variables."""
     combine_output: bool = True
-    """serializing: stderr is part of the answer instead of the log."""
+    """classic: stderr is part of the answer instead of the log."""
     write_debug: bool = False
     """Log path, query and duration of every request and copy the output to stdout."""
     marshal_request: bool = False
-    """serializing: stdin is a JSON object of header and body (contract §1.5)."""
+    """classic: stdin is a JSON object of header and body (contract §1.5)."""
     debug_headers: bool = False
     """Log the fields of requests and answers."""
     content_type: str = ""
@@ -85,6 +102,32 @@ class WatchdogSettings:
     """Requests at once; more are answered 429."""
     static_path: str = "/home/app/public"
     """static: the root of the files."""
+    pool_size: int = AUTO
+    """prefork, afterburn: processes kept; 0 (`auto`) as many as the load asks for, between the two below."""
+    pool_min: int = 1
+    """prefork, afterburn: fewest processes of an automatic pool."""
+    pool_max: int = 0
+    """prefork, afterburn: most processes of an automatic pool; 0 lets the mode choose."""
+    max_requests: int = 0
+    """afterburn, python, asgi, wsgi: a process is replaced after this many requests, give or take the jitter."""
+    max_requests_jitter: int = 0
+    """Requests by which `max_requests` is varied, so that not all processes are replaced at once. Default a tenth of it."""
+    handler: str = ""
+    """python, asgi, wsgi: `module`, `module:attribute`, or the path of a file or folder, imported into the watchdog."""
+    python_path: tuple[str, ...] = ()
+    """python, asgi, wsgi: directories searched for modules before all others."""
+    python_workers: int = 1
+    """python, asgi, wsgi: processes that answer, forked after the import."""
+    python_threads: int = 16
+    """python, wsgi: calls of handlers that are not asynchronous, at once in each process."""
+    python_reload: bool = False
+    """python, asgi, wsgi: import anew when a source file changes. For development."""
+    jwt_auth: bool = False
+    """Answer only requests with a token that permits this function (contract §2.9)."""
+    jwt_auth_local: bool = False
+    """Look for the token's issuer on this machine instead of in the cluster."""
+    jwt_auth_debug: bool = False
+    """Log why a token was refused."""
     suppress_lock: bool = False
     """Write no lock file."""
     buffer_http: bool = False
@@ -118,8 +161,9 @@ def load_settings(environ: Mapping[str, str]) -> WatchdogSettings:
     """Settings from the environment. Raises SettingsError that names every fault."""
     reader = _Reader(environ)
     mode = reader.mode()
-    long_running = mode in ("streaming", "http")
+    unlimited = mode == "classic"
     port, metrics_port = reader.port("port", 8080), reader.port("PENSTOCK_WATCHDOG_METRICS_PORT", 8081)
+    max_requests = reader.count("max_requests", 0)
     settings = WatchdogSettings(
         mode=mode,
         fprocess=environ.get("function_process") or environ.get("fprocess") or "",
@@ -128,7 +172,7 @@ def load_settings(environ: Mapping[str, str]) -> WatchdogSettings:
         metrics_port=metrics_port,
         read_timeout=reader.seconds("read_timeout", 30.0),
         write_timeout=reader.seconds("write_timeout", 30.0),
-        exec_timeout=reader.seconds("exec_timeout", 30.0 if long_running else 0.0),
+        exec_timeout=reader.seconds("exec_timeout", 0.0 if unlimited else 30.0),
         cgi_headers=reader.unless_false("cgi_headers"),
         combine_output=reader.unless_false("combine_output"),
         write_debug=environ.get("write_debug") == "true",
@@ -137,6 +181,19 @@ def load_settings(environ: Mapping[str, str]) -> WatchdogSettings:
         content_type=reader.field_value("content_type"),
         max_inflight=max(reader.whole("max_inflight", 0), 0),
         static_path=environ.get("static_path", "/home/app/public"),
+        pool_size=AUTO if environ.get("pool_size") == "auto" else reader.count("pool_size", AUTO),
+        pool_min=reader.count("pool_min", 1),
+        pool_max=reader.count("pool_max", 0),
+        max_requests=max_requests,
+        max_requests_jitter=reader.count("max_requests_jitter", max_requests // 10),
+        handler=environ.get("handler", ""),
+        python_path=tuple(path for path in environ.get("python_path", "").split(":") if path),
+        python_workers=reader.count("python_workers", 1, least=1),
+        python_threads=reader.count("python_threads", 16, least=1),
+        python_reload=reader.switch("python_reload"),
+        jwt_auth=reader.switch("jwt_auth"),
+        jwt_auth_local=reader.switch("jwt_auth_local"),
+        jwt_auth_debug=reader.switch("jwt_auth_debug"),
         suppress_lock=reader.switch("suppress_lock"),
         buffer_http=reader.switch("buffer_http") or reader.switch("http_buffer_req_body"),
         prefix_logs=reader.boolean("prefix_logs", True),
@@ -160,14 +217,22 @@ def load_settings(environ: Mapping[str, str]) -> WatchdogSettings:
 
 def _contradictions(settings: WatchdogSettings, environ: Mapping[str, str]) -> list[str]:
     faults = []
-    if settings.mode != "static" and not settings.fprocess:
+    if settings.mode not in (*IMPORTING_MODES, "static") and not settings.fprocess:
         faults.append("fprocess: is required, it names the program to run (or function_process)")
     if settings.mode == "static" and not settings.static_path:
         faults.append("static_path: must not be empty")
     if settings.ready_path and not settings.ready_path.startswith("/"):
         faults.append(f"ready_path: {settings.ready_path!r} must begin with /")
-    if environ.get("jwt_auth", "").lower() in ("true", "1"):
+    if settings.jwt_auth:
         faults.append("jwt_auth: is not supported; unset it and let the gateway authenticate callers")
+    if settings.mode == "prefork" and settings.cgi_headers:
+        faults.append(
+            "cgi_headers: must be false in mode prefork, whose programs are started before there is a request to tell them of"
+        )
+    if settings.pool_max and settings.pool_min > settings.pool_max:
+        faults.append(f"pool_min: {settings.pool_min} is more than pool_max, {settings.pool_max}")
+    if settings.mode in ("asgi", "wsgi") and not settings.handler:
+        faults.append(f"handler: is required in mode {settings.mode}, it names the application, such as main:app")
     return faults
 
 
@@ -180,7 +245,7 @@ class _Reader:
         self.notes: list[str] = []
 
     def mode(self) -> str:
-        mode = self.environ.get("mode") or "serializing"
+        mode = self.environ.get("mode") or "classic"
         if mode not in MODES:
             self.faults.append(f"mode: {mode!r} is unknown, use one of {', '.join(MODES)}")
         return mode
@@ -220,6 +285,14 @@ class _Reader:
             self.faults.append(f"{name}: {text!r} is not a whole number")
             return default
         return int(text) if text else default
+
+    def count(self, name: str, default: int, least: int = 0) -> int:
+        """A number of things; anything else is a fault."""
+        number = self.strict_whole(name, default)
+        if number < least:
+            self.faults.append(f"{name}: {number} must be {least} or more")
+            return default
+        return number
 
     def limit(self, name: str) -> int:
         number = self.strict_whole(name, 0)

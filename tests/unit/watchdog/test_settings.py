@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.errors import SettingsError
-from penstock.watchdog.settings import WatchdogSettings, load_settings
+from penstock.watchdog.settings import AUTO, WatchdogSettings, load_settings
 
 
 def load(**variables: str) -> WatchdogSettings:
@@ -14,20 +14,22 @@ def load(**variables: str) -> WatchdogSettings:
 
 def test_without_a_mode_the_classic_defaults_hold() -> None:
     settings = load()
-    assert (settings.mode, settings.port, settings.exec_timeout) == ("serializing", 8080, 0.0)
+    assert (settings.mode, settings.port, settings.exec_timeout) == ("classic", 8080, 0.0)
     assert (settings.read_timeout, settings.write_timeout) == (30.0, 30.0)
     assert settings.cgi_headers
     assert settings.combine_output
 
 
-@pytest.mark.parametrize(("mode", "seconds"), [("serializing", 0.0), ("streaming", 30.0), ("http", 30.0)])
+@pytest.mark.parametrize(
+    ("mode", "seconds"), [("classic", 0.0), ("serializing", 30.0), ("streaming", 30.0), ("http", 30.0)]
+)
 def test_the_default_of_exec_timeout_depends_on_the_mode(mode: str, seconds: float) -> None:
     assert load(mode=mode).exec_timeout == seconds
 
 
 def test_an_unknown_mode_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"mode: 'afterburn' is unknown.*serializing, streaming, http, static"):
-        load(mode="afterburn")
+    with pytest.raises(SettingsError, match=r"mode: 'inproc' is unknown.*classic, serializing, streaming"):
+        load(mode="inproc")
 
 
 def test_all_faults_are_reported_together() -> None:
@@ -89,3 +91,26 @@ def test_a_content_type_that_would_split_the_header_is_refused() -> None:
 def test_the_lock_file_is_in_tmpdir() -> None:
     assert load(TMPDIR="/var/tmp/").lock_file == "/var/tmp/.lock"
     assert load().lock_file == "/tmp/.lock"
+
+
+def test_prefork_with_variables_of_the_request_is_refused() -> None:
+    with pytest.raises(SettingsError, match="cgi_headers: must be false in mode prefork"):
+        load(mode="prefork")
+    assert load(mode="prefork", cgi_headers="false").pool_size == AUTO
+
+
+def test_pools_are_counted_in_whole_numbers() -> None:
+    settings = load(pool_size="auto", pool_min="2", pool_max="8", max_requests="1000")
+    assert (settings.pool_size, settings.pool_min, settings.pool_max) == (AUTO, 2, 8)
+    assert (settings.max_requests, settings.max_requests_jitter) == (1000, 100)
+    with pytest.raises(SettingsError) as caught:
+        load(pool_size="many", pool_min="9", pool_max="3", max_requests="-1", python_workers="0")
+    for name in ("pool_size", "pool_min", "max_requests", "python_workers"):
+        assert f"- {name}: " in str(caught.value)
+
+
+def test_modes_that_import_need_no_program() -> None:
+    settings = load_settings({"mode": "python", "python_path": "/a:/b:"})
+    assert (settings.fprocess, settings.python_path) == ("", ("/a", "/b"))
+    with pytest.raises(SettingsError, match="handler: is required in mode asgi"):
+        load_settings({"mode": "asgi"})

@@ -21,6 +21,7 @@ from penstock.cli.schema import FunctionStatus, Instance
 from penstock.cli.target import Target
 from penstock.core.names import check_function_name
 from penstock.errors import InvalidInput, NotFound, PenstockError
+from penstock.watchdog.settings import MODES
 
 _PATH = "/system/functions"
 _ACCEPTED = (200, 201, 202)
@@ -61,7 +62,7 @@ class Wish:
 @click.option("--image", default="", help="Image to run it in, for providers that run images.")
 @click.option(
     "--mode",
-    type=click.Choice(["serializing", "streaming", "http", "static"]),
+    type=click.Choice(MODES),
     help="How the watchdog runs the program; short for --env mode=...",
 )
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Environment variable; may be given many times.")

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from penstock.watchdog.call import Call
+from penstock.watchdog.importing import Application
 from penstock.watchdog.logs import Log
 from penstock.watchdog.settings import WatchdogSettings
 from penstock.watchdog.spawn import Spawner
 
 _PLACES = {
-    "serializing": "penstock.watchdog.modes.serializing:Serializing",
+    "classic": "penstock.watchdog.modes.classic:Classic",
+    "serializing": "penstock.watchdog.modes.classic:Classic",
     "streaming": "penstock.watchdog.modes.streaming:Streaming",
+    "prefork": "penstock.watchdog.modes.prefork:Prefork",
+    "afterburn": "penstock.watchdog.modes.afterburn:Afterburn",
     "http": "penstock.watchdog.modes.http:Http",
+    "python": "penstock.watchdog.modes.python:Python",
+    "asgi": "penstock.watchdog.modes.asgi:Asgi",
+    "wsgi": "penstock.watchdog.modes.wsgi:Wsgi",
     "static": "penstock.watchdog.modes.static:Static",
 }
+
+_WARM = ("classic", "serializing", "streaming", "http", "static")
+"""Modes that are worth their memory in every replica of the process provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,8 @@ class Context:
     loop: asyncio.AbstractEventLoop
     spawner: Spawner
     log: Log
+    application: Application = field(default_factory=Application)
+    """The modes that import the function: what was imported."""
 
 
 class Mode(Protocol):
@@ -59,6 +71,6 @@ def load_mode(name: str) -> type[Mode]:
 
 
 def preload() -> None:
-    """Import every mode, so that processes forked from here share the memory."""
-    for name in _PLACES:
+    """Import the usual modes, so that processes forked from here share the memory."""
+    for name in _WARM:
         load_mode(name)

@@ -1,4 +1,4 @@
-"""mode=serializing: one process per request, its output answered whole once its exit code is known (contract watchdog §1).
+"""mode=classic: one process per request, its output answered whole once its exit code is known (contract watchdog §1).
 
 Small bodies are gathered before anything is started, larger ones flow into the process as they come. The status is 200 for
 exit code 0 and 500 for any other; stderr is part of the answer unless `combine_output` is off.
@@ -27,7 +27,7 @@ GATHER_MOST = 1 << 20
 """Bytes of a body that are waited for before the program is started."""
 
 
-class Serializing:
+class Classic:
     """Fork, feed, wait, answer."""
 
     def __init__(self, context: Context) -> None:

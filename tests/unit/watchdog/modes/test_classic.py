@@ -1,4 +1,4 @@
-"""The serializing mode with real programs through the real server."""
+"""The classic mode with real programs through the real server."""
 
 from __future__ import annotations
 
