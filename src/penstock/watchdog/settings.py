@@ -30,6 +30,10 @@ MODES = (
 IMPORTING_MODES = ("python", "asgi", "wsgi")
 """Modes that import the function into the watchdog instead of starting a program."""
 
+ORIGINALS = ("fwatchdog", "of-watchdog")
+"""Names of the programs that this one can replace. Called by one of them it keeps, where nothing else is said, to habits of
+theirs that it would not have by itself: see `WatchdogSettings.streaming_errors` and `access_log`."""
+
 AUTO = 0
 """`pool_size`: as many as the load asks for."""
 
@@ -96,6 +100,13 @@ class WatchdogSettings:
     """classic: stdin is a JSON object of header and body (contract §1.5)."""
     debug_headers: bool = False
     """Log the fields of requests and answers."""
+    healthcheck_interval: float = 0.0
+    """Time between SIGTERM and the drain, in which health is 503 and requests are still served, so that balancers notice."""
+    access_log: bool = False
+    """A log line for every request (contract §1.9, §2.2). Default: only under the name of an original."""
+    streaming_errors: bool = True
+    """streaming: a failure is an error status, or a cut answer. Otherwise it is a complete answer with 200, whatever happens,
+    as the original has it; default under its name."""
     content_type: str = ""
     """Content-Type of successful answers."""
     max_inflight: int = 0
@@ -128,6 +139,12 @@ class WatchdogSettings:
     """Look for the token's issuer on this machine instead of in the cluster."""
     jwt_auth_debug: bool = False
     """Log why a token was refused."""
+    jwt_authority: str = ""
+    """Base URL below which the issuer's discovery document is; empty is the place that the two above imply."""
+    openfaas_name: str = ""
+    """Name of the function, as tokens speak of it."""
+    openfaas_namespace: str = ""
+    """Namespace of the function; empty where Kubernetes tells it in a file."""
     suppress_lock: bool = False
     """Write no lock file."""
     buffer_http: bool = False
@@ -157,10 +174,13 @@ class WatchdogSettings:
         return max(self.write_timeout, self.exec_timeout, 1.0)
 
 
-def load_settings(environ: Mapping[str, str]) -> WatchdogSettings:
-    """Settings from the environment. Raises SettingsError that names every fault."""
+def load_settings(environ: Mapping[str, str], program: str = "") -> WatchdogSettings:
+    """Settings from the environment. Raises SettingsError that names every fault.
+
+    `program` is the name by which this program was called, which decides some defaults: see ORIGINALS.
+    """
     reader = _Reader(environ)
-    mode = reader.mode()
+    mode = reader.mode("streaming" if program == "of-watchdog" else "classic")
     unlimited = mode == "classic"
     port, metrics_port = reader.port("port", 8080), reader.port("PENSTOCK_WATCHDOG_METRICS_PORT", 8081)
     max_requests = reader.count("max_requests", 0)
@@ -178,6 +198,9 @@ def load_settings(environ: Mapping[str, str]) -> WatchdogSettings:
         write_debug=environ.get("write_debug") == "true",
         marshal_request=environ.get("marshal_request") == "true",
         debug_headers=environ.get("debug_headers") == "true",
+        healthcheck_interval=reader.seconds("healthcheck_interval", 0.0),
+        access_log=reader.boolean("access_log", program in ORIGINALS),
+        streaming_errors=reader.boolean("streaming_errors", program not in ORIGINALS),
         content_type=reader.field_value("content_type"),
         max_inflight=max(reader.whole("max_inflight", 0), 0),
         static_path=environ.get("static_path", "/home/app/public"),
@@ -194,6 +217,9 @@ def load_settings(environ: Mapping[str, str]) -> WatchdogSettings:
         jwt_auth=reader.switch("jwt_auth"),
         jwt_auth_local=reader.switch("jwt_auth_local"),
         jwt_auth_debug=reader.switch("jwt_auth_debug"),
+        jwt_authority=environ.get("jwt_authority", ""),
+        openfaas_name=environ.get("OPENFAAS_NAME", ""),
+        openfaas_namespace=environ.get("OPENFAAS_NAMESPACE", ""),
         suppress_lock=reader.switch("suppress_lock"),
         buffer_http=reader.switch("buffer_http") or reader.switch("http_buffer_req_body"),
         prefix_logs=reader.boolean("prefix_logs", True),
@@ -223,8 +249,8 @@ def _contradictions(settings: WatchdogSettings, environ: Mapping[str, str]) -> l
         faults.append("static_path: must not be empty")
     if settings.ready_path and not settings.ready_path.startswith("/"):
         faults.append(f"ready_path: {settings.ready_path!r} must begin with /")
-    if settings.jwt_auth:
-        faults.append("jwt_auth: is not supported; unset it and let the gateway authenticate callers")
+    if settings.jwt_auth and not settings.openfaas_name:
+        faults.append("OPENFAAS_NAME: is required with jwt_auth, whose tokens permit functions by name")
     if settings.mode == "prefork" and settings.cgi_headers:
         faults.append(
             "cgi_headers: must be false in mode prefork, whose programs are started before there is a request to tell them of"
@@ -244,8 +270,8 @@ class _Reader:
         self.faults: list[str] = []
         self.notes: list[str] = []
 
-    def mode(self) -> str:
-        mode = self.environ.get("mode") or "classic"
+    def mode(self, default: str) -> str:
+        mode = self.environ.get("mode") or default
         if mode not in MODES:
             self.faults.append(f"mode: {mode!r} is unknown, use one of {', '.join(MODES)}")
         return mode

@@ -34,8 +34,8 @@ def test_an_unknown_mode_is_refused_with_the_known_ones() -> None:
 
 def test_all_faults_are_reported_together() -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings({"log_buffer_size": "x", "jwt_auth": "true", "PENSTOCK_RLIMIT_CPU": "-1", "ready_path": "x"})
-    for name in ("fprocess", "log_buffer_size", "jwt_auth", "PENSTOCK_RLIMIT_CPU", "ready_path"):
+        load_settings({"log_buffer_size": "x", "PENSTOCK_RLIMIT_CPU": "-1", "ready_path": "x"})
+    for name in ("fprocess", "log_buffer_size", "PENSTOCK_RLIMIT_CPU", "ready_path"):
         assert f"- {name}: " in str(caught.value)
 
 
@@ -114,3 +114,29 @@ def test_modes_that_import_need_no_program() -> None:
     assert (settings.fprocess, settings.python_path) == ("", ("/a", "/b"))
     with pytest.raises(SettingsError, match="handler: is required in mode asgi"):
         load_settings({"mode": "asgi"})
+
+
+@pytest.mark.parametrize(("program", "mode"), [("", "classic"), ("fwatchdog", "classic"), ("of-watchdog", "streaming")])
+def test_the_mode_that_nobody_names_is_that_of_the_program_replaced(program: str, mode: str) -> None:
+    assert load_settings({"fprocess": "cat"}, program).mode == mode
+    assert load_settings({"fprocess": "cat", "mode": "http"}, program).mode == "http"
+
+
+def test_under_the_name_of_an_original_its_habits_are_the_default() -> None:
+    ours, theirs = load_settings({"fprocess": "cat"}), load_settings({"fprocess": "cat"}, "fwatchdog")
+    assert (ours.access_log, ours.streaming_errors) == (False, True)
+    assert (theirs.access_log, theirs.streaming_errors) == (True, False)
+    said = load_settings({"fprocess": "cat", "access_log": "false", "streaming_errors": "true"}, "fwatchdog")
+    assert (said.access_log, said.streaming_errors) == (False, True)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 0.0), ("0", 0.0), ("-5s", 0.0), ("1m", 60.0), ("soon", 0.0)])
+def test_an_idle_wait_before_the_drain_happens_only_when_it_is_asked_for(text: str, seconds: float) -> None:
+    assert load(healthcheck_interval=text).healthcheck_interval == seconds
+
+
+def test_tokens_need_the_name_of_the_function() -> None:
+    with pytest.raises(SettingsError, match="OPENFAAS_NAME: is required with jwt_auth"):
+        load(jwt_auth="true")
+    settings = load(jwt_auth="1", OPENFAAS_NAME="env", OPENFAAS_NAMESPACE="dev")
+    assert (settings.jwt_auth, settings.openfaas_name, settings.openfaas_namespace) == (True, "env", "dev")
