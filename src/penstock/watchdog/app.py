@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import dataclasses
 import functools
 import os
 import signal
@@ -21,12 +22,15 @@ from penstock.errors import InvalidInput, SettingsError
 from penstock.settings import WireSettings
 from penstock.watchdog.call import Call, effective_timeout
 from penstock.watchdog.health import METHODS, NOT_ALLOWED, Health, Verdict, lock_exists
+from penstock.watchdog.importing import Application, load_application, reload_application, watched_files
 from penstock.watchdog.limiter import REJECTION_FIELDS, Limiter
 from penstock.watchdog.logs import Log
 from penstock.watchdog.metrics import CONTENT_TYPE, Metrics
 from penstock.watchdog.modes import Context, load_mode
-from penstock.watchdog.settings import WatchdogSettings, load_settings
-from penstock.watchdog.spawn import Spawner, become_subreaper
+from penstock.watchdog.scoreboard import SharedLimiter
+from penstock.watchdog.seat import Attendance, Listeners, Seat, open_descriptors
+from penstock.watchdog.settings import IMPORTING_MODES, WatchdogSettings, load_settings
+from penstock.watchdog.spawn import Spawner, become_subreaper, program_environment
 from penstock.wire.exchange import Exchange
 from penstock.wire.loop import keep_buffers, new_event_loop
 from penstock.wire.message import RequestHead
@@ -37,9 +41,19 @@ _FAILED = 1
 
 
 class Watchdog:
-    """The parts and what holds them together. Create inside a running loop; `start`, serve, `drain`."""
+    """The parts and what holds them together. Create inside a running loop; `start`, serve, `drain`.
 
-    def __init__(self, settings: WatchdogSettings, environ: Mapping[str, str]) -> None:
+    The modes that import the function have an `application`; in one of several workers there is a `seat` as well, from which
+    come the sockets and the counters that workers share.
+    """
+
+    def __init__(
+        self,
+        settings: WatchdogSettings,
+        environ: Mapping[str, str],
+        application: Application | None = None,
+        seat: Seat | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.settings = settings
         self.log = Log(
@@ -49,15 +63,17 @@ class Watchdog:
             call_ids=settings.log_callid,
         )
         self.spawner = Spawner(settings.fprocess, environ, settings.limits, loop)
-        self.mode = load_mode(settings.mode)(Context(settings, loop, self.spawner, self.log))
+        context = Context(settings, loop, self.spawner, self.log, application or Application(), self._leave)
+        self.mode = load_mode("broken" if context.application.failure else settings.mode)(context)
         self.health = Health(settings)
-        self.limiter = Limiter(settings.max_inflight)
-        self.metrics = Metrics()
+        self.limiter = Limiter(settings.max_inflight) if seat is None else SharedLimiter(settings.max_inflight, seat)
+        self.metrics = Metrics() if seat is None else Metrics(seat.board, seat.slot)
+        self.attendance: Attendance | None = None
         self.server = Server(self.serve, _wire_settings(settings))
         self.port = 0
         self._metrics_server: Server | None = None
 
-    async def start(self, listen: str | None) -> None:
+    async def start(self, listen: str | Listeners | None) -> None:
         """Listen and begin. Raises SettingsError or OSError when that is impossible."""
         await self.mode.start()
         try:
@@ -67,6 +83,8 @@ class Watchdog:
             await self.server.close()
             await self.mode.stop()
             raise
+        if isinstance(listen, Listeners):
+            return  # the parent of the workers says it for all of them
         shown = self.settings.static_path if self.settings.mode == "static" else self.settings.fprocess
         where = listen or f"port {self.port}"
         self.log.line(f"penstock watchdog {penstock.__version__}: {self.settings.mode} {shown!r} on {where}")
@@ -123,6 +141,13 @@ class Watchdog:
     def _ended(self, call: Call) -> None:
         self.limiter.release()
         self.metrics.observe(call.status, call.request.method, call.elapsed())
+        if self.attendance is not None:
+            self.attendance.served()
+
+    def _leave(self, reason: str) -> None:
+        """For modes: this process must be replaced."""
+        if self.attendance is not None:
+            self.attendance.leave(reason)
 
     # Our own routes
 
@@ -168,7 +193,15 @@ class Watchdog:
 
     # Listening
 
-    async def _listen(self, listen: str | None) -> None:
+    async def _listen(self, listen: str | Listeners | None) -> None:
+        if isinstance(listen, Listeners):
+            for sock in listen.sockets:
+                await self.server.listen_on(sock)
+            if listen.metrics:
+                self._metrics_server = Server(self._serve_metrics, _wire_settings(self.settings))
+                for sock in listen.metrics:
+                    await self._metrics_server.listen_on(sock)
+            return
         if listen is not None and listen.startswith(_UNIX):
             await self.server.listen_unix(listen.removeprefix(_UNIX))
             return
@@ -185,16 +218,19 @@ class Watchdog:
                 )
 
 
-def run(environ: Mapping[str, str], listen: str | None = None) -> int:
+def run(environ: Mapping[str, str], listen: str | None = None, application: Application | None = None) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline, drain, and return the exit code.
 
     `listen` is `unix:/path`; None means TCP on all interfaces, at the port that the environment names. Makes its own event
-    loop: uvloop's where it can be imported, unless PENSTOCK_LOOP is `asyncio`.
+    loop: uvloop's where it can be imported, unless PENSTOCK_LOOP is `asyncio`. `application` is for a process that has imported
+    the function already, in this environment; otherwise the modes that need it import it here.
     """
     _prepare_descriptors()
     keep_buffers()
     try:
         settings = load_settings(environ)
+        if settings.mode in IMPORTING_MODES:
+            return _run_workers(settings, dict(environ), listen, application)
         with asyncio.Runner(loop_factory=functools.partial(new_event_loop, environ)) as runner:
             return runner.run(_serve(settings, environ, listen))
     except (SettingsError, OSError) as error:
@@ -209,6 +245,65 @@ def healthcheck(environ: Mapping[str, str]) -> int:
         return 0
     _complain(f"unhealthy: no lock file at {path}")
     return _FAILED
+
+
+def _run_workers(
+    settings: WatchdogSettings, environ: Mapping[str, str], listen: str | None, application: Application | None
+) -> int:
+    """`run` for an imported function: import it, bind, and be the parent of the processes that serve it."""
+    from penstock.watchdog import workers
+
+    inherited = open_descriptors()
+    for number in (signal.SIGCHLD, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    os.environb.clear()
+    os.environb.update(program_environment(environ))
+    lifeline = _lifeline(environ)
+    if application is None and not settings.python_reload:
+        application = load_application(settings)
+    loaded = application or Application()
+    for note in (*settings.notes, *loaded.failure.splitlines()):
+        workers.say(note)
+
+    def life(seat: Seat) -> int:
+        ours = loaded
+        if seat.imports:
+            ours = reload_application(settings, loaded) if loaded.threads else load_application(settings)
+            for line in ours.failure.splitlines():
+                workers.say(line)
+        own = dataclasses.replace(settings, suppress_lock=True)
+        with asyncio.Runner(loop_factory=functools.partial(new_event_loop, environ)) as runner:
+            return runner.run(_serve_seat(own, environ, seat, ours))
+
+    parent = workers.Parent(settings, workers.bind(settings, listen), life, inherited)
+    if loaded.threads:
+        names = ", ".join(loaded.threads)
+        parent.import_in_workers(f"the import has started threads ({names}): each worker imports the function itself")
+    return parent.run(lifeline)
+
+
+async def _serve_seat(
+    settings: WatchdogSettings, environ: Mapping[str, str], seat: Seat, application: Application
+) -> int:
+    """One worker, until its parent, its own end or SIGTERM has it drain."""
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    attendance = Attendance(seat, loop, stop, hurry)
+    loop.add_signal_handler(signal.SIGTERM, attendance.leave, "SIGTERM")
+    watchdog = Watchdog(settings, environ, application, seat)
+    watchdog.attendance = attendance
+    attendance.begin()
+    try:
+        await watchdog.start(seat.listeners)
+        attendance.ready(watched_files(application) if settings.python_reload else [])
+        await stop.wait()
+        await _drain_unless_hurried(watchdog, hurry)
+    except BaseException:
+        await watchdog.close()
+        raise
+    finally:
+        attendance.end()
+    return 0
 
 
 async def _serve(settings: WatchdogSettings, environ: Mapping[str, str], listen: str | None) -> int:
@@ -255,12 +350,9 @@ async def _drain_unless_hurried(watchdog: Watchdog, hurry: asyncio.Event) -> Non
 
 def _watch_lifeline(loop: asyncio.AbstractEventLoop, environ: Mapping[str, str], stop: asyncio.Event) -> int:
     """Stop when the supervisor is gone. Returns the descriptor watched, -1 when there is none."""
-    text = environ.get("PENSTOCK_LIFELINE_FD", "")
-    if not text:
+    lifeline = _lifeline(environ)
+    if lifeline < 0:
         return -1
-    if not (text.isascii() and text.isdigit()):
-        raise SettingsError(f"PENSTOCK_LIFELINE_FD: {text!r} is not a descriptor")
-    lifeline = int(text)
 
     def ended() -> None:
         loop.remove_reader(lifeline)
@@ -268,6 +360,14 @@ def _watch_lifeline(loop: asyncio.AbstractEventLoop, environ: Mapping[str, str],
 
     loop.add_reader(lifeline, ended)
     return lifeline
+
+
+def _lifeline(environ: Mapping[str, str]) -> int:
+    """The descriptor that ends with the supervisor, -1 when there is none. Raises SettingsError."""
+    text = environ.get("PENSTOCK_LIFELINE_FD", "")
+    if text and not (text.isascii() and text.isdigit()):
+        raise SettingsError(f"PENSTOCK_LIFELINE_FD: {text!r} is not a descriptor")
+    return int(text) if text else -1
 
 
 async def _listen_everywhere(server: Server, port: int) -> int:

@@ -296,6 +296,13 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def apply_limits(limits: ProgramLimits) -> None:
+    """Hold this process to the limits of programs, for one that has become a program itself. Raises OSError."""
+    for which, limit in _limit_table(limits).items():
+        value = _lower(limit, resource.getrlimit(which)[1])
+        resource.setrlimit(which, (value, value))
+
+
 def describe_exit(status: int) -> str:
     """`exit status 3`, `signal: killed`, `signal: aborted (core dumped)` of a wait status, as the original spells them."""
     if os.WIFSIGNALED(status):

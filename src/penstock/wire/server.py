@@ -50,6 +50,12 @@ class Server:
         loop = asyncio.get_running_loop()
         self._listeners.append(await loop.create_unix_server(lambda: Connection(self), sock=sock, backlog=4096))
 
+    async def listen_on(self, sock: socket.socket) -> None:
+        """Listen on a bound TCP or unix socket, which others may listen on too and go on listening after us. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        self._listeners.append(await create(lambda: Connection(self), sock=sock, backlog=4096))
+
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
         limit = self.settings.max_connections

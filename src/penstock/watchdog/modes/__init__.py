@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -28,6 +29,7 @@ _PLACES = {
     "asgi": "penstock.watchdog.modes.asgi:Asgi",
     "wsgi": "penstock.watchdog.modes.wsgi:Wsgi",
     "static": "penstock.watchdog.modes.static:Static",
+    "broken": "penstock.watchdog.modes.broken:Broken",
 }
 
 _WARM = ("classic", "serializing", "streaming", "http", "static")
@@ -44,6 +46,8 @@ class Context:
     log: Log
     application: Application = field(default_factory=Application)
     """The modes that import the function: what was imported."""
+    leave: Callable[[str], None] = lambda reason: None
+    """The modes that import the function: have this process drained and replaced, for the reason given."""
 
 
 class Mode(Protocol):
