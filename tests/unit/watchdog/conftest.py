@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from penstock.watchdog.app import Watchdog
+from penstock.watchdog.importing import Application
 from penstock.watchdog.settings import load_settings
 from penstock.watchdog.spawn import become_subreaper
 
@@ -116,12 +117,15 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """`await start(fprocess="cat", mode="streaming", …)` gives a running watchdog; all are ended with the test."""
+    """`await start(fprocess="cat", mode="streaming", …)` gives a running watchdog; all are ended with the test.
+
+    `application=` is what the modes that import a function are given.
+    """
     running: list[Running] = []
 
-    async def begin(**variables: str) -> Running:
+    async def begin(application: Application | None = None, **variables: str) -> Running:
         environ = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), **variables}
-        watchdog = Watchdog(load_settings(environ), environ)
+        watchdog = Watchdog(load_settings(environ), environ, application)
         path = str(tmp_path / f"{len(running)}.sock")
         running.append(Running(watchdog, path))
         await watchdog.start("unix:" + path)
