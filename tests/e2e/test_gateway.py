@@ -162,7 +162,7 @@ def test_a_program_gets_body_method_path_query_and_fields(server: Penstock) -> N
     answer = server.request("PUT", "/function/env/a%2Fb//c?x=1&y=%20", b"body", {"X-Mine": "7", "X-Call-Id": "mine"})
     lines = answer.text.splitlines()
     assert "Http_Method=PUT" in lines
-    assert "Http_Path=/a%2Fb//c" in lines or "Http_Path=/a/b//c" in lines
+    assert "Http_Path=/a/b/c" in lines
     assert "Http_Query=x=1&y=%20" in lines
     assert "Http_X_Mine=7" in lines
     assert "Http_X_Call_Id=mine" in lines

@@ -14,12 +14,14 @@ import functools
 import os
 import signal
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import penstock
-from penstock.core.headers import Field
+from penstock.core.duration import format_duration
 from penstock.errors import InvalidInput, SettingsError
 from penstock.settings import WireSettings
+from penstock.watchdog.accesslog import AccessLog
 from penstock.watchdog.call import Call, effective_timeout
 from penstock.watchdog.health import METHODS, NOT_ALLOWED, Health, Verdict, lock_exists
 from penstock.watchdog.importing import Application, load_application, reload_application, watched_files
@@ -27,14 +29,20 @@ from penstock.watchdog.limiter import REJECTION_FIELDS, Limiter
 from penstock.watchdog.logs import Log
 from penstock.watchdog.metrics import CONTENT_TYPE, Metrics
 from penstock.watchdog.modes import Context, load_mode
+from penstock.watchdog.paths import is_suspect, settle
+from penstock.watchdog.process import process_series
 from penstock.watchdog.scoreboard import SharedLimiter
 from penstock.watchdog.seat import Attendance, Listeners, Seat, open_descriptors
 from penstock.watchdog.settings import IMPORTING_MODES, WatchdogSettings, load_settings
+from penstock.watchdog.signals import forward_to, listen_to_the_end, reap_orphans
 from penstock.watchdog.spawn import Spawner, become_subreaper, program_environment
 from penstock.wire.exchange import Exchange
 from penstock.wire.loop import keep_buffers, new_event_loop
 from penstock.wire.message import RequestHead
 from penstock.wire.server import Server
+
+if TYPE_CHECKING:
+    from penstock.watchdog.jwtauth import Guard
 
 _UNIX = "unix:"
 _FAILED = 1
@@ -69,6 +77,10 @@ class Watchdog:
         self.limiter = Limiter(settings.max_inflight) if seat is None else SharedLimiter(settings.max_inflight, seat)
         self.metrics = Metrics() if seat is None else Metrics(seat.board, seat.slot)
         self.attendance: Attendance | None = None
+        talks = settings.access_log or settings.write_debug or settings.debug_headers
+        self._access = AccessLog(settings, self.log) if talks else None
+        self._guard = load_guard(settings, self.log)
+        self._guard_first = settings.mode == "classic"
         self.server = Server(self.serve, _wire_settings(settings))
         self.port = 0
         self._metrics_server: Server | None = None
@@ -76,6 +88,8 @@ class Watchdog:
     async def start(self, listen: str | Listeners | None) -> None:
         """Listen and begin. Raises SettingsError or OSError when that is impossible."""
         await self.mode.start()
+        if self._guard is not None:
+            self._guard.start()
         try:
             await self._listen(listen)
             self.health.accept()
@@ -88,14 +102,39 @@ class Watchdog:
         shown = self.settings.static_path if self.settings.mode == "static" else self.settings.fprocess
         where = listen or f"port {self.port}"
         self.log.line(f"penstock watchdog {penstock.__version__}: {self.settings.mode} {shown!r} on {where}")
+        if listen is None:
+            self._announce()
         for note in self.settings.notes:
             self.log.line(note)
+
+    def _announce(self) -> None:
+        """What the originals say at start, in their words: some people's tools wait for it (contract §1.9)."""
+        settings = self.settings
+        read, write = format_duration(settings.read_timeout), format_duration(settings.write_timeout)
+        hard, health = format_duration(settings.exec_timeout), format_duration(settings.healthcheck_interval)
+        self.log.line(f"Timeouts: read: {read} write: {write} hard: {hard} health: {health}.")
+        self.log.line(f"Listening on port: {self.port}")
+        if not settings.suppress_lock:
+            self.log.line(f"Writing lock-file to: {settings.lock_file}")
+        if self._metrics_server is not None:
+            self.log.line(f"Metrics listening on port: {settings.metrics_port}")
+
+    async def retire(self, hurry: asyncio.Event) -> None:
+        """Be unhealthy and go on serving for `healthcheck_interval`, so that balancers notice before connections are refused."""
+        self.health.refuse()
+        interval = self.settings.healthcheck_interval
+        self.log.line(f"SIGTERM: no new connections in {format_duration(interval)}")
+        if interval:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await hurry.wait()
 
     async def drain(self) -> None:
         """Become unhealthy, finish what is in flight, end every program."""
         self.health.refuse()
         inflight = self.server.active
-        self.log.line(f"draining {inflight} requests for at most {self.settings.drain_timeout:g}s")
+        most = format_duration(self.settings.drain_timeout)
+        self.log.line(f"No new connections allowed, draining: {inflight} requests for at most {most}")
         if not await self.server.drain(self.settings.drain_timeout):
             self.log.line("the time to drain is over, requests were cut")
         await self.close()
@@ -106,6 +145,8 @@ class Watchdog:
         await self.server.close()
         if self._metrics_server is not None:
             await self._metrics_server.close()
+        if self._guard is not None:
+            await self._guard.stop()
         await self.mode.stop()
         await self.spawner.end_all()
         self.spawner.close()
@@ -114,35 +155,49 @@ class Watchdog:
     def serve(self, exchange: Exchange) -> None:
         """One request: ours, one too many, or the function's."""
         request = exchange.request
-        if request.path.startswith(b"/_/") and self._internal(exchange, request):
+        path = request.path
+        if is_suspect(path):
+            settled = settle(exchange, request)
+            if settled is None:
+                return
+            request, path = settled, settled.path
+        if path.startswith(b"/_/") and self._internal(exchange, request):
             return
+        call = Call(exchange, request, effective_timeout(request, self.settings.exec_timeout), self._counted)
+        if self._guard is not None and self._guard_first:
+            self._guard.check(call, self._admit)
+        else:
+            self._admit(call)
+
+    def _admit(self, call: Call) -> None:
+        """Give the call one of the slots. A token is asked for before that in classic and after it elsewhere (contract §2.2)."""
         if not self.limiter.acquire():
-            self.metrics.observe(429, request.method, 0.0)
-            exchange.respond(429, REJECTION_FIELDS, self.limiter.rejection())
+            call.respond(429, REJECTION_FIELDS, self.limiter.rejection())
             return
-        self._handle(Call(exchange, request, effective_timeout(request, self.settings.exec_timeout), self._ended))
+        call.on_end = self._ended
+        if self._guard is not None and not self._guard_first:
+            self._guard.check(call, self._handle)
+        else:
+            self._handle(call)
 
     def _handle(self, call: Call) -> None:
-        if self.settings.debug_headers:
-            self._show("in", call.call_id, call.request.fields)
-            call.on_head = functools.partial(self._show, "out", call.call_id)
-        if self.settings.write_debug:
-            method, target = call.request.method.decode("latin-1"), call.request.target.decode("latin-1")
-            self.log.line(f"{method} {target}", call.call_id)
+        if self._access is not None:
+            self._access.began(call)
         try:
             self.mode.handle(call)
         except InvalidInput as error:
             call.refuse(400, str(error))
 
-    def _show(self, direction: str, call_id: bytes, fields: Iterable[Field]) -> None:
-        for name, value in fields:
-            self.log.line(f"[{direction}] {name.decode('latin-1')}={value.decode('latin-1')!r}", call_id)
-
     def _ended(self, call: Call) -> None:
         self.limiter.release()
-        self.metrics.observe(call.status, call.request.method, call.elapsed())
+        self._counted(call)
         if self.attendance is not None:
             self.attendance.served()
+
+    def _counted(self, call: Call) -> None:
+        self.metrics.observe(call.status, call.request.method, call.elapsed())
+        if self._access is not None:
+            self._access.ended(call)
 
     def _leave(self, reason: str) -> None:
         """For modes: this process must be replaced."""
@@ -165,7 +220,8 @@ class Watchdog:
         return True
 
     def _ready(self, exchange: Exchange, request: RequestHead) -> None:
-        verdict = self.health.readiness(self.mode.unready(), self.limiter.full)
+        reason = self.mode.unready() or (self._guard.unready() if self._guard is not None else "")
+        verdict = self.health.readiness(reason, self.limiter.full)
         if verdict[0] != 200 or not self.settings.ready_path or request.method not in METHODS:
             self._tell(exchange, verdict)
         elif request.has_body:
@@ -178,7 +234,7 @@ class Watchdog:
             self._handle(Call(exchange, probe, effective_timeout(probe, self.settings.exec_timeout), _forget))
 
     def _exposition(self) -> Verdict:
-        return 200, ((b"Content-Type", CONTENT_TYPE),), self.metrics.render(self.limiter.inflight)
+        return 200, ((b"Content-Type", CONTENT_TYPE),), self.metrics.render(self.limiter.inflight) + process_series()
 
     @staticmethod
     def _tell(exchange: Exchange, verdict: Verdict) -> None:
@@ -218,17 +274,24 @@ class Watchdog:
                 )
 
 
-def run(environ: Mapping[str, str], listen: str | None = None, application: Application | None = None) -> int:
+def run(
+    environ: Mapping[str, str],
+    listen: str | None = None,
+    application: Application | None = None,
+    *,
+    program: str = "",
+) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline, drain, and return the exit code.
 
     `listen` is `unix:/path`; None means TCP on all interfaces, at the port that the environment names. Makes its own event
     loop: uvloop's where it can be imported, unless PENSTOCK_LOOP is `asyncio`. `application` is for a process that has imported
-    the function already, in this environment; otherwise the modes that need it import it here.
+    the function already, in this environment; otherwise the modes that need it import it here. `program` is the name by which
+    the watchdog was called (`settings.ORIGINALS`).
     """
     _prepare_descriptors()
     keep_buffers()
     try:
-        settings = load_settings(environ)
+        settings = load_settings(environ, program)
         if settings.mode in IMPORTING_MODES:
             return _run_workers(settings, dict(environ), listen, application)
         with asyncio.Runner(loop_factory=functools.partial(new_event_loop, environ)) as runner:
@@ -316,14 +379,16 @@ async def _serve(settings: WatchdogSettings, environ: Mapping[str, str], listen:
         stop.set()
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an ignored one would reap programs behind our back
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
+    listen_to_the_end(loop, asked)
     lifeline = _watch_lifeline(loop, environ, stop)
     become_subreaper()
     watchdog = Watchdog(settings, environ)
+    forward_to(loop, watchdog.mode, asked)
+    reap_orphans(loop, settings.mode, watchdog.spawner)
     try:
         await watchdog.start(listen)
         await stop.wait()
+        await watchdog.retire(hurry)
         await _drain_unless_hurried(watchdog, hurry)
     except BaseException:
         await watchdog.close()
@@ -380,6 +445,15 @@ async def _listen_everywhere(server: Server, port: int) -> int:
                 return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - a container's only way to be reached
             raise
     return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - as above
+
+
+def load_guard(settings: WatchdogSettings, log: Log) -> Guard | None:
+    """What asks for tokens, with `jwt_auth`; its libraries are imported only then. Raises SettingsError."""
+    if not settings.jwt_auth:
+        return None
+    from penstock.watchdog.jwtauth import Guard
+
+    return Guard(settings, log)
 
 
 def _wire_settings(settings: WatchdogSettings) -> WireSettings:

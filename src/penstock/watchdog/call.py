@@ -27,7 +27,18 @@ CUT = 500
 class Call:
     """A request under way. `timeout` is in seconds, 0 for none. `began` is on the monotonic clock."""
 
-    __slots__ = ("_ended", "_on_end", "began", "exchange", "on_head", "request", "status", "timeout")
+    __slots__ = (
+        "_ended",
+        "began",
+        "exchange",
+        "on_end",
+        "on_head",
+        "reason",
+        "request",
+        "size",
+        "status",
+        "timeout",
+    )
 
     def __init__(
         self, exchange: Exchange, request: RequestHead, timeout: float, on_end: Callable[[Call], None]
@@ -39,7 +50,12 @@ class Call:
         self.status = 0
         self.on_head: Callable[[Iterable[Field]], None] | None = None
         """Told of the fields of the answer, for `debug_headers`."""
-        self._on_end = on_end
+        self.on_end = on_end
+        """Told once, when the request is over."""
+        self.size = 0
+        """Bytes of the answer's body, for the access log; -1 when nobody has announced them."""
+        self.reason = b""
+        """The program's own words for its status, where it has some."""
         self._ended = False
 
     @property
@@ -58,6 +74,7 @@ class Call:
     def respond(self, status: int, fields: Iterable[Field] = (), body: bytes = b"") -> None:
         """The whole answer."""
         self.show(fields)
+        self.size = len(body)
         self.exchange.respond(status, fields, body)
         self.end(status)
 
@@ -69,6 +86,7 @@ class Call:
     def start(self, status: int, fields: Iterable[Field] = (), content_length: int | None = None) -> None:
         """Begin an answer in pieces."""
         self.show(fields)
+        self.size = -1 if content_length is None else content_length
         self.status = status
         self.exchange.start(status, fields, content_length)
 
@@ -92,7 +110,7 @@ class Call:
         if not self._ended:
             self._ended = True
             self.status = status
-            self._on_end(self)
+            self.on_end(self)
 
 
 def effective_timeout(request: RequestHead, exec_timeout: float) -> float:

@@ -17,6 +17,7 @@ Verdict = tuple[int, tuple[Field, ...], bytes]
 """Status, fields and body of a probe's answer."""
 
 METHODS = (b"GET", b"HEAD")
+"""HEAD too, unlike the originals: `wget --spider`, a usual HEALTHCHECK, sends it."""
 NOT_ALLOWED: Verdict = (405, ((b"Allow", b"GET, HEAD"),), b"")
 
 
@@ -48,13 +49,19 @@ class Health:
             with contextlib.suppress(OSError):  # someone removed it before us
                 os.unlink(self._path)
 
+    @property
+    def trouble(self) -> str:
+        """Why no requests should come; empty when they may. Removing the lock file is how a function takes itself out."""
+        if not self.accepting:
+            return "draining"
+        return f"the lock file {self._path} was removed" if self._written and not lock_exists(self._path) else ""
+
     def health(self) -> Verdict:
-        return (200, (PLAIN,), b"OK") if self.accepting else (503, (), b"")
+        return (503, (), b"") if self.trouble else (200, (PLAIN,), b"OK")
 
     def readiness(self, reason: str, full: bool) -> Verdict:
         """`reason`: why the mode is not ready, else empty. `full`: max_inflight is reached."""
-        if not self.accepting:
-            reason = "draining"
+        reason = self.trouble or reason
         if reason:
             return 503, (PLAIN,), reason.encode("utf-8", "backslashreplace") + b"\n"
         return (429, (), b"") if full else (200, (), b"")

@@ -7,9 +7,8 @@ from penstock.core.headers import Field
 REJECTION_FIELDS: tuple[Field, ...] = (
     (b"Content-Type", b"text/plain"),
     (b"X-OpenFaaS-Internal", b"faas-middleware"),
-    (b"Retry-After", b"1"),
 )
-"""As the original, plus Retry-After, without which clients guess."""
+"""As the originals have it, without Retry-After: how soon to come back is the gateway's to say (contract §7 no. 10)."""
 
 
 class Limiter:

@@ -73,6 +73,11 @@ class Child:
             _signal_group(self.pid, number)
             signal.pidfd_send_signal(self._pidfd, number)  # it may have moved to another group
 
+    def notify(self, number: int) -> None:
+        """A signal to the program alone, if it still runs: what it makes of it is its own business."""
+        if self._pidfd >= 0:
+            signal.pidfd_send_signal(self._pidfd, number)
+
     def _exited(self) -> None:
         self._spawner.loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
@@ -161,6 +166,12 @@ class Spawner:
         del self.running[child.pid]
         if self._sweeping is None and self._null >= 0:
             self._sweeping = self.loop.call_later(_SWEEP_AFTER, self._sweep_later)
+
+    def reap(self) -> None:
+        """Reap children of ours that have ended and are no running program: orphans that came to us."""
+        for pid in _children():
+            if pid not in self.running and pid not in self._foreign:
+                _reap(pid)
 
     def sweep(self) -> int:
         """Reap and kill descendants of ours that belong to no running program. Returns how many were still alive."""

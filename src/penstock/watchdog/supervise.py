@@ -69,6 +69,11 @@ class Supervised:
             self._child.kill()
         await self._gone.wait()
 
+    def forward(self, number: int) -> None:
+        """A signal for the program, if it runs."""
+        if self._child is not None:
+            self._child.notify(number)
+
     async def _bring_up(self, delay: float) -> None:
         """One start: wait, look whether the address is free, spawn, and poll until it answers."""
         await asyncio.sleep(delay)
@@ -89,6 +94,8 @@ class Supervised:
 
     def _spawn(self) -> None:
         """The program with a stdin that stays open and silent (contract watchdog §2.6) and its output in our log."""
+        command, *arguments = self._context.settings.fprocess.split(" ")
+        self._context.log.line(f"Forking: {command}, arguments: [{' '.join(arguments)}]")
         with Pipes() as pipes:
             (stdin, hold), (stdout, out), (stderr, err) = pipes.inward(), pipes.outward(), pipes.outward()
             self._child = self._context.spawner.spawn(self._variables, (stdin, stdout, stderr), self._exited)

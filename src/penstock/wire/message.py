@@ -5,6 +5,7 @@ The server and the client hand in the bytes up to and including the empty line; 
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -106,6 +107,15 @@ class RequestHead(Head):
     def query(self) -> bytes:
         """What follows the first `?`, undecoded; empty where there is none."""
         return self.target.partition(b"?")[2]
+
+    def rewritten(self, target: bytes, raw_fields: bytes) -> RequestHead:
+        """This head with another target and other field lines, which frame the body as these do."""
+        head = copy.copy(self)
+        head.target = target
+        head.raw_fields = raw_fields
+        head._fields = None
+        head.note = None
+        return head
 
     @property
     def has_body(self) -> bool:

@@ -249,7 +249,7 @@ async def test_one_request_too_many_is_429_with_the_originals_words(start: Start
     assert (answer.status, answer.body) == (429, b"Concurrent request limit exceeded. Max concurrent requests: 1\n")
     assert answer.headers["content-type"] == "text/plain"
     assert answer.headers["x-openfaas-internal"] == "faas-middleware"
-    assert answer.headers["retry-after"] == "1"
+    assert "retry-after" not in answer.headers
     assert (await running.call("GET", "/_/health")).status == 200
     ready = await running.call("GET", "/_/ready")
     assert (ready.status, ready.body) == (429, b"")
@@ -276,7 +276,7 @@ async def test_requests_are_counted_and_our_own_routes_are_not(start: Start) -> 
 
 async def test_other_paths_below_ours_belong_to_the_function(start: Start) -> None:
     running = await start(fprocess="printenv Http_Path")
-    for target in ("/_/health/", "/_/other", "//_/health"):
+    for target in ("/_/health/", "/_/other", "/_/.health"):
         assert (await running.call("GET", target)).body == target.encode() + b"\n"
 
 
@@ -285,8 +285,8 @@ async def test_debug_output_shows_fields_path_and_answer(start: Start, capfd: py
     await running.call("POST", "/x?y=1", b"shown", [("X-A", "value")])
     await running.watchdog.close()
     out, err = capfd.readouterr()
-    assert "POST /x?y=1" in err
-    assert "[in] x-a='value'" in err
-    assert "[out] X-Duration-Seconds=" in err
-    assert "wrote 5 bytes" in err
-    assert out == "shown"
+    for line in ("Query  y=1\n", "Path  /x\n", "Duration: 0."):
+        assert line in err
+    assert "[in] X-A=[value]\n" in out
+    assert "[out] X-Duration-Seconds=[0." in out
+    assert "shown" in out

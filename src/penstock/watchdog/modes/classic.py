@@ -243,7 +243,7 @@ class Invocation:
 
     def _send(self, status: int, fields: tuple[Field, ...], opening: bytes) -> None:
         call, output = self._call, self._output
-        self._debug(status)
+        self._debug()
         if not output.on_disk:
             self._over = True
             call.respond(status, fields, opening + output.whole() if opening else output.whole())
@@ -260,10 +260,9 @@ class Invocation:
         else:
             self._call.cut()
 
-    def _debug(self, status: int) -> None:
+    def _debug(self) -> None:
+        """With `write_debug` the output is copied to stdout as it is (contract §1.9)."""
         if self._context.settings.write_debug:
-            size, seconds = self._output.size, self._call.elapsed()
-            self._context.log.line(f"{status} wrote {size} bytes, duration {seconds:.6f}s", self._call.call_id)
             self._context.log.out.write(self._output.head(READ_FIRST))
 
     def _fail(self, error: SpawnFailed) -> None:

@@ -71,6 +71,10 @@ class Http:
     def unready(self) -> str:
         return self.program.reason
 
+    def forward(self, number: int) -> None:
+        """A signal to the watchdog that is meant for the program."""
+        self.program.forward(number)
+
     async def stop(self) -> None:
         self._pool.close()
         await self.program.stop()
@@ -107,8 +111,11 @@ class _Passage:
         self._retries = RETRIES
 
     def relay_response(self, relay: Relay, head: ResponseHead) -> bytes:
-        self._call.show(head.fields)
-        return b"" if head.status == 101 else b"%b: %b\r\n" % self._call.duration()
+        call = self._call
+        call.show(head.fields)
+        call.reason = head.reason
+        call.size = -1 if head.content_length is None else head.content_length
+        return b"" if head.status == 101 else b"%b: %b\r\n" % call.duration()
 
     def relay_done(self, relay: Relay, status: int, complete: bool) -> None:
         self._call.end(status)

@@ -1,11 +1,12 @@
 """mode=static: files under one directory (contract watchdog §2.7; RFC 9110 §13 and §14 for conditions and ranges).
 
-GET and HEAD only; no directory listings. A path is decoded, resolved and then compared with the root, so that neither dots,
-encoded slashes nor links lead out of it. Large files are sent in pieces at the client's pace.
+Any method is answered like GET, since clients of functions POST by habit. A path is decoded, resolved and then compared with
+the root, so that neither dots, encoded slashes nor links lead out of it. Large files are sent in pieces at the client's pace.
 """
 
 from __future__ import annotations
 
+import html
 import mimetypes
 import os
 import re
@@ -13,6 +14,7 @@ import stat
 from calendar import timegm
 from collections.abc import Callable
 from time import gmtime
+from urllib.parse import quote
 
 from penstock.core.headers import Field
 from penstock.errors import InvalidInput, SettingsError
@@ -57,9 +59,6 @@ class Static:
         self._check_root()
 
     def handle(self, call: Call) -> None:
-        if call.request.method not in (b"GET", b"HEAD"):
-            call.respond(405, ((b"Allow", b"GET, HEAD"),))
-            return
         if b"%2f" in call.request.path.lower():
             raise InvalidInput("the path holds an encoded slash")
         path = decode_path(call.request.path)
@@ -72,8 +71,10 @@ class Static:
             return
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
-            os.close(fd)
-            self._redirect(call)
+            try:
+                self._directory(call, fd, path)
+            finally:
+                os.close(fd)
         else:
             self._serve(call, fd, status, path)
 
@@ -88,23 +89,38 @@ class Static:
             raise SettingsError(f"static_path: {self._context.settings.static_path!r} is not a directory")
 
     def _open(self, path: bytes) -> int:
-        """A descriptor of the file, or of a directory that was asked for without its slash; -1 for what is not served."""
+        """A descriptor of the file, or of a directory without an index or asked for without its slash; -1 for what is not
+        served."""
         if b".." in path.split(b"/"):
             return -1
         place = os.path.realpath(os.path.join(self._root, path.lstrip(b"/")))
         wants_directory = path.endswith(b"/")
-        if wants_directory and os.path.isdir(place):
-            place = os.path.realpath(os.path.join(place, b"index.html"))
-        elif wants_directory:
+        if wants_directory and not os.path.isdir(place):
             return -1
+        if wants_directory and os.path.exists(index := os.path.join(place, b"index.html")):
+            place = os.path.realpath(index)
+            wants_directory = False
         if place != self._root and not place.startswith(self._root.rstrip(b"/") + b"/"):
             return -1
         fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         mode = os.fstat(fd).st_mode
-        if stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and not wants_directory):
+        if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and not wants_directory):
             return fd
         os.close(fd)
         return -1
+
+    def _directory(self, call: Call, fd: int, path: bytes) -> None:
+        if not path.endswith(b"/"):
+            self._redirect(call)
+            return
+        request, status = call.request, os.fstat(fd)
+        modified = int(status.st_mtime)
+        fields = ((b"Content-Type", b"text/html; charset=utf-8"), (b"Last-Modified", http_date(modified)))
+        since = parse_date(request.get(b"if-modified-since"))
+        if since is not None and modified <= since:
+            call.respond(304, fields[1:])
+        else:
+            call.respond(200, fields, listing(fd))
 
     @staticmethod
     def _redirect(call: Call) -> None:
@@ -121,6 +137,8 @@ class Static:
         modified = int(status.st_mtime)
         fields: list[Field] = [(b"ETag", etag), (b"Last-Modified", http_date(modified)), (b"Accept-Ranges", b"bytes")]
         verdict = precondition(request.get, etag, modified)
+        if verdict == 304 and request.method not in (b"GET", b"HEAD"):  # RFC 9110 §13.1.2, §13.1.3
+            verdict = 412 if request.get(b"if-none-match") is not None else 0
         if verdict:
             os.close(fd)
             call.respond(verdict, fields)
@@ -201,6 +219,20 @@ class _Download:
             self._call.finish()
         else:
             self._call.cut()
+
+
+def listing(fd: int) -> bytes:
+    """What is in the directory `fd`, as a page of links by name; directories end in a slash."""
+    with os.scandir(fd) as entries:
+        names = sorted(os.fsencode(entry.name) + (b"/" if entry.is_dir() else b"") for entry in entries)
+    links = []
+    for name in names:
+        reference = quote(name, safe="/~").encode()
+        prefix = b"./" if b":" in name.partition(b"/")[0] else b""  # otherwise a scheme, to a browser
+        shown = html.escape(name.decode("utf-8", "replace")).encode()
+        links.append(b'<a href="%b%b">%b</a>\n' % (prefix, reference, shown))
+    opening = b'<!doctype html>\n<meta name="viewport" content="width=device-width">\n<pre>\n'
+    return opening + b"".join(links) + b"</pre>\n"
 
 
 def precondition(get: Callable[[bytes], bytes | None], etag: bytes, modified: int) -> int:

@@ -1,7 +1,8 @@
 """mode=streaming: one process per request, its stdin and stdout live on the connection (contract watchdog §2.4).
 
 Body and output flow at the same time, each at the pace of the slower side, so memory does not grow with them. A failure before
-the first byte of output is an error status; after it the answer is cut, so that nobody takes a part for the whole.
+the first byte of output is an error status; after it the answer is cut, so that nobody takes a part for the whole. With
+`streaming_errors` off it is a complete answer with status 200 in any case, as the original has it, and a line in the log.
 """
 
 from __future__ import annotations
@@ -158,6 +159,8 @@ class Stream:
         call = self._call
         if not call.exchange.head_sent:
             call.start(200, self._fields)
+            call.size = 0
+        call.size += len(data)
         call.exchange.write(data)
 
     def _output_end(self) -> None:
@@ -185,10 +188,7 @@ class Stream:
         fprocess, seconds = self._context.settings.fprocess, self._call.timeout
         self._context.log.line(f"Killing process: {fprocess} (exec_timeout {seconds:g}s)", self._call.call_id)
         self._close()
-        if self._call.exchange.head_sent:
-            self._call.cut()
-        else:
-            self._call.refuse(504, f"the program gave no output within {seconds:g} s and was killed")
+        self._fail(504, f"the program gave no output within {seconds:g} s and was killed")
 
     # The answer
 
@@ -197,17 +197,25 @@ class Stream:
         call = self._call
         if status == 0:
             self._debug()
-            if call.exchange.head_sent:
-                call.finish()
-            else:
-                call.respond(200, self._fields)
+            self._complete()
             return
         reason = describe_exit(status)
         self._context.log.line(f"{self._context.settings.fprocess}: {reason}", call.call_id)
-        if call.exchange.head_sent:
-            call.cut()
+        self._fail(500, reason)
+
+    def _complete(self) -> None:
+        if self._call.exchange.head_sent:
+            self._call.finish()
         else:
-            call.refuse(500, reason)
+            self._call.respond(200, self._fields)
+
+    def _fail(self, status: int, reason: str) -> None:
+        if not self._context.settings.streaming_errors:
+            self._complete()
+        elif self._call.exchange.head_sent:
+            self._call.cut()
+        else:
+            self._call.refuse(status, reason)
 
     def _debug(self) -> None:
         if self._context.settings.write_debug:
@@ -219,7 +227,7 @@ class Stream:
         if error.number == errno.E2BIG:
             self._call.refuse(431, "the request's header does not fit into the program's environment")
         else:
-            self._call.refuse(500, str(error))
+            self._fail(500, str(error))
 
     def _close(self) -> None:
         """Let go of everything; the program, if it runs, is killed."""

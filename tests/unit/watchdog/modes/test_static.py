@@ -57,7 +57,7 @@ async def test_a_directory_serves_its_index_and_redirects_to_its_slash(site: Any
     assert (answer.status, answer.headers["location"]) == (301, "sub/?x=1")
 
 
-@pytest.mark.parametrize("target", ["/empty/", "/nothing", "/a%20b.txt/", "/pipe", "/sub/index.html/"])
+@pytest.mark.parametrize("target", ["/nothing", "/nothing/", "/a%20b.txt/", "/pipe", "/sub/index.html/"])
 async def test_what_is_not_there_is_404(site: Any, target: str) -> None:
     assert (await site.call("GET", target)).status == 404
 
@@ -78,7 +78,7 @@ async def test_what_is_not_there_is_404(site: Any, target: str) -> None:
     ],
 )
 async def test_nothing_outside_the_root_is_served(site: Any, target: str) -> None:
-    answer = await site.call("GET", target)
+    answer = await site.call("GET", target, headers=[("X-Call-Id", "1")])
     assert answer.status in (400, 404)
     assert b"secret" not in answer.body
 
@@ -87,9 +87,10 @@ async def test_a_link_inside_the_root_is_followed(site: Any) -> None:
     assert (await site.call("GET", "/inside")).body == b"0123456789"
 
 
-async def test_a_redirect_never_leads_to_another_host(site: Any) -> None:
-    answer = await site.call("GET", "//sub")
-    assert answer.headers["location"] == "sub/"
+@pytest.mark.parametrize(("target", "place"), [("//sub", "/sub"), ("//\\\\evil", "/%5C%5Cevil")])
+async def test_a_redirect_never_leads_to_another_host(site: Any, target: str, place: str) -> None:
+    answer = await site.call("GET", target)
+    assert answer.headers["location"] == place
 
 
 async def test_head_has_the_length_and_no_body(site: Any) -> None:
@@ -97,8 +98,48 @@ async def test_head_has_the_length_and_no_body(site: Any) -> None:
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", str(3 << 20))
 
 
-async def test_other_methods_are_405(site: Any) -> None:
-    assert (await site.call("POST", "/")).status == 405
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "FOO"])
+async def test_other_methods_are_answered_like_get(site: Any, method: str) -> None:
+    answer = await site.call(method, "/", b"ignored")
+    assert (answer.status, answer.body) == (200, b"<html>home</html>")
+
+
+async def test_conditions_of_other_methods_fail_or_do_not_count(site: Any) -> None:
+    etag = (await site.call("GET", "/")).headers["etag"]
+    assert (await site.call("GET", "/", headers=[("If-None-Match", etag)])).status == 304
+    assert (await site.call("POST", "/", headers=[("If-None-Match", etag)])).status == 412
+    later = [("If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT")]
+    assert (await site.call("POST", "/", headers=later)).status == 200
+
+
+async def test_a_directory_without_an_index_is_listed(site: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "public" / "empty"
+    for name in ("b<i>.txt", "a b", "x:y", "ü"):
+        (folder / name).touch()
+    (folder / "dir").mkdir()
+    answer = await site.call("GET", "/empty/")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.body.decode().splitlines() == [
+        "<!doctype html>",
+        '<meta name="viewport" content="width=device-width">',
+        "<pre>",
+        '<a href="a%20b">a b</a>',
+        '<a href="b%3Ci%3E.txt">b&lt;i&gt;.txt</a>',
+        '<a href="dir/">dir/</a>',
+        '<a href="./x%3Ay">x:y</a>',
+        '<a href="%C3%BC">ü</a>',
+        "</pre>",
+    ]
+    assert (await site.call("HEAD", "/empty/")).body == b""
+    fresh = [("If-Modified-Since", answer.headers["last-modified"])]
+    assert (await site.call("GET", "/empty/", headers=fresh)).status == 304
+
+
+async def test_a_directory_outside_the_root_is_not_listed(site: Any, tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "public" / "out").symlink_to(tmp_path / "private")
+    assert (await site.call("GET", "/out/")).status == 404
+    assert (await site.call("GET", "/out")).status == 404
 
 
 async def test_a_large_file_arrives_whole(site: Any, tmp_path: Path) -> None:
