@@ -373,12 +373,15 @@ def _is_compiled(module: types.ModuleType | None) -> bool:
 
 def _keep_lines_together() -> None:
     """Write lines out as they end, and accept every character; a missing stream becomes one that discards."""
-    for name in ("stdout", "stderr"):
+    for name, fd in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
-        if stream is None or getattr(stream, "closed", False):
-            setattr(sys, name, open_stream(1 if name == "stdout" else 2))
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        try:
+            if stream is None or stream.closed:
+                setattr(sys, name, open_stream(fd))
+            elif isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        except (OSError, ValueError):  # it was made for another kind of file than the descriptor is now
+            setattr(sys, name, open_stream(fd))
 
 
 def open_stream(fd: int) -> io.TextIOWrapper:
