@@ -196,7 +196,8 @@ async def test_an_application_that_ends_without_a_close(
 async def handshake_status(running: Any, data: bytes = HANDSHAKE) -> bytes:
     reader, writer = await running.connect()
     writer.write(data)
-    return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SLOW))[9:12]
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SLOW)
+    return bytes(head[9:12])
 
 
 async def test_an_application_may_deny_a_websocket(serve: Start) -> None:
