@@ -120,6 +120,9 @@ class Guard:
 
     def check(self, call: Call, proceed: Callable[[Call], None]) -> None:
         """Call `proceed`, now or after keys have come, or answer 401, 403, or 503 while the issuer is not known."""
+        self._check(call, proceed, may_wait=True)
+
+    def _check(self, call: Call, proceed: Callable[[Call], None], *, may_wait: bool) -> None:
         began = time.perf_counter()
         issuer = self._issuer
         if issuer is None:
@@ -128,11 +131,11 @@ class Guard:
         try:
             self._judge(call, issuer)
         except UnknownKey as refusal:
-            if not self._may_refresh():
+            if may_wait and self._may_refresh():
+                self._parked.append(_Parked(call, proceed))
+                self._wanted.set()
+            else:
                 self._refuse(call, refusal)
-                return
-            self._parked.append(_Parked(call, proceed))
-            self._wanted.set()
         except Refused as refusal:
             self._refuse(call, refusal)
         else:
@@ -205,7 +208,7 @@ class Guard:
         for one in parked:
             if not one.gone:
                 one.call.exchange.detach()
-                self.check(one.call, one.proceed)
+                self._check(one.call, one.proceed, may_wait=False)
 
 
 class _Parked:
@@ -266,7 +269,7 @@ def public_key(entry: object) -> Key | None:
             key, algorithms = OKPAlgorithm.from_jwk(entry), ("EdDSA",)
         else:
             return None
-    except Exception:  # noqa: BLE001 - whatever a library makes of somebody's JSON, it is no key
+    except Exception:  # whatever a library makes of somebody's JSON, it is no key
         return None
     stated = entry.get("alg")
     if stated is not None:
@@ -293,7 +296,7 @@ def verify(token: bytes, issuer: Issuer) -> dict[str, Any]:
     """Claims of a token that the issuer has signed for itself as audience and that is valid now. Raises Refused, UnknownKey."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
-    except Exception as error:  # noqa: BLE001 - nested, endless, not text: whatever breaks the parser is no token
+    except Exception as error:  # nested, endless, not text: whatever breaks the parser is no token
         raise Refused("the token cannot be read") from error
     if not isinstance(kid, str):
         raise Refused("the token does not name its key")
@@ -312,7 +315,7 @@ def verify(token: bytes, issuer: Issuer) -> dict[str, Any]:
         )
     except jwt.PyJWTError as error:
         raise Refused(f"the token is not valid: {error}") from error
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # as above
         raise Refused("the token cannot be read") from error
     return dict(claims)
 
