@@ -7,10 +7,10 @@ client gets one answer or a cut one, and the call ends once. Work that it does a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any, Protocol
 
-from penstock.core.headers import HOP_BY_HOP, Field, field_lines
+from penstock.core.headers import Field, field_lines
+from penstock.watchdog.answers import check_size, check_status, is_bodyless, own_fields, send_whole
 from penstock.watchdog.asgi.scope import App, Disconnected, Message, Scope, is_endless
 from penstock.watchdog.call import CLIENT_GONE, Call
 from penstock.watchdog.failures import caused_by, log_failure
@@ -253,7 +253,7 @@ class HttpRun:
     def _start(self) -> None:
         self._call.start(self._status, self._fields, self._length)
         self._state = _SENDING
-        self._left = None if self._bodyless() else self._length
+        self._left = None if is_bodyless(self._call, self._status) else self._length
 
     def _send_body(self, message: Message) -> bool:
         """Write a piece; whether more will come."""
@@ -265,38 +265,17 @@ class HttpRun:
             raise RuntimeError("http.response.body was sent before http.response.start")
         if self._state == _HELD:
             if not more:
-                self._answer_whole(body)
+                send_whole(self._call, self._status, self._fields, self._length, body)
+                self._completed()
                 return False
-            self._check(len(body), last=False, left=self._length)
             self._start()
-        self._check(len(body), last=not more, left=self._left)
+        check_size(len(body), self._left, last=not more)
         self._exchange.write(body)
         if self._left is not None:
             self._left -= len(body)
         if not more:
             self._finish()
         return more
-
-    def _answer_whole(self, body: bytes) -> None:
-        if self._bodyless() and (self._length is not None or not body or self._status in (204, 304)):
-            self._start()  # with the length that the application says a GET would have had, or with none
-            self._finish()
-            return
-        self._check(len(body), last=True, left=self._length)
-        self._call.respond(self._status, self._fields, body)
-        self._completed()
-
-    def _check(self, size: int, last: bool, left: int | None) -> None:
-        """Hold the application to its own Content-Length."""
-        if left is None or self._bodyless():
-            return
-        if size > left:
-            raise RuntimeError(f"the answer is longer than its Content-Length by {size - left} bytes")
-        if last and size < left:
-            raise RuntimeError(f"the answer is shorter than its Content-Length by {left - size} bytes")
-
-    def _bodyless(self) -> bool:
-        return self._call.request.method == b"HEAD" or self._status in (204, 304)
 
     def _finish(self) -> None:
         self._call.finish()
@@ -352,22 +331,10 @@ class HttpRun:
 def answer_head(message: Message) -> tuple[int, int | None, list[Field]]:
     """Status, Content-Length and the other fields of a `…response.start`. Raises TypeError or ValueError for what cannot be sent."""
     status = message["status"]
-    if not isinstance(status, int) or not 200 <= status <= 999:
-        raise ValueError(f"{status!r} is not the status of an answer")
-    length: int | None = None
-    fields: list[Field] = []
-    headers: Iterable[tuple[Any, Any]] = message.get("headers", ())
-    for name, value in headers:
-        if not (isinstance(name, bytes) and isinstance(value, bytes)):
-            raise TypeError(f"the header {name!r}: {value!r} is not a pair of bytes")
-        lower = name.lower()
-        if lower == b"content-length":
-            if not value.isdigit() or len(value) > 18 or (length is not None and length != int(value)):
-                raise ValueError(f"Content-Length {value!r} is not one number")
-            length = int(value)
-        elif lower not in HOP_BY_HOP:  # these are between the gateway and us
-            fields.append((name, value))
-    return int(status), length, fields
+    if not isinstance(status, int):
+        raise TypeError(f"the status {status!r} is not a number")
+    fields, length = own_fields(message.get("headers", ()))
+    return check_status(int(status)), length, fields
 
 
 def as_bytes(body: object) -> bytes:
