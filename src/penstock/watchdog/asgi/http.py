@@ -270,7 +270,8 @@ class HttpRun:
                 return False
             self._start()
         check_size(len(body), self._left, last=not more)
-        self._exchange.write(body)
+        if not is_bodyless(self._call, self._status):
+            self._exchange.write(body)
         if self._left is not None:
             self._left -= len(body)
         if not more:

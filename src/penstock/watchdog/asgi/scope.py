@@ -37,7 +37,7 @@ def http_scope(request: RequestHead, peer: str, state: dict[str, Any]) -> Scope:
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.0" if request.http10 else "1.1",
             "method": request.method.decode("ascii"),
-            "scheme": _scheme(request),
+            "scheme": scheme_of(request),
             **_address(request, peer),
         }
     scope = template.copy()
@@ -53,7 +53,7 @@ def websocket_scope(request: RequestHead, peer: str, state: dict[str, Any]) -> S
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
-        "scheme": "wss" if _scheme(request) == "https" else "ws",
+        "scheme": "wss" if scheme_of(request) == "https" else "ws",
         **_address(request, peer),
         "headers": request.fields.copy(),
         "subprotocols": [part.strip() for part in b",".join(offered).decode("latin-1").split(",") if part.strip()],
@@ -75,17 +75,17 @@ def _address(request: RequestHead, peer: str) -> dict[str, Any]:
         "raw_path": path,
         "query_string": request.query,
         "root_path": "",
-        "client": _host_and_port(_last_forwarded(request) or peer),
+        "client": host_and_port(last_forwarded(request) or peer),
         "server": _server(request),
     }
 
 
-def _scheme(request: RequestHead) -> str:
+def scheme_of(request: RequestHead) -> str:
     forwarded = (request.get(b"x-forwarded-proto") or b"").partition(b",")[0].strip().lower()
     return "https" if forwarded == b"https" else "http"
 
 
-def _last_forwarded(request: RequestHead) -> str:
+def last_forwarded(request: RequestHead) -> str:
     """The entry that the nearest proxy has written."""
     return (request.get(b"x-forwarded-for") or b"").rpartition(b",")[2].strip().decode("latin-1")
 
@@ -93,13 +93,13 @@ def _last_forwarded(request: RequestHead) -> str:
 def _server(request: RequestHead) -> tuple[str, int] | None:
     """What the request was addressed to: the listening address means nothing outside the replica."""
     host = (request.get(b"host") or b"").decode("latin-1")
-    address = _host_and_port(host)
+    address = host_and_port(host)
     if address is None:
         return None
-    return address[0], address[1] or (443 if _scheme(request) == "https" else 80)
+    return address[0], address[1] or (443 if scheme_of(request) == "https" else 80)
 
 
-def _host_and_port(text: str) -> tuple[str, int] | None:
+def host_and_port(text: str) -> tuple[str, int] | None:
     """`ip:port`, `[ip]:port`, or an address alone, whose port is given as 0."""
     if not text:
         return None
