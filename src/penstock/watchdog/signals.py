@@ -7,9 +7,11 @@ process whose parent died; neither happens by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
+from types import FrameType
 from typing import Protocol, runtime_checkable
 
 from penstock.watchdog.spawn import Spawner
@@ -59,4 +61,9 @@ def reap_orphans(loop: asyncio.AbstractEventLoop, mode: str, spawner: Spawner) -
     """Have orphans that ended reaped at once. The modes that fork for every request look after each of them anyway, so there
     it is only done as process 1, where orphans come without any request."""
     if mode in _LONG_LIVED or os.getpid() == 1:
-        loop.add_signal_handler(signal.SIGCHLD, spawner.reap)
+
+        def heard(number: int, frame: FrameType | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: init reaps what is left
+                loop.call_soon_threadsafe(spawner.reap)
+
+        signal.signal(signal.SIGCHLD, heard)  # uvloop keeps its own way of handling this one to itself

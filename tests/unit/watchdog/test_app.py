@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +20,6 @@ Start = Callable[..., Awaitable[Any]]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 ENTRY = "import os, sys; from penstock.watchdog.app import run; sys.exit(run(os.environ, os.environ.get('LISTEN')))"
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a watchdog process on `tmp_path/w.sock`, or on TCP when LISTEN is empty."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(pass_fds: tuple[int, ...] = (), **variables: str) -> subprocess.Popen[bytes]:
-        environ = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "TMPDIR": str(tmp_path),
-            "LISTEN": f"unix:{tmp_path}/w.sock",
-            **variables,
-        }
-        if not environ["LISTEN"]:
-            del environ["LISTEN"]
-        command = [sys.executable, "-c", ENTRY]
-        started.append(subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, pass_fds=pass_fds))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def wait_for(condition: Callable[[], object]) -> None:
