@@ -137,6 +137,7 @@ class Watchdog:
         self.log.line(f"No new connections allowed, draining: {inflight} requests for at most {most}")
         if not await self.server.drain(self.settings.drain_timeout):
             self.log.line("the time to drain is over, requests were cut")
+        self.log.line(f"Exiting. Active connections: {self.server.active}")
         await self.close()
 
     async def close(self) -> None:
@@ -355,6 +356,7 @@ async def _serve_seat(
     loop.add_signal_handler(signal.SIGTERM, attendance.leave, "SIGTERM")
     watchdog = Watchdog(settings, environ, application, seat)
     watchdog.attendance = attendance
+    attendance.retire = watchdog.health.refuse
     attendance.begin()
     try:
         await watchdog.start(seat.listeners)

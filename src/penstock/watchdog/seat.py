@@ -1,8 +1,8 @@
 """A worker's side of the connection to its parent: heartbeats, the order to drain, and leaving of its own accord.
 
 The app makes one `Attendance` in each worker's loop. The parent, `workers.py`, is at the other end of the channel; the messages
-are lines of text: `ready`, `leaving REASON` and `files A\\0B` go up, `drain` and `hurry` come down, and the end of the stream is
-the parent's death.
+are lines of text: `ready`, `leaving REASON` and `files A\\0B` go up, `retire`, `drain` and `hurry` come down, and the end of the
+stream is the parent's death.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from penstock.watchdog.scoreboard import Scoreboard, Slot
@@ -57,6 +58,8 @@ class Attendance:
     loop: asyncio.AbstractEventLoop
     stop: asyncio.Event
     hurry: asyncio.Event
+    retire: Callable[[], None] = lambda: None
+    """What makes the worker's health bad while it serves on."""
     leaving: bool = False
     _served: int = 0
     _received: bytes = b""
@@ -112,6 +115,8 @@ class Attendance:
             if line == b"drain":
                 self.leaving = True
                 self.stop.set()
+            elif line == b"retire":
+                self.retire()
             elif line == b"hurry":
                 self._hurry()
 
@@ -134,7 +139,7 @@ def life_span(most: int, jitter: int) -> int:
 def reset_signals() -> None:
     """In a new worker: the parent's handlers are not ours. An interrupt from a terminal is for the parent to pass on."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -31,6 +31,7 @@ from penstock.watchdog.seat import (
     reset_signals,
 )
 from penstock.watchdog.settings import WatchdogSettings
+from penstock.watchdog.signals import ENDING
 from penstock.watchdog.spawn import apply_limits, become_subreaper, describe_exit
 
 Life = Callable[[Seat], int]
@@ -92,6 +93,7 @@ class Parent:
         self._wake, self._bell = socket.socketpair()
         self._stops = 0
         self._deadline = 0.0
+        self._drain_at = 0.0
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST
         self._generation = 0
@@ -128,7 +130,7 @@ class Parent:
             side.setblocking(False)
         signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*ENDING, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._stop())
         self._poll.register(self._wake, select.POLLIN)
 
@@ -290,6 +292,8 @@ class Parent:
                 worker.slot.heartbeat = now  # once is enough
                 os.kill(worker.pid, signal.SIGKILL)
         if self._stops:
+            if self._drain_at and now >= self._drain_at:
+                self._drain()
             if now > self._deadline:
                 self._deadline = now + HURRY_GRACE
                 for pid in self._workers:
@@ -314,16 +318,29 @@ class Parent:
     # Ending
 
     def _stop(self) -> None:
-        """Drain; the second time, hurry."""
+        """Be unhealthy for `healthcheck_interval`, then drain; the second time, hurry."""
         self._stops += 1
-        if self._stops == 1:
-            self._health.refuse()
-            self._log("draining")
-            self._deadline = time.monotonic() + self._settings.drain_timeout + HURRY_GRACE
-        else:
-            self._deadline = time.monotonic() + HURRY_GRACE
+        if self._stops > 1:
+            self._drain()
+            return
+        self._health.refuse()
+        interval = self._settings.healthcheck_interval
+        self._log(f"SIGTERM: no new connections in {format_duration(interval)}")
+        if not interval:
+            self._drain()
+            return
+        self._drain_at = time.monotonic() + interval
+        self._deadline = self._drain_at + self._settings.drain_timeout + HURRY_GRACE
         for worker in self._workers.values():
-            worker.say(b"drain" if self._stops == 1 else b"hurry")
+            worker.say(b"retire")
+
+    def _drain(self) -> None:
+        self._drain_at = 0.0
+        hurry = self._stops > 1
+        most = 0.0 if hurry else self._settings.drain_timeout
+        self._deadline = time.monotonic() + most + HURRY_GRACE
+        for worker in self._workers.values():
+            worker.say(b"hurry" if hurry else b"drain")
         self._listeners.close()
 
     def _end_all(self) -> None:

@@ -105,6 +105,18 @@ def test_with_a_healthcheck_interval_it_is_unhealthy_and_serves_on_until_a_secon
     assert b"SIGTERM: no new connections in 10m0s" in process.stderr.read()
 
 
+def test_with_a_healthcheck_interval_workers_are_unhealthy_and_serve_on(launch: Any, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("def handle(event, context):\n    return 'served'\n")
+    process = launch(mode="python", handler=f"{tmp_path}/shop.py", healthcheck_interval="10m", python_workers="2")
+    wait_for((tmp_path / ".lock").exists)
+    process.send_signal(signal.SIGTERM)
+    for _ in range(8):  # whichever worker answers
+        wait_for(lambda: b" 503 " in get(tmp_path, "/_/health"))
+    assert get(tmp_path, "/").endswith(b"served")
+    process.send_signal(signal.SIGQUIT)
+    assert process.wait(30) == 0
+
+
 def test_after_the_healthcheck_interval_it_drains(launch: Any, tmp_path: Path) -> None:
     process = launch(fprocess="echo served", healthcheck_interval="1s")
     wait_for((tmp_path / ".lock").exists)
@@ -112,6 +124,7 @@ def test_after_the_healthcheck_interval_it_drains(launch: Any, tmp_path: Path) -
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert time.monotonic() - began >= 1
+    assert b"Exiting. Active connections: 0" in process.stderr.read()
 
 
 def _can_be_process_1() -> bool:

@@ -228,6 +228,9 @@ class Invocation:
             return
         reason = describe_exit(status)
         self._context.log.line(f"{self._context.settings.fprocess}: {reason}", call.call_id)
+        if self._context.settings.write_debug:
+            self._context.log.line(f"Success=false, Error={reason}", call.call_id)
+            self._context.log.line(f"Out={output.head(READ_FIRST).decode('utf-8', 'surrogateescape')}", call.call_id)
         opening = reason.encode() + b"\n"
         self._send(500, ((b"Content-Type", sniff(opening + output.head(LOOK_AT))),), opening)
 
@@ -243,7 +246,8 @@ class Invocation:
 
     def _send(self, status: int, fields: tuple[Field, ...], opening: bytes) -> None:
         call, output = self._call, self._output
-        self._debug()
+        if status == 200:
+            self._debug()
         if not output.on_disk:
             self._over = True
             call.respond(status, fields, opening + output.whole() if opening else output.whole())

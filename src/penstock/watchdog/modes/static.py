@@ -57,6 +57,7 @@ class Static:
 
     async def start(self) -> None:
         self._check_root()
+        self._context.log.line(f"Serving files at: {self._context.settings.static_path}")
 
     def handle(self, call: Call) -> None:
         if b"%2f" in call.request.path.lower():
