@@ -11,16 +11,18 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
-Lock = type(threading.Lock())
 
-PATIENCE = 0.001
+PATIENCE = 0.002
 """Seconds that a job waits for the thread that is at work, which will most likely take it in a moment, before another thread is
-woken. Waking one for every job has them wait for each other's interpreter lock."""
-EAGER = 1.0
-"""Seconds for which every job wakes a thread of its own, after jobs were found waiting behind one that takes its time."""
+woken. Waking one for every job has them wait for each other's interpreter lock, at half the rate."""
+SLOW = 0.003
+"""Seconds of a call from which it counts as one that waits for something, so that other calls should not wait for it."""
+_SLOW_WEIGHT, _SLOW_FROM, _SLOW_MOST = 4, 4, 16
+"""A slow call adds the first, a fast one takes one away; from the second on every job wakes a thread of its own."""
 
 
 class Threads(Generic[Job]):
@@ -36,9 +38,10 @@ class Threads(Generic[Job]):
         self._taken = 0
         self._seen = 0
         self._looking: asyncio.TimerHandle | None = None
-        self._eager_until = 0.0
+        self._slowness = 0
         self._posted: deque[Callable[[], None]] = deque()
         self._called = False
+        self._rousing = False
         self._closed = False
 
     @property
@@ -49,22 +52,23 @@ class Threads(Generic[Job]):
     def submit(self, job: Job) -> None:
         """Have a thread work on it. In the loop."""
         self._jobs.append(job)
-        if len(self._parked) == self._started:
-            self._wake()
-        elif self._looking is None:
-            if self._loop.time() < self._eager_until:
-                self._wake()
-            else:
-                self._seen = self._taken
-                self._looking = self._loop.call_later(PATIENCE, self._look, 1)
+        if not self._rousing:
+            self._rousing = True
+            self._loop.call_soon(self._rouse)
 
     def post(self, callback: Callable[[], None]) -> None:
-        """Have the loop call this soon. In a thread; what one thread posts is called in order."""
+        """Have the loop call this soon. In a thread; what one thread posts is called in order.
+
+        While jobs wait, which are done in a moment as a rule, the loop is left alone; it looks by itself after PATIENCE.
+        """
         self._posted.append(callback)
-        if not self._called:
-            self._called = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits for this any more
-                self._loop.call_soon_threadsafe(self._collect)
+        if not self._called and not self._jobs:
+            self._signal()
+
+    def _signal(self) -> None:
+        self._called = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits for this any more
+            self._loop.call_soon_threadsafe(self._collect)
 
     def close(self) -> None:
         """No more jobs will come. Threads that are at work end with their process."""
@@ -83,15 +87,35 @@ class Threads(Generic[Job]):
     def _look(self, number: int) -> None:
         """Wake more threads when no job was taken since the last look, twice as many each time."""
         self._looking = None
+        if self._posted:
+            self._collect()
         if not self._jobs:
             return
         if self._taken == self._seen:
-            self._eager_until = self._loop.time() + EAGER
             for _ in range(min(number, len(self._jobs))):
                 self._wake()
             number *= 2
         self._seen = self._taken
         self._looking = self._loop.call_later(PATIENCE, self._look, number)
+
+    def _rouse(self) -> None:
+        """Wake a thread if none is awake. After everything that the loop had to submit in this turn: a thread that is woken
+        earlier finds the interpreter lock taken, and has to be woken again."""
+        self._rousing = False
+        if self._posted:
+            self._collect()
+        if not self._jobs:
+            return
+        if self._slowness >= _SLOW_FROM:
+            for _ in range(len(self._jobs)):
+                self._wake()
+        elif len(self._parked) == self._started:
+            self._wake()
+            if len(self._jobs) == 1:
+                return
+        if self._looking is None:
+            self._seen = self._taken
+            self._looking = self._loop.call_later(PATIENCE, self._look, 1)
 
     def _wake(self) -> None:
         try:
@@ -118,6 +142,8 @@ class Threads(Generic[Job]):
             try:
                 job = jobs.popleft()
             except IndexError:
+                if self._posted and not self._called:
+                    self._signal()
                 parked.append(lock)
                 if jobs:  # it came after we looked and before anybody could see that we sleep
                     try:
@@ -128,5 +154,10 @@ class Threads(Generic[Job]):
                 lock.acquire()
                 continue
             self._taken += 1
+            began = monotonic()
             work(job)
+            if monotonic() - began > SLOW:
+                self._slowness = min(self._slowness + _SLOW_WEIGHT, _SLOW_MOST)
+            elif self._slowness:
+                self._slowness -= 1
             del job
