@@ -32,10 +32,11 @@ from penstock.watchdog.modes import Context, load_mode
 from penstock.watchdog.paths import is_suspect, settle
 from penstock.watchdog.process import process_series
 from penstock.watchdog.scoreboard import SharedLimiter
-from penstock.watchdog.seat import Attendance, Listeners, Seat, open_descriptors
+from penstock.watchdog.seat import Attendance, Listeners, Seat, open_descriptors, say
 from penstock.watchdog.settings import IMPORTING_MODES, WatchdogSettings, load_settings
 from penstock.watchdog.signals import forward_to, listen_to_the_end, reap_orphans
 from penstock.watchdog.spawn import Spawner, become_subreaper, program_environment
+from penstock.watchdog.stall import StallWatch
 from penstock.wire.exchange import Exchange
 from penstock.wire.loop import keep_buffers, new_event_loop
 from penstock.wire.message import RequestHead
@@ -327,14 +328,14 @@ def _run_workers(
         application = load_application(settings)
     loaded = application or Application()
     for note in (*settings.notes, *loaded.failure.splitlines()):
-        workers.say(note)
+        say(note)
 
     def life(seat: Seat) -> int:
         ours = loaded
         if seat.imports:
             ours = reload_application(settings, loaded) if loaded.threads else load_application(settings)
             for line in ours.failure.splitlines():
-                workers.say(line)
+                say(line)
         own = dataclasses.replace(settings, suppress_lock=True)
         with asyncio.Runner(loop_factory=functools.partial(new_event_loop, environ)) as runner:
             return runner.run(_serve_seat(own, environ, seat, ours))
@@ -358,8 +359,11 @@ async def _serve_seat(
     watchdog.attendance = attendance
     attendance.retire = watchdog.health.refuse
     attendance.begin()
+    watch = StallWatch(seat.slot, watchdog.server, settings.exec_timeout)
     try:
         await watchdog.start(seat.listeners)
+        if settings.exec_timeout:
+            watch.start()
         attendance.ready(watched_files(application) if settings.python_reload else [])
         await stop.wait()
         await _drain_unless_hurried(watchdog, hurry)
@@ -367,6 +371,7 @@ async def _serve_seat(
         await watchdog.close()
         raise
     finally:
+        watch.stop()
         attendance.end()
     return 0
 

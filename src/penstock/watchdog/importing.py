@@ -336,7 +336,7 @@ def describe_error(error: BaseException) -> list[str]:
 
 
 def _trim(shown: traceback.TracebackException, depth: int) -> None:
-    frames = [frame for frame in shown.stack if not _is_machinery(frame.filename)]
+    frames = [frame for frame in shown.stack if not is_machinery(frame.filename)]
     shown.stack[:] = frames[-50:]
     for other in (shown.__cause__, shown.__context__):
         if other is not None and depth < 10:
@@ -344,10 +344,11 @@ def _trim(shown: traceback.TracebackException, depth: int) -> None:
 
 
 def _own_frames(error: BaseException) -> Iterator[str]:
-    return (frame.filename for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename))
+    return (frame.filename for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename))
 
 
-def _is_machinery(filename: str) -> bool:
+def is_machinery(filename: str) -> bool:
+    """Whether a frame of this file is the import system's or ours."""
     return filename.startswith(("<frozen importlib", _OURS)) or f"{os.sep}importlib{os.sep}__init__.py" in filename
 
 

@@ -13,10 +13,12 @@ import os
 import random
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from penstock.watchdog.logs import escape
 from penstock.watchdog.scoreboard import Scoreboard, Slot
 
 HEARTBEAT = 0.5
@@ -131,6 +133,13 @@ class Attendance:
             self.seat.channel.setblocking(False)
 
 
+def say(text: str) -> None:
+    """A line of the watchdog's own in the log, from a process that has no loop."""
+    stamp = time.strftime("%Y/%m/%d %H:%M:%S ").encode()
+    with contextlib.suppress(OSError):
+        os.write(2, stamp + escape(text.encode("utf-8", "surrogateescape")) + b"\n")
+
+
 def life_span(most: int, jitter: int) -> int:
     """Requests after which a worker leaves: `most`, give or take `jitter`; 0 when there is no limit."""
     return max(most + random.randint(-jitter, jitter), 1) if most else 0  # noqa: S311 - spreads ends over time
@@ -146,8 +155,6 @@ def reset_signals() -> None:
 
 def flush_streams() -> None:
     """Write out what the function has printed; a process that ends by `_exit` would lose it."""
-    import sys
-
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

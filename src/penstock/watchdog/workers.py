@@ -19,7 +19,6 @@ from collections.abc import Callable
 from penstock.core.duration import format_duration
 from penstock.errors import SettingsError
 from penstock.watchdog.health import Health
-from penstock.watchdog.logs import escape
 from penstock.watchdog.scoreboard import Scoreboard, Slot
 from penstock.watchdog.seat import (
     Descriptors,
@@ -29,10 +28,12 @@ from penstock.watchdog.seat import (
     flush_streams,
     life_span,
     reset_signals,
+    say,
 )
 from penstock.watchdog.settings import WatchdogSettings
 from penstock.watchdog.signals import ENDING
 from penstock.watchdog.spawn import apply_limits, become_subreaper, describe_exit
+from penstock.watchdog.stall import StallClock
 
 Life = Callable[[Seat], int]
 """Serves in a worker until told to stop; returns the worker's exit code."""
@@ -53,7 +54,7 @@ _RELOAD_TICK = 0.3
 class _Worker:
     """One process. `state` is starting, serving, or leaving."""
 
-    __slots__ = ("channel", "files", "generation", "pid", "pidfd", "received", "since", "slot", "state")
+    __slots__ = ("channel", "clock", "files", "generation", "pid", "pidfd", "received", "since", "slot", "state")
 
     def __init__(self, pid: int, channel: socket.socket, slot: Slot, generation: int) -> None:
         self.pid = pid
@@ -64,6 +65,7 @@ class _Worker:
         self.state = "starting"
         self.since = time.monotonic()
         self.received = b""
+        self.clock = StallClock(_TICK)
         self.files: dict[str, int] = {}
 
     def say(self, order: bytes) -> None:
@@ -286,10 +288,10 @@ class Parent:
         now = time.monotonic()
         limit = self._settings.exec_timeout + STALL_GRACE
         for worker in self._workers.values():
-            beat = worker.slot.heartbeat
-            if self._settings.exec_timeout and beat and now - beat > limit:
-                self._log(f"worker {worker.pid} is killed: it has not moved for {format_duration(now - beat)}")
-                worker.slot.heartbeat = now  # once is enough
+            still = worker.clock.look(worker.slot.heartbeat, now)
+            if self._settings.exec_timeout and still > limit:
+                self._log(f"worker {worker.pid} is killed: it has not moved for {still:.0f} s")
+                worker.clock = StallClock(_TICK)
                 os.kill(worker.pid, signal.SIGKILL)
         if self._stops:
             if self._drain_at and now >= self._drain_at:
@@ -364,13 +366,6 @@ class Parent:
 
     def _log(self, text: str) -> None:
         say(text)
-
-
-def say(text: str) -> None:
-    """A line of the watchdog's own in the log, from a process that has no loop."""
-    stamp = time.strftime("%Y/%m/%d %H:%M:%S ").encode()
-    with contextlib.suppress(OSError):
-        os.write(2, stamp + escape(text.encode("utf-8", "surrogateescape")) + b"\n")
 
 
 def bind(settings: WatchdogSettings, listen: str | None) -> Listeners:

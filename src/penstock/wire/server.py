@@ -56,6 +56,11 @@ class Server:
         create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
         self._listeners.append(await create(lambda: Connection(self), sock=sock, backlog=4096))
 
+    def unanswered(self) -> list[int]:
+        """Descriptors of connections whose request has got nothing of its answer yet. For a process whose loop is stuck."""
+        waiting = [one for one in list(self._connections) if one.exchange is not None and not one.exchange.head_sent]
+        return [one.transport.get_extra_info("socket").fileno() for one in waiting]
+
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
         limit = self.settings.max_connections
