@@ -5,10 +5,12 @@ Shared by the modes `asgi` and `wsgi`, whose applications choose status, fields 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from penstock.core.headers import HOP_BY_HOP, Field
 from penstock.watchdog.call import Call
+
+_FRAMING = HOP_BY_HOP | {b"content-length"}
 
 
 def own_fields(headers: Iterable[Field]) -> tuple[list[Field], int | None]:
@@ -16,17 +18,16 @@ def own_fields(headers: Iterable[Field]) -> tuple[list[Field], int | None]:
     part in them. Raises TypeError or ValueError."""
     length: int | None = None
     fields: list[Field] = []
-    for field in headers:
-        name, value = field
-        if type(name) is not bytes or type(value) is not bytes:
+    for name, value in headers:
+        if type(value) is not bytes or type(name) is not bytes:
             raise TypeError(f"the header {name!r}: {value!r} is not a pair of bytes")
         lower = name.lower()
-        if lower == b"content-length":
+        if lower not in _FRAMING:
+            fields.append((name, value))
+        elif lower == b"content-length":
             if not value.isdigit() or len(value) > 18 or (length is not None and length != int(value)):
                 raise ValueError(f"Content-Length {value!r} is not one number")
             length = int(value)
-        elif lower not in HOP_BY_HOP:
-            fields.append((name, value))
     return fields, length
 
 
@@ -49,7 +50,7 @@ def check_size(size: int, left: int | None, last: bool) -> None:
         raise RuntimeError(f"the answer is {kind} than its Content-Length by {by} bytes")
 
 
-def send_whole(call: Call, status: int, fields: list[Field], length: int | None, body: bytes) -> None:
+def send_whole(call: Call, status: int, fields: Sequence[Field], length: int | None, body: bytes) -> None:
     """The whole answer. Raises RuntimeError when it has another length than announced, ValueError for an illegal field."""
     if is_bodyless(call, status):
         if length is not None or not body or status in (204, 304):

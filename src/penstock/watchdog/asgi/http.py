@@ -7,11 +7,12 @@ client gets one answer or a cut one, and the call ends once. Work that it does a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from penstock.core.headers import Field, field_lines
 from penstock.watchdog.answers import check_size, check_status, is_bodyless, own_fields, send_whole
-from penstock.watchdog.asgi.scope import App, Disconnected, Message, Scope, is_endless
+from penstock.watchdog.asgi.scope import App, Disconnected, Message, Scope
 from penstock.watchdog.call import CLIENT_GONE, Call
 from penstock.watchdog.failures import caused_by, log_failure
 from penstock.watchdog.logs import Log
@@ -42,67 +43,46 @@ class Host(Protocol):
 class HttpRun:
     """A request under way. Listens to the exchange and expires by the sweeper."""
 
-    __slots__ = (
-        "_attached",
-        "_burst",
-        "_call",
-        "_cancelled",
-        "_clear",
-        "_ended",
-        "_exchange",
-        "_fields",
-        "_gone",
-        "_host",
-        "_left",
-        "_length",
-        "_more",
-        "_over",
-        "_pieces",
-        "_size",
-        "_state",
-        "_status",
-        "_told",
-        "_waiters",
-        "complete",
-        "deadline",
-        "task",
-    )
-
+    # Most requests leave most of these as they are, and then they cost nothing.
     task: asyncio.Task[None]
+    deadline = NEVER
+    complete = False
+    """The whole answer was sent; what the application still does is its own affair."""
+    _endless = False
+    _over = False
+    """Nothing more goes to the client."""
+    _gone = False
+    _cancelled = False
+    _told = False
+    _waiters: tuple[asyncio.Future[None], ...] = ()
+    _size = 0
+    _attached = False
+    _ended = False
+    _more = True
+    _clear = True
+    _burst = 0
+    _state = _IDLE
+    _status = 0
+    _fields: Sequence[Field] = ()
+    _length: int | None = None
+    _left: int | None = None
 
     def __init__(self, host: Host, call: Call) -> None:
         self._host = host
         self._call = call
         self._exchange = call.exchange
-        self.deadline = NEVER
-        self.complete = False
-        """The whole answer was sent; what the application still does is its own affair."""
-        self._state = _IDLE
-        self._over = False
-        """Nothing more goes to the client."""
-        self._gone = False
-        self._cancelled = False
-        self._told = False
-        self._waiters: list[asyncio.Future[None]] = []
         self._pieces: list[bytes] = []
-        self._size = 0
-        self._attached = False
-        self._ended = False
-        self._more = True
-        self._clear = True
-        self._burst = 0
-        self._status = 0
-        self._fields: list[Field] = []
-        self._length: int | None = None
-        self._left: int | None = None
 
-    def begin(self, scope: Scope) -> None:
-        """Run the application in a task of its own."""
-        host, call = self._host, self._call
+    def begin(self, scope: Scope, endless: bool) -> None:
+        """Run the application in a task of its own. An answer that may be endless is not timed."""
+        host = self._host
+        self._endless = endless
         self._exchange.watch(self)
-        if call.timeout and not is_endless(call.request):
-            host.sweeper.watch(self)
-            self.deadline = host.sweeper.now + call.timeout
+        timeout = self._call.timeout
+        if timeout and not endless:
+            sweeper = host.sweeper
+            sweeper.watch(self)
+            self.deadline = sweeper.now + timeout
         host.running.add(self)
         self.task = host.loop.create_task(self._run(scope))
 
@@ -116,8 +96,9 @@ class HttpRun:
                 self._fail("the application returned without completing its answer")
         finally:
             self._host.running.discard(self)
-            self._host.sweeper.unwatch(self)
-            self._call.end(CLIENT_GONE)
+            if not self.complete:
+                self._host.sweeper.unwatch(self)
+                self._call.end(CLIENT_GONE)
 
     # For the application
 
@@ -174,7 +155,7 @@ class HttpRun:
         self._over = self._gone = True
         self._pieces.clear()
         self._wake()
-        if self.deadline == NEVER and is_endless(self._call.request):
+        if self._endless:
             self._host.sweeper.watch(self)
             self.deadline = self._host.sweeper.now + GONE_GRACE
 
@@ -219,11 +200,11 @@ class HttpRun:
 
     async def _wait(self) -> None:
         waiter = self._host.loop.create_future()
-        self._waiters.append(waiter)
+        self._waiters += (waiter,)
         try:
             await waiter
         finally:
-            self._waiters.remove(waiter)
+            self._waiters = tuple(one for one in self._waiters if one is not waiter)
 
     def _wake(self) -> None:
         for waiter in self._waiters:

@@ -24,15 +24,14 @@ class Disconnected(OSError):
     """What `send` raises when nobody receives the answer any more."""
 
 
-def http_scope(request: RequestHead, peer: str, state: dict[str, Any]) -> Scope:
-    """The scope of an HTTP request. Raises InvalidInput for a path that cannot be decoded.
+def http_scope(request: RequestHead, peer: str, state: dict[str, Any]) -> tuple[Scope, bool]:
+    """The scope of an HTTP request, and whether its answer may be endless. Raises InvalidInput for a path that cannot be decoded.
 
     `client` is what the gateway says in X-Forwarded-For, else the peer; `scheme` what an ingress says in X-Forwarded-Proto.
     `root_path` is empty and `path` begins behind the function's name, which the gateway removes.
     """
-    template: dict[str, Any] | None = request.note
-    if template is None:
-        template = request.note = {
+    if request.note is None:
+        template = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.0" if request.http10 else "1.1",
@@ -40,10 +39,12 @@ def http_scope(request: RequestHead, peer: str, state: dict[str, Any]) -> Scope:
             "scheme": scheme_of(request),
             **_address(request, peer),
         }
+        request.note = template, is_endless(request)
+    template, endless = request.note
     scope = template.copy()
     scope["headers"] = request.fields.copy()
     scope["state"] = state.copy()
-    return scope
+    return scope, endless
 
 
 def websocket_scope(request: RequestHead, peer: str, state: dict[str, Any]) -> Scope:

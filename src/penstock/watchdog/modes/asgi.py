@@ -42,15 +42,17 @@ class Asgi:
             await self._lifespan.start()
 
     def handle(self, call: Call) -> None:
-        reason = self.unready()
-        if reason:
-            call.refuse(503, f"the function is not ready: {reason.partition(chr(10))[0]}", ((b"Retry-After", b"1"),))
-        elif call.request.upgrade.lower() == b"websocket":
+        lifespan, request = self._lifespan, call.request
+        if self._unfit or lifespan.reason:
+            reason = self.unready().partition("\n")[0]
+            call.refuse(503, f"the function is not ready: {reason}", ((b"Retry-After", b"1"),))
+        elif request.upgrade and request.upgrade.lower() == b"websocket":
             from penstock.watchdog.asgi.websocket import open_websocket
 
-            open_websocket(self, call, self._lifespan.state)
+            open_websocket(self, call, lifespan.state)
         else:
-            HttpRun(self, call).begin(http_scope(call.request, call.exchange.peer, self._lifespan.state))
+            scope, endless = http_scope(request, call.exchange.peer, lifespan.state)
+            HttpRun(self, call).begin(scope, endless)
 
     def unready(self) -> str:
         return self._unfit or self._lifespan.reason
