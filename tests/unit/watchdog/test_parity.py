@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from penstock.watchdog.app import Watchdog
-from penstock.watchdog.settings import load_settings
+from penstock.watchdog.supervise import free_port
 
 Start = Callable[..., Awaitable[Any]]
 Script = Callable[[str], str]
@@ -460,18 +459,10 @@ async def test_http_logs_the_programs_own_reason_phrase(upstream: Any, capfd: py
     assert re.search(r" Forking: \S+, arguments: \[-S \S+/upstream\.py\]\n", logged)
 
 
-async def test_a_path_in_upstream_url_is_put_before_the_requests(tmp_path: Path) -> None:
-    environ = {
-        "fprocess": "sleep 1",
-        "mode": "http",
-        "upstream_url": "http://127.0.0.1:9/base/",
-        "TMPDIR": str(tmp_path),
-    }
-    watchdog = Watchdog(load_settings(environ), environ)
-    try:
-        assert watchdog.mode._prefix == b"/base/"
-    finally:
-        await watchdog.close()
+async def test_a_path_in_upstream_url_is_put_before_the_requests(upstream: Any) -> None:
+    port = free_port()
+    running = await upstream(upstream_url=f"http://127.0.0.1:{port}/base/", PORT=str(port))
+    assert (await transcript(running, get("/p?q")))[2].startswith(b"GET /base//p?q HTTP/1.1|")
 
 
 async def test_http_is_504_after_exec_timeout_with_the_duration(start: Start, tmp_path: Path, until: Until) -> None:
