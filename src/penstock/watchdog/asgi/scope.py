@@ -38,6 +38,8 @@ def http_scope(request: RequestHead, peer: str, state: dict[str, Any]) -> tuple[
             "method": request.method.decode("ascii"),
             "scheme": scheme_of(request),
             **_address(request, peer),
+            "headers": [],
+            "state": {},
         }
         request.note = template, is_endless(request)
     template, endless = request.note
