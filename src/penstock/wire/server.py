@@ -16,6 +16,10 @@ from penstock.wire.timeouts import NEVER, Sweeper
 SETTLE = 0.25
 """Seconds a draining server waits for a last request on idle connections before it closes them."""
 
+ACCEPTED = 0.02
+"""Seconds that a draining server waits in any case: a connection that was accepted is made known some turns of the loop later,
+and closing before that would reset it."""
+
 
 class Server:
     """Listens, counts and drains. `connections` are open ones, `active` exchanges in progress."""
@@ -85,7 +89,8 @@ class Server:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         settled = loop.time() + min(SETTLE, timeout)
-        while self._connections and loop.time() < deadline:
+        accepted = loop.time() + min(ACCEPTED, timeout)
+        while (self._connections or loop.time() < accepted) and loop.time() < deadline:
             if loop.time() >= settled:
                 for connection in list(self._connections):
                     connection.close_if_idle()
