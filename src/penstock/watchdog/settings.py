@@ -101,7 +101,8 @@ class WatchdogSettings:
     debug_headers: bool = False
     """Log the fields of requests and answers."""
     healthcheck_interval: float = 0.0
-    """Time between SIGTERM and the drain, in which health is 503 and requests are still served, so that balancers notice."""
+    """Time between SIGTERM and the drain, in which health is 503 and requests are still served, so that balancers notice.
+    0 under `penstock serve`, which takes a replica out of its routes before it asks it to end."""
     access_log: bool = False
     """A log line for every request (contract §1.9, §2.2). Default: only under the name of an original."""
     streaming_errors: bool = True
@@ -184,6 +185,7 @@ def load_settings(environ: Mapping[str, str], program: str = "") -> WatchdogSett
     unlimited = mode == "classic"
     port, metrics_port = reader.port("port", 8080), reader.port("PENSTOCK_WATCHDOG_METRICS_PORT", 8081)
     max_requests = reader.count("max_requests", 0)
+    served = bool(environ.get("PENSTOCK_LIFELINE_FD"))
     settings = WatchdogSettings(
         mode=mode,
         fprocess=environ.get("function_process") or environ.get("fprocess") or "",
@@ -198,7 +200,7 @@ def load_settings(environ: Mapping[str, str], program: str = "") -> WatchdogSett
         write_debug=environ.get("write_debug") == "true",
         marshal_request=environ.get("marshal_request") == "true",
         debug_headers=environ.get("debug_headers") == "true",
-        healthcheck_interval=reader.seconds("healthcheck_interval", 0.0),
+        healthcheck_interval=0.0 if served else reader.seconds("healthcheck_interval", 0.0),
         access_log=reader.boolean("access_log", program in ORIGINALS),
         streaming_errors=reader.boolean("streaming_errors", program not in ORIGINALS),
         content_type=reader.field_value("content_type"),

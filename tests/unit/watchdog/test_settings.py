@@ -135,6 +135,10 @@ def test_an_idle_wait_before_the_drain_happens_only_when_it_is_asked_for(text: s
     assert load(healthcheck_interval=text).healthcheck_interval == seconds
 
 
+def test_under_a_supervisor_that_routes_around_it_there_is_no_idle_wait() -> None:
+    assert load(healthcheck_interval="30s", PENSTOCK_LIFELINE_FD="5").healthcheck_interval == 0.0
+
+
 def test_tokens_need_the_name_of_the_function() -> None:
     with pytest.raises(SettingsError, match="OPENFAAS_NAME: is required with jwt_auth"):
         load(jwt_auth="true")
