@@ -305,7 +305,10 @@ class HttpRun:
         self._over = True
         self._wake()
         if self._exchange.head_sent:
-            self._call.cut()
+            if self._left == 0 or is_bodyless(self._call, self._status):
+                self._call.finish()  # the client has all that was announced
+            else:
+                self._call.cut()
         else:
             self._call.refuse(status, text, (self._call.duration(),))
 
