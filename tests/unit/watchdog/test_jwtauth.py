@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -493,3 +496,16 @@ def test_a_private_key_that_somebody_publishes_is_used_as_its_public_one() -> No
     key = public_key({**json.loads(RSAAlgorithm.to_jwk(RSA)), "kid": "a"})
     assert isinstance(key, Key)
     assert isinstance(key.key, rsa.RSAPublicKey)
+
+
+def test_without_the_library_the_start_fails_with_the_line_that_installs_it(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; sys.modules['jwt'] = None\n"
+        "from penstock.watchdog.app import run; sys.exit(run(os.environ, 'unix:' + sys.argv[1]))"
+    )
+    environ = {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path), "fprocess": "cat", "jwt_auth": "true"}
+    environ |= {"OPENFAAS_NAME": "env", "OPENFAAS_NAMESPACE": "fn"}
+    command = [sys.executable, "-c", code, f"{tmp_path}/w.sock"]
+    ended = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert b"pip install 'pyjwt[crypto]'" in ended.stderr
