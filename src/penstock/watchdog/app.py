@@ -14,6 +14,7 @@ import functools
 import os
 import signal
 import socket
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -332,6 +333,7 @@ def _run_workers(
 
     def life(seat: Seat) -> int:
         ours = loaded
+        sys.dont_write_bytecode |= settings.python_reload  # it is trusted by seconds, and edits may follow faster
         if seat.imports:
             ours = reload_application(settings, loaded) if loaded.threads else load_application(settings)
             for line in ours.failure.splitlines():

@@ -60,6 +60,8 @@ class _Place:
     attributes: tuple[str, ...]
     shown: str
     file: str = ""
+    package: str = ""
+    """Folder to be imported as the package `function`."""
 
 
 def load_application(settings: WatchdogSettings) -> Application:
@@ -73,8 +75,8 @@ def load_application(settings: WatchdogSettings) -> Application:
     failure = ""
     try:
         _keep_lines_together()
-        _extend_path(settings.python_path)
         place = _find(settings.handler, settings.mode)
+        _extend_path(settings.python_path)
         target = _attribute(place, _import(place), settings.mode)
     except _Fault as fault:
         failure = _describe(str(fault), fault.__cause__)
@@ -209,8 +211,7 @@ def _in_file(name: str, attributes: tuple[str, ...]) -> _Place:
     folder, stem = os.path.dirname(path), os.path.basename(path)[:-3]
     _front(folder)
     if stem == "handler":
-        _alias_package(folder)
-        return _Place(f"{_PACKAGE}.handler", attributes, path)
+        return _Place(f"{_PACKAGE}.handler", attributes, path, package=folder)
     if not stem.isidentifier() or stem in sys.modules:
         stem = "function_" + "".join(character if character.isalnum() else "_" for character in stem)
     return _Place(stem, attributes, path, path)
@@ -221,7 +222,6 @@ def _alias_package(folder: str) -> None:
     init = os.path.join(folder, "__init__.py")
     package = types.ModuleType(_PACKAGE)
     package.__path__ = [folder]
-    forget(name for name in list(sys.modules) if name.startswith(f"{_PACKAGE}."))
     sys.modules[_PACKAGE] = package
     if os.path.isfile(init):
         spec = importlib.util.spec_from_file_location(_PACKAGE, init, submodule_search_locations=[folder])
@@ -266,6 +266,10 @@ def _front(path: str) -> None:
 
 def _import(place: _Place) -> types.ModuleType:
     """Execute the module. Raises _Fault with the cause."""
+    if place.module.startswith(f"{_PACKAGE}."):
+        forget(name for name in list(sys.modules) if name == _PACKAGE or name.startswith(f"{_PACKAGE}."))
+    if place.package:
+        _alias_package(place.package)
     try:
         if not place.file:
             return importlib.import_module(place.module)
@@ -338,6 +342,8 @@ def describe_error(error: BaseException) -> list[str]:
 def _trim(shown: traceback.TracebackException, depth: int) -> None:
     frames = [frame for frame in shown.stack if not is_machinery(frame.filename)]
     shown.stack[:] = frames[-50:]
+    if shown.__context__ is not None and shown.__context__.exc_type is _Fault:
+        shown.__context__ = None
     for other in (shown.__cause__, shown.__context__):
         if other is not None and depth < 10:
             _trim(other, depth + 1)

@@ -31,7 +31,7 @@ from penstock.watchdog.seat import (
     say,
 )
 from penstock.watchdog.settings import WatchdogSettings
-from penstock.watchdog.signals import ENDING
+from penstock.watchdog.signals import ENDING, hangup_counts
 from penstock.watchdog.spawn import apply_limits, become_subreaper, describe_exit
 from penstock.watchdog.stall import StallClock
 
@@ -46,6 +46,8 @@ HURRY_GRACE = 2.0
 """Seconds that workers get to end at once, before they are killed."""
 STALL_GRACE = 5.0
 """Seconds beyond exec_timeout without a heartbeat, after which a worker is killed: it cannot even time out its own calls."""
+WRITTEN = 0.1
+"""Seconds for which a changed file must have been left alone before it is imported."""
 _TICK = 1.0
 _RELOAD_TICK = 0.3
 """Seconds between two looks at the clock and, with reload, at the source files."""
@@ -94,6 +96,7 @@ class Parent:
         self._poll = select.poll()
         self._wake, self._bell = socket.socketpair()
         self._stops = 0
+        self._signals = 0
         self._deadline = 0.0
         self._drain_at = 0.0
         self._retry_at = 0.0
@@ -132,9 +135,13 @@ class Parent:
             side.setblocking(False)
         signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        for number in (*ENDING, signal.SIGHUP):
-            signal.signal(number, lambda number, frame: self._stop())
+        for number in (*ENDING, signal.SIGHUP) if hangup_counts() else ENDING:
+            signal.signal(number, self._asked)
         self._poll.register(self._wake, select.POLLIN)
+
+    def _asked(self, number: int, frame: object) -> None:
+        """A handler runs between any two steps of ours; what it wants is done when it is its turn."""
+        self._signals += 1
 
     def _turn(self) -> None:
         """Wait for something and react to it."""
@@ -152,6 +159,9 @@ class Parent:
                 self._stop()
             else:
                 self._attend(fd)
+        while self._signals:
+            self._signals -= 1
+            self._stop()
         self._look_after()
 
     def _attend(self, fd: int) -> None:
@@ -306,7 +316,8 @@ class Parent:
     def _look_for_changes(self) -> None:
         newest = [one for one in self._workers.values() if one.generation == self._generation]
         changed = [path for one in newest for path, stamp in one.files.items() if _changed(path) != stamp]
-        if changed:
+        # One that was written in this very moment may not be complete yet.
+        if changed and not any(abs(time.time() - _changed(path) / 1e9) < WRITTEN for path in changed):
             self._log(f"{changed[0]} has changed: the function is imported anew")
             for worker in newest:
                 worker.files = {}
@@ -343,6 +354,8 @@ class Parent:
         self._deadline = time.monotonic() + most + HURRY_GRACE
         for worker in self._workers.values():
             worker.say(b"hurry" if hurry else b"drain")
+            if worker.state == "starting":  # it may be busy with an import, and hears nothing
+                os.kill(worker.pid, signal.SIGTERM)
         self._listeners.close()
 
     def _end_all(self) -> None:
