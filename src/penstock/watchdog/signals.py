@@ -53,8 +53,13 @@ def forward_to(loop: asyncio.AbstractEventLoop, mode: object, asked: Callable[[]
     if isinstance(mode, TakesSignals):
         for number in FORWARDED:
             loop.add_signal_handler(number, mode.forward, number)
-    else:
+    elif hangup_counts():
         loop.add_signal_handler(signal.SIGHUP, asked)
+
+
+def hangup_counts() -> bool:
+    """Whether SIGHUP ends a watchdog without a program to hand it to: unless whoever started it (nohup) had it ignored."""
+    return signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
 
 
 def reap_orphans(loop: asyncio.AbstractEventLoop, mode: str, spawner: Spawner) -> None:

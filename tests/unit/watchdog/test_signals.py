@@ -80,6 +80,22 @@ def test_what_ends_the_watchdog_drains_it_first(launch: Any, tmp_path: Path, nam
     assert b"No new connections allowed, draining: 0 requests" in process.stderr.read()
 
 
+@pytest.mark.parametrize("variables", [{"fprocess": "cat"}, {"mode": "python"}])
+def test_a_hangup_that_is_ignored_stays_ignored(launch: Any, tmp_path: Path, variables: dict[str, str]) -> None:
+    (tmp_path / "shop.py").write_text("def handle(event, context):\n    return 'served'\n")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = launch(handler=f"{tmp_path}/shop.py", **variables)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for((tmp_path / ".lock").exists)
+    process.send_signal(signal.SIGHUP)
+    assert b" 200 " in get(tmp_path, "/")
+    assert (tmp_path / ".lock").exists()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
 def get(tmp_path: Path, target: str) -> bytes:
     import socket
 
