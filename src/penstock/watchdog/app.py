@@ -39,7 +39,7 @@ from penstock.watchdog.signals import forward_to, listen_to_the_end, reap_orphan
 from penstock.watchdog.spawn import Spawner, become_subreaper, program_environment
 from penstock.watchdog.stall import StallWatch
 from penstock.wire.exchange import Exchange
-from penstock.wire.loop import keep_buffers, new_event_loop
+from penstock.wire.loop import import_event_loop, keep_buffers, new_event_loop
 from penstock.wire.message import RequestHead
 from penstock.wire.server import Server
 
@@ -342,6 +342,9 @@ def _run_workers(
         with asyncio.Runner(loop_factory=functools.partial(new_event_loop, environ)) as runner:
             return runner.run(_serve_seat(own, environ, seat, ours))
 
+    # Imported before the fork, what workers need is in memory once.
+    load_mode("broken" if loaded.failure else settings.mode)
+    import_event_loop(environ)
     parent = workers.Parent(settings, workers.bind(settings, listen), life, inherited)
     if loaded.threads:
         names = ", ".join(loaded.threads)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import socket
 import sys
@@ -142,7 +141,8 @@ def say(text: str) -> None:
 
 def life_span(most: int, jitter: int) -> int:
     """Requests after which a worker leaves: `most`, give or take `jitter`; 0 when there is no limit."""
-    return max(most + random.randint(-jitter, jitter), 1) if most else 0  # noqa: S311 - spreads ends over time
+    spread = int.from_bytes(os.urandom(4), "big") % (2 * jitter + 1) - jitter
+    return max(most + spread, 1) if most else 0
 
 
 def reset_signals() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 from collections.abc import Coroutine, Mapping
@@ -37,6 +38,13 @@ def new_event_loop(environ: Mapping[str, str] = os.environ) -> asyncio.AbstractE
             return asyncio.new_event_loop()
         return uvloop.new_event_loop()
     return asyncio.new_event_loop()
+
+
+def import_event_loop(environ: Mapping[str, str] = os.environ) -> None:
+    """Import what `new_event_loop` will, for a process that forks before it."""
+    if environ.get("PENSTOCK_LOOP") != "asyncio":
+        with contextlib.suppress(ImportError):
+            import uvloop  # noqa: F401
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
