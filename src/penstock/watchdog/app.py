@@ -30,7 +30,7 @@ from penstock.watchdog.limiter import REJECTION_FIELDS, Limiter
 from penstock.watchdog.logs import Log
 from penstock.watchdog.metrics import CONTENT_TYPE, Metrics
 from penstock.watchdog.modes import Context, load_mode
-from penstock.watchdog.paths import is_suspect, settle
+from penstock.watchdog.paths import settle
 from penstock.watchdog.process import process_series
 from penstock.watchdog.scoreboard import SharedLimiter
 from penstock.watchdog.seat import Attendance, Listeners, Seat, open_descriptors, say
@@ -159,7 +159,7 @@ class Watchdog:
         """One request: ours, one too many, or the function's."""
         request = exchange.request
         path = request.path
-        if is_suspect(path):
+        if b"//" in path or b"/." in path or path == b"*":
             settled = settle(exchange, request)
             if settled is None:
                 return
@@ -193,11 +193,14 @@ class Watchdog:
 
     def _ended(self, call: Call) -> None:
         self.limiter.release()
-        self._counted(call)
+        self.metrics.observe(call.status, call.request.method, call.elapsed())
+        if self._access is not None:
+            self._access.ended(call)
         if self.attendance is not None:
             self.attendance.served()
 
     def _counted(self, call: Call) -> None:
+        """As `_ended`, for a call that never had a slot."""
         self.metrics.observe(call.status, call.request.method, call.elapsed())
         if self._access is not None:
             self._access.ended(call)

@@ -1,7 +1,8 @@
 """Paths with doubled slashes or dot segments: functions never see one (contract watchdog §1.2, §7 no. 19).
 
-The app asks for every request. One that came straight from its client is redirected, as the originals do it; one that came
-through a gateway is answered under its cleaned path, since only the gateway knows what stood before that path.
+The app asks for each request whose path holds `//` or `/.`, or is `*`. One that came straight from its client is redirected, as
+the originals do it; one that came through a gateway is answered under its cleaned path, since only the gateway knows what stood
+before that path.
 """
 
 from __future__ import annotations
@@ -12,11 +13,6 @@ from penstock.wire.message import RequestHead
 
 _HTML: Field = (b"Content-Type", b"text/html; charset=utf-8")
 _ESCAPES = {b"&": b"&amp;", b"'": b"&#39;", b"<": b"&lt;", b">": b"&gt;", b'"': b"&#34;"}
-
-
-def is_suspect(path: bytes) -> bool:
-    """Whether `clean_path` may have something to do. Cheap, for every request; `/.well-known` is suspect and clean."""
-    return b"//" in path or b"/." in path or path == b"*"
 
 
 def clean_path(path: bytes) -> bytes:
