@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from penstock.watchdog.jwtauth import Guard
 
 _UNIX = "unix:"
+_SMALL_STACK = 1 << 20
+"""Bytes of a thread's stack where the memory is limited, which counts the whole of it; by default it is 8 MiB."""
 _FAILED = 1
 
 
@@ -336,9 +339,11 @@ def _run_workers(
 
     def life(seat: Seat) -> int:
         ours = loaded
+        if settings.limits.memory:
+            threading.stack_size(_SMALL_STACK)
         sys.dont_write_bytecode |= settings.python_reload  # it is trusted by seconds, and edits may follow faster
         if seat.imports:
-            ours = reload_application(settings, loaded) if loaded.threads else load_application(settings)
+            ours = reload_application(settings, loaded)
             for line in ours.failure.splitlines():
                 say(line)
         own = dataclasses.replace(settings, suppress_lock=True)

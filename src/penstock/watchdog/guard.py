@@ -12,6 +12,7 @@ import fcntl
 import io
 import os
 import sys
+from typing import Any
 
 from penstock.watchdog.importing import open_stream
 
@@ -43,7 +44,7 @@ class Guard:
         for fd in (1, 2):
             if _fcntl(fd, fcntl.F_GETFD) < 0:
                 os.dup2(self._kept[fd], fd)
-        if sys.stdout.closed or sys.stderr.closed:
+        if _closed(sys.stdout) or _closed(sys.stderr):
             self._reopen()
 
     def damaged(self) -> str:
@@ -65,8 +66,8 @@ class Guard:
 
     def _reopen(self) -> None:
         for name, stream in self._streams.items():
-            if getattr(sys, name).closed:
-                if stream.closed:
+            if _closed(getattr(sys, name)):
+                if _closed(stream):
                     stream = self._streams[name] = open_stream(1 if name == "stdout" else 2)
                 setattr(sys, name, stream)
 
@@ -84,6 +85,10 @@ def leave() -> None:
             with contextlib.suppress(Exception):
                 stream.flush()
     os._exit(0)
+
+
+def _closed(stream: Any) -> bool:
+    return getattr(stream, "closed", False)  # a handler may have put anything there
 
 
 def _directory() -> int:

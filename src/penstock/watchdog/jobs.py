@@ -236,6 +236,9 @@ class Outlet:
             return
         if not self.begun:
             self._begin()
+            if job.call.request.method == b"HEAD":  # that is all
+                self._finish()
+                return
         job.call.exchange.write(data)
         if self._ready:
             self._taken += len(data)

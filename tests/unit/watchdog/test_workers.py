@@ -33,6 +33,8 @@ def handle(event, context):
     if word == "close":
         os.close(int(argument))
         return "closed"
+    if word == "replace":
+        os.dup2(os.open(os.devnull, os.O_WRONLY), int(argument))
     if word == "streams":
         sys.stdout.close(), sys.stderr.close()
         return "closed"
@@ -224,6 +226,13 @@ def test_closed_streams_do_not_harm_the_next_call(launch: Launch, target: str) -
     wait_for(lambda: "x" * 1000 in replica.printed())
 
 
+def test_a_worker_whose_log_was_taken_away_is_replaced(launch: Launch) -> None:
+    replica = launch().ready()
+    before = replica.pid()
+    assert replica.ask("/replace/1") == (200, b"hello")
+    wait_for(lambda: replica.pid() != before)
+
+
 def test_printing_without_end_takes_no_memory_and_stalls_nobody(launch: Launch) -> None:
     replica = launch().ready()
     pid = replica.pid()
@@ -298,6 +307,16 @@ def test_max_inflight_counts_all_workers(launch: Launch) -> None:
 def test_limits_of_programs_hold_for_workers(launch: Launch) -> None:
     replica = launch(PENSTOCK_RLIMIT_NOFILE="99").ready()
     assert replica.ask("/limits") == (200, b"99")
+
+
+def test_threads_fit_into_limited_memory(launch: Launch) -> None:
+    replica = launch(PENSTOCK_RLIMIT_MEMORY=str(64 << 20)).ready()
+    asking = [threading.Thread(target=replica.ask, args=("/sleep/0.3",)) for _ in range(16)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert replica.metric('http_requests_total{code="200"') == 16
 
 
 def test_a_failed_import_is_told_and_logged(launch: Launch) -> None:

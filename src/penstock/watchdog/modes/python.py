@@ -50,6 +50,7 @@ class Python:
         self.sweeper = Sweeper(context.loop, SWEEP)
         self.threads: Threads[Job] = Threads(context.loop, context.settings.python_threads, self._work)
         self._guard = Guard(context.loop)
+        self._damaged = 0
         self._checking = context.loop.call_later(CHECK, self._check)
 
     async def start(self) -> None:
@@ -217,7 +218,8 @@ class Python:
 
     def _check(self) -> None:
         damage = self._guard.damaged()
-        if damage:
+        self._damaged = self._damaged + 1 if damage else 0
+        if self._damaged > 2:  # a handler may redirect its output for a while
             self._context.leave(damage)
         else:
             self._checking = self._loop.call_later(CHECK, self._check)

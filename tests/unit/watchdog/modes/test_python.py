@@ -575,6 +575,25 @@ async def test_head_has_the_length_and_no_body(serve: Serve) -> None:
     assert (answer.status, answer.headers["content-length"], answer.body) == (200, "5", b"")
 
 
+async def test_head_of_a_stream_ends_with_its_head(serve: Serve) -> None:
+    def endless(event: Any, context: Any) -> Iterator[str]:
+        while True:
+            yield "x"
+
+    running = await serve(endless)
+    answer = await running.call("HEAD")
+    assert (answer.status, answer.complete, answer.body) == (200, True, b"")
+
+
+async def test_a_handler_may_put_anything_in_place_of_stdout(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def handle(event: Any, context: Any) -> str:
+        monkeypatch.setattr(sys, "stdout", object())
+        return "ok"
+
+    running = await serve(handle)
+    assert [(await running.call()).body for _ in range(2)] == [b"ok", b"ok"]
+
+
 async def test_a_failed_import_is_told_to_probes_and_callers(start: Any) -> None:
     running = await start(application=Application(failure="it failed\n  Traceback"), mode="python")
     ready = await running.call("GET", "/_/ready")
