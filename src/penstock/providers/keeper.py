@@ -75,6 +75,8 @@ class Member:
     token: str = ""
     address: str = ""
     reason: str = ""
+    waiting: str = ""
+    """What the runtime says it waits for before it can be ready."""
     restarts: int = 0
     failures: int = 0
     """Exits in a row without a healthy minute in between."""
@@ -204,7 +206,7 @@ class Keeper:
             member.unlaunched = True
             self._back_off(member, str(error))
             return
-        member.state, member.reason, member.address = "starting", "", address
+        member.state, member.reason, member.waiting, member.address = "starting", "", "", address
         member.started_at = self._crew.clock.now()
         self._crew.by_token[member.token] = (self, member)
         member.timer = self._crew.spawn(self._until_ready(member))
@@ -230,7 +232,7 @@ class Keeper:
         while (answer := await self._crew.probe(member.address)) is not True:
             if member.token != token or member.leaving:
                 return  # a probe may answer although it was cancelled
-            member.reason = answer or "its port does not answer yet"
+            member.reason = member.waiting or answer or "its port does not answer yet"
             await self._crew.clock.sleep(pause)
             tries += 1
             if tries >= PROBE_FAST_TIMES:

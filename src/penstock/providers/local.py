@@ -171,6 +171,7 @@ class LocalProvider:
         self._leaving.add(keeper)
         keeper.retire_all()
         self._runtime.forget_logs(name, namespace, keep=self._replica_ids(keeper.key))
+        self._runtime.forget(name, namespace)
         self._forget_if_gone(keeper)
 
     async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
@@ -269,6 +270,10 @@ class LocalProvider:
             keeper, member = found
             keeper.exited(member, reason)
             self._forget_if_gone(keeper)
+
+    def waiting(self, token: str, what: str) -> None:
+        if found := self._crew.by_token.get(token):
+            found[1].waiting = what
 
     def available(self) -> None:
         for keeper in list(self._functions.values()):

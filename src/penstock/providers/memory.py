@@ -176,6 +176,9 @@ class MemoryRuntime:
         self._written.set()
         self._written = asyncio.Event()
 
+    def forget(self, name: str, namespace: str) -> None:
+        """Nothing is kept."""
+
     async def usage(self, tokens: Iterable[str]) -> Usage:
         used = [self._live[token].script.usage for token in tokens if token in self._live]
         return Usage(cpu_millis=sum(one.cpu_millis for one in used), memory_bytes=sum(one.memory_bytes for one in used))

@@ -12,6 +12,7 @@ from penstock.core.policy import Policy, initial_replicas, policy_of
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.limits import limits_of
+from penstock.watchdog.settings import IMPORTING_MODES
 
 MAX_REPLICAS = 10_000
 """Of one function on one machine; a slip of the finger should not fork a million processes."""
@@ -40,13 +41,28 @@ def check_spec(spec: FunctionSpec) -> None:
 
 
 def check_program(spec: FunctionSpec) -> None:
-    """That a process runtime would have something to run: `envProcess`, `envVars.fprocess` or `mode` static."""
-    if program_of(spec) or spec.env_vars.get("mode") == "static":
+    """That a process runtime would have something to run: `envProcess`, `envVars.fprocess`, or a mode without a program."""
+    mode = spec.env_vars.get("mode", "")
+    if program_of(spec) or mode == "static":
+        return
+    if mode in IMPORTING_MODES:
+        _check_handler(spec)
         return
     raise InvalidInput(
         f"envProcess: is required, the process provider runs programs and not images; name the program for "
         f"{spec.name!r} in envProcess (or envVars.fprocess), or use the docker provider to run image {spec.image!r}"
     )
+
+
+def _check_handler(spec: FunctionSpec) -> None:
+    """That a function in a mode that imports it can be found: a path must exist and be absolute, since its working directory
+    is the replica's own."""
+    handler = spec.env_vars.get("handler", "")
+    if not handler and not spec.env_vars.get("python_path"):
+        raise InvalidInput(
+            f"envVars: handler: is required in mode {spec.env_vars['mode']}, it names what to import: "
+            "the absolute path of a .py file or folder, or a module that python_path leads to"
+        )
 
 
 def program_of(spec: FunctionSpec) -> str:

@@ -51,6 +51,9 @@ class Events(Protocol):
     def exited(self, token: str, reason: str) -> None:
         """A replica ended, with the reason in words. Called exactly once for each launched or adopted token."""
 
+    def waiting(self, token: str, what: str) -> None:
+        """What a launched replica waits for before it can be asked whether it is ready; empty when it waits no more."""
+
     def available(self) -> None:
         """Launching works again after ProviderUnavailable."""
 
@@ -85,6 +88,9 @@ class Runtime(Protocol):
 
     def forget_logs(self, name: str, namespace: str, keep: Iterable[str] = ()) -> None:
         """Drop the lines of a function's replicas, but for those named in `keep`."""
+
+    def forget(self, name: str, namespace: str) -> None:
+        """The function was deleted: let go of what is kept to start its replicas faster."""
 
     async def usage(self, tokens: Iterable[str]) -> Usage:
         """What these replicas use together at this moment."""

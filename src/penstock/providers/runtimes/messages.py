@@ -1,10 +1,12 @@
-"""What the process runtime and the zygote say to each other over a unix stream socket.
+"""What the process runtime and the zygote, and the zygote and its warmed parents, say to each other over unix stream sockets.
 
-Each message is four bytes of length (big-endian) and a MessagePack body. The zygote speaks first (`Hello`); `Launched` and
-`Exited` go to every connection, so that a control process that was restarted hears of replicas it did not launch.
+Each message is four bytes of length (big-endian) and a MessagePack body. To the runtime the zygote speaks first (`Hello`); all
+news go to every connection, so that a control process that was restarted hears of replicas it did not launch.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -31,9 +33,32 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Paths that the function's own specification names."""
     read_only: bool = False
     new_privileges: bool = False
+    alias: str = ""
+    """Path of the parent's directory, at which a replica forked from it sees its own as well."""
 
     def __repr__(self) -> str:
         return f"Launch({self.order!r})"
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Give up a launch that waits for an import."""
+
+    token: str
+
+
+class Forget(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A function was deleted: nothing warm is kept of it."""
+
+    key: str
+    """`name.namespace`."""
+
+
+class Warmed(msgspec.Struct, frozen=True, kw_only=True):
+    """A living warmed parent."""
+
+    pid: int
+    key: str
+    """`name.namespace` of its function."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -45,6 +70,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """How replicas are isolated, or why they are not."""
     replicas: dict[str, int]
     """Pid of each running replica by token."""
+    parents: dict[str, Warmed] = {}
+    """Warmed parents by token."""
 
 
 class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -53,6 +80,8 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     token: str
     pid: int
     started: int
+    parent: str = ""
+    """Token of the warmed parent that it was forked from."""
 
 
 class Exited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -65,14 +94,54 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Why the fork failed; then there is no status."""
 
 
-FromZygote = Hello | Launched | Exited
+class Importing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A launch waits until a warmed parent has imported the function."""
+
+    token: str
+    handler: str
+
+
+class ParentStarted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """There is one more warmed parent. Its end is an `Exited` with its token."""
+
+    token: str
+    parent: Warmed
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A parent to the zygote: the import is over."""
+
+    outcome: Literal["warm", "failed", "alone"]
+    """`failed`: what it forks are replicas that tell why. `alone`: it cannot be forked, each replica has to import."""
+    note: str = ""
+    """Why `alone`; a line for the log."""
+
+
+class Forked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A parent to the zygote: this process becomes the replica. Sent before it is the zygote's child."""
+
+    token: str
+    pid: int
+
+
+class NotForked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A parent to the zygote: there is no replica."""
+
+    token: str
+
+
+FromZygote = Hello | Launched | Exited | Importing | ParentStarted
+ToZygote = Launch | Cancel | Forget
+FromParent = Imported | Forked | NotForked
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_launch = msgspec.msgpack.Decoder(Launch).decode
 _news: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygote)
+_requests: msgspec.msgpack.Decoder[ToZygote] = msgspec.msgpack.Decoder(ToZygote)
+_reports: msgspec.msgpack.Decoder[FromParent] = msgspec.msgpack.Decoder(FromParent)
 
 
-def frame(message: Launch | FromZygote) -> bytes:
+def frame(message: ToZygote | FromZygote | FromParent) -> bytes:
     body = _encode(message)
     return len(body).to_bytes(4, "big") + body
 
@@ -101,6 +170,16 @@ class Frames:
 def read_launch(body: bytes) -> Launch:
     """Raises msgspec.MsgspecError."""
     return _decode_launch(body)
+
+
+def read_request(body: bytes) -> ToZygote:
+    """Raises msgspec.MsgspecError."""
+    return _requests.decode(body)
+
+
+def read_report(body: bytes) -> FromParent:
+    """Raises msgspec.MsgspecError."""
+    return _reports.decode(body)
 
 
 def read_news(body: bytes) -> FromZygote:

@@ -7,6 +7,7 @@ zygote; it finds the replicas of this run again by their records, and ends those
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock import __version__, readiness
-from penstock.errors import InvalidInput, ProviderUnavailable
+from penstock.errors import InvalidInput, ProviderUnavailable, SettingsError
 from penstock.model import Capabilities, FunctionSpec, LogLine, LogQuery, ProviderInfo, Usage
 from penstock.providers.keeper import Probe
 from penstock.providers.limits import Limits, limits_of
@@ -25,15 +26,27 @@ from penstock.providers.local import LocalProvider, Parts
 from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.base import Events, Order, Running
 from penstock.providers.runtimes.logfiles import LogFiles
-from penstock.providers.runtimes.messages import Exited, FromZygote, Hello, Launch, Launched
-from penstock.providers.runtimes.records import Record, read_record, remove_directory
+from penstock.providers.runtimes.messages import (
+    Cancel,
+    Exited,
+    Forget,
+    FromZygote,
+    Hello,
+    Importing,
+    Launch,
+    Launched,
+    ParentStarted,
+    ToZygote,
+    Warmed,
+)
+from penstock.providers.runtimes.records import PARENT_PREFIX, Record, read_record, remove_directory
 from penstock.providers.runtimes.sandbox import program_paths
 from penstock.providers.runtimes.zygoteclient import ZygoteClient
 from penstock.providers.secretfiles import SecretFiles
 from penstock.providers.store import SqliteStore
 from penstock.providers.validation import check_program, program_of
 from penstock.settings import Home, ServeSettings
-from penstock.watchdog.settings import PRIVATE_VARIABLES
+from penstock.watchdog.settings import PRIVATE_VARIABLES, load_settings
 
 ZYGOTE_TIMEOUT = 20.0
 """Seconds that `start` waits for the zygote, which imports for about half of one."""
@@ -62,6 +75,8 @@ class _Entry:
         self.pidfd = -1
         self.signal: signal.Signals | None = None
         """Asked for before the pid was known."""
+        self.parent = ""
+        """Token of the warmed parent that it was forked from."""
 
 
 class ProcessRuntime:
@@ -77,6 +92,7 @@ class ProcessRuntime:
         self._logs = LogFiles(home.logs)
         self._client = ZygoteClient(home.zygote_socket, self._run_id, self)
         self._entries: dict[str, _Entry] = {}
+        self._parents: dict[str, Warmed] = {}
         self._events: Events | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
@@ -91,7 +107,7 @@ class ProcessRuntime:
         records = await asyncio.to_thread(self._find)
         for record in records:
             entry = _Entry(record.order, record.address)
-            entry.since = record.started_at
+            entry.since, entry.parent = record.started_at, record.parent
             self._entries[record.order.token] = entry
             self._attach(entry, record.pid, record.started)
         await self._client.start(ZYGOTE_TIMEOUT)
@@ -112,6 +128,10 @@ class ProcessRuntime:
 
     def check(self, spec: FunctionSpec) -> None:
         check_program(spec)
+        try:
+            load_settings({**_function_environment(spec), **_limit_environment(limits_of(spec))})
+        except SettingsError as error:
+            raise InvalidInput(f"envVars: {error}") from error
         if len(os.fsencode(self._address("0" * 12))) > 113:
             raise InvalidInput(f"home: {self._home.path} is too deep for unix sockets; use a shorter --home")
 
@@ -130,6 +150,7 @@ class ProcessRuntime:
             self._signal(entry, number)
         elif entry.signal is not signal.SIGKILL:
             entry.signal = number
+            self._ask(Cancel(token=token))  # if it waits for an import, that may take any time
 
     def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
         return self._logs.lines(query, deployed)
@@ -137,8 +158,14 @@ class ProcessRuntime:
     def forget_logs(self, name: str, namespace: str, keep: Iterable[str] = ()) -> None:
         self._logs.forget(name, namespace, keep)
 
+    def forget(self, name: str, namespace: str) -> None:
+        self._ask(Forget(key=f"{name}.{namespace}"))
+
     async def usage(self, tokens: Iterable[str]) -> Usage:
-        sessions = {self._entries[token].pid for token in tokens if token in self._entries}
+        """A function's warmed parent counts: its replicas share its memory, and the shares add up to the whole with it alone."""
+        entries = [self._entries[token] for token in tokens if token in self._entries]
+        keys = {entry.order.spec.key for entry in entries}
+        sessions = {entry.pid for entry in entries} | {one.pid for one in self._parents.values() if one.key in keys}
         before = await asyncio.to_thread(_cpu_seconds, sessions)
         await asyncio.sleep(_USAGE_SPAN)
         return await asyncio.to_thread(_usage, sessions, before, _USAGE_SPAN)
@@ -147,6 +174,7 @@ class ProcessRuntime:
 
     def connected(self, hello: Hello) -> None:
         self.capabilities = Capabilities(runs_processes=True, usage=True, sandbox=hello.sandbox)
+        self._parents = dict(hello.parents)
         for token, pid in hello.replicas.items():
             if token not in self._entries:
                 processes.kill(pid)
@@ -156,16 +184,41 @@ class ProcessRuntime:
 
     def heard(self, news: FromZygote) -> None:
         if isinstance(news, Launched):
-            entry = self._entries.get(news.token)
-            if entry and entry.pidfd < 0:
-                self._attach(entry, news.pid, news.started)
+            self._launched(news)
+        elif isinstance(news, ParentStarted):
+            self._parents[news.token] = news.parent
+        elif isinstance(news, Importing):
+            self._tell_waiting(news.token, f"importing {news.handler or 'its handler'}")
         elif isinstance(news, Exited):
             entry = self._entries.get(news.token)
             if entry:
                 self._ended(entry, news.error or processes.describe_end(news.status))
+            else:
+                self._parents.pop(news.token, None)
+                self._spawn(self._remove(news.token), self._cleaning)
+
+    def _launched(self, news: Launched) -> None:
+        entry = self._entries.get(news.token)
+        if entry is None:
+            # It waited for an import for so long that whoever wanted it is gone.
+            processes.kill(news.pid)
+        elif entry.pidfd < 0:
+            entry.parent = news.parent
+            self._attach(entry, news.pid, news.started)
+            self._tell_waiting(news.token, "")
+
+    def _tell_waiting(self, token: str, what: str) -> None:
+        if self._events:
+            self._events.waiting(token, what)
+
+    def _ask(self, request: ToZygote) -> None:
+        """What a new zygote need not be told."""
+        with contextlib.suppress(ProviderUnavailable):
+            self._client.send(request)
 
     def disconnected(self) -> None:
         """The zygote is gone; replicas live on. What was about to be forked may exist or not: see after a moment."""
+        self._parents.clear()
         for entry in list(self._entries.values()):
             if entry.pidfd < 0:
                 self._spawn(self._look_for(entry))
@@ -232,9 +285,17 @@ class ProcessRuntime:
         spec, token = entry.order.spec, entry.order.token
         if not self._client.connected and entry.pid:
             await asyncio.to_thread(processes.kill_leftovers, {entry.pid}, {token})
-        await asyncio.to_thread(remove_directory, self._directory(token))
+        await self._remove(token)
+        if entry.parent:
+            await self._remove(entry.parent)
         live = {entry.order.replica for entry in self._entries.values()}
         await asyncio.to_thread(self._logs.prune, spec.name, spec.namespace, live)
+
+    async def _remove(self, token: str) -> None:
+        """Remove a directory, unless it is that of a parent that lives, or whose replicas do: they may use paths in it."""
+        used = {*self._entries, *self._parents, *(entry.parent for entry in self._entries.values())}
+        if token not in used:
+            await asyncio.to_thread(remove_directory, self._directory(token))
 
     # Earlier replicas
 
@@ -247,11 +308,14 @@ class ProcessRuntime:
             record = read_record(directory)
             running = bool(record and self._is_running(record))
             if record and running and record.run_id == self._run_id:
-                found.append(record)
+                if not record.is_parent:  # the zygote tells of those
+                    found.append(record)
                 continue
             dead.append(directory)
             if record and record.boot_id == self._boot_id and (running or not processes.stat_of(record.pid)):
                 sessions.add(record.pid)
+        kept = {record.parent for record in found}
+        dead = [directory for directory in dead if directory.name not in kept]
         if dead:
             count = processes.kill_leftovers(sessions, {directory.name for directory in dead})
             _log.info("removed %d replicas of an earlier run, %d of their processes still ran", len(dead), count)
@@ -262,13 +326,19 @@ class ProcessRuntime:
     async def _clear_strangers(self) -> None:
         """After a reconnect: end replicas that were forked for a request that we had given up."""
         await asyncio.sleep(_STATUS_WAIT * 2)
-        strangers = {path.name for path in self._home.replicas.iterdir()} - set(self._entries)
-        records = [read_record(self._home.replicas / name) for name in strangers]
-        sessions = {record.pid for record in records if record and self._is_running(record)}
-        if sessions:
+        strangers = {path.name for path in self._home.replicas.iterdir()} - {*self._entries, *self._parents}
+        records = {name: read_record(self._home.replicas / name) for name in strangers}
+        # A parent of this zygote may have begun after we looked; the zygote looks after those.
+        strangers -= {name for name, record in records.items() if self._may_be_new_parent(name, record)}
+        running = {name: record.pid for name, record in records.items() if record and self._is_running(record)}
+        sessions = {running[name] for name in strangers if name in running}
+        if strangers:
             await asyncio.to_thread(processes.kill_leftovers, sessions, strangers)
         for name in strangers:
-            await asyncio.to_thread(remove_directory, self._home.replicas / name)
+            await self._remove(name)
+
+    def _may_be_new_parent(self, name: str, record: Record | None) -> bool:
+        return name.startswith(PARENT_PREFIX) and (record is None or self._is_running(record))
 
     def _is_running(self, record: Record) -> bool:
         return record.boot_id == self._boot_id and processes.is_running(record.pid, record.started)

@@ -21,6 +21,7 @@ _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG = 1
 
 
 class Stat(NamedTuple):
@@ -138,6 +139,13 @@ def become_subreaper() -> None:
 def refuse_new_privileges() -> None:
     """Set-user-id programs gain nothing from now on, here and in every descendant. Raises OSError."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent` ends. Descendants are not affected. Raises OSError."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(os.EX_OK)
 
 
 def _prctl(option: int, value: int) -> None:

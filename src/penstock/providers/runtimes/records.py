@@ -15,6 +15,9 @@ import msgspec
 
 from penstock.providers.runtimes.base import Order, Running
 
+PARENT_PREFIX = "w"
+"""First letter of the tokens of warmed parents. Replicas' tokens are hexadecimal, so that a directory is known to be a parent's
+even before there is a record in it."""
 _NAME = "record.json"
 
 
@@ -30,6 +33,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Clock ticks since boot."""
     started_at: datetime
     address: str
+    parent: str = ""
+    """Token of the warmed parent that forked it; its own token when it is such a parent itself."""
+
+    @property
+    def is_parent(self) -> bool:
+        return self.parent != "" and self.parent == self.order.token
 
     def running(self) -> Running:
         order = self.order

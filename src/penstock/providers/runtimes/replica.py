@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,14 +38,29 @@ def become(launch: Launch, main: Main, lifeline: int) -> int:
     return take_part(launch, main, lifeline)
 
 
-def take_part(launch: Launch, main: Main, lifeline: int) -> int:
+@dataclass(frozen=True)
+class Origin:
+    """Where a replica comes from that a warmed parent has forked."""
+
+    parent: str
+    """The parent's token."""
+    luggage: tuple[Path, ...]
+    """Directories of the parent to copy: what the import has written."""
+    nested: bool
+    """Whether it is in a namespace made by `sandbox.open_base`."""
+
+
+def take_part(launch: Launch, main: Main, lifeline: int, origin: Origin | None = None) -> int:
     """`become` for a process that has already let go of the zygote."""
     # Blocked by the zygote before the fork; one that came meanwhile ends us here.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     directory = Path(launch.directory)
-    _furnish(directory, launch)
-    writer = _open_log(launch)
+    furnish(directory, launch, origin.parent if origin else "")
+    writer = open_log(launch)
     try:
+        if origin:
+            _copy(origin.luggage, directory)
+        enter(plan_of(launch), nested=bool(origin and origin.nested))
         code = _serve(launch, main, lifeline, writer)
     except Exception:
         code = FAILED
@@ -75,6 +91,7 @@ def plan_of(launch: Launch) -> Plan:
         hide=tuple(Path(path) for path in launch.hide),
         keep=tuple(Path(path) for path in launch.keep),
         read_only=launch.read_only,
+        alias=Path(launch.alias) if launch.alias else None,
     )
 
 
@@ -84,12 +101,23 @@ def let_go(lifeline: int, keep: int = -1) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
+    kept = {lifeline, keep, *_fork_pipe()}
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) not in (lifeline, keep):
+        if int(name) > 2 and int(name) not in kept:
             _close(int(name))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
+
+
+def _fork_pipe() -> set[int]:
+    """Both ends of the pipe that libuv makes in every forked child, and closes by number when that forks in turn: whatever
+    had got these numbers meanwhile would be closed. It is the only pipe with both ends here."""
+    ends: dict[str, set[int]] = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            ends.setdefault(os.readlink(f"/proc/self/fd/{name}"), set()).add(int(name))
+    return {fd for link, fds in ends.items() if link.startswith("pipe:") and len(fds) == 2 for fd in fds if fd > 2}
 
 
 def _close(fd: int) -> None:
@@ -97,7 +125,8 @@ def _close(fd: int) -> None:
         os.close(fd)
 
 
-def _furnish(directory: Path, launch: Launch) -> None:
+def furnish(directory: Path, launch: Launch, parent: str = "") -> None:
+    """Make the directory with its secrets and its record. `parent`: see `Record`."""
     os.umask(0o077)
     for path in (directory, directory / "tmp", directory / "home", directory / "secrets"):
         path.mkdir(mode=0o700)
@@ -115,18 +144,19 @@ def _furnish(directory: Path, launch: Launch) -> None:
         started=stat.started if stat else 0,
         started_at=datetime.now(UTC),
         address=launch.address,
+        parent=parent,
     )
     write_record(directory, record)
 
 
-def _open_log(launch: Launch) -> LogWriter:
+def open_log(launch: Launch) -> LogWriter:
+    """The replica's log takes over descriptors 1 and 2."""
     os.makedirs(launch.log_directory, mode=0o700, exist_ok=True)
     directory = os.open(launch.log_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return LogWriter(LogFile(directory, f"{launch.order.replica}.log", launch.log_bytes))
 
 
 def _serve(launch: Launch, main: Main, lifeline: int, writer: LogWriter) -> int:
-    enter(plan_of(launch))
     if not launch.new_privileges:
         refuse_new_privileges()
     writer.start()
@@ -134,6 +164,15 @@ def _serve(launch: Launch, main: Main, lifeline: int, writer: LogWriter) -> int:
     os.umask(0o022)
     os.chdir(environ["HOME"] if os.path.isdir(environ["HOME"]) else "/")
     return main(environ, launch.address)
+
+
+def _copy(folders: Iterable[Path], directory: Path) -> None:
+    """What cannot be copied, such as a socket, is left out."""
+    import shutil
+
+    for folder in folders:
+        with contextlib.suppress(shutil.Error):
+            shutil.copytree(folder, directory / folder.name, symlinks=True, dirs_exist_ok=True)
 
 
 def _complain() -> None:

@@ -44,24 +44,51 @@ class Plan(NamedTuple):
     hide: tuple[Path, ...]
     keep: tuple[Path, ...]
     read_only: bool
+    alias: Path | None = None
+    """Another path of the directory: that of the parent which has imported the function, and may have kept paths of its own."""
 
     @property
     def temporary(self) -> Path:
         return self.directory / "tmp"
 
     @property
+    def places(self) -> tuple[Path, ...]:
+        return (self.directory, self.alias) if self.alias else (self.directory,)
+
+    @property
     def secrets(self) -> Path:
         return self.directory / "secrets"
 
 
-def enter(plan: Plan) -> str:
+def open_base() -> int:
+    """A descriptor of a mount namespace with nothing covered, from which this process and its descendants may `enter` sandboxes
+    of their own, one after the other, by `return_to`; -1 where that cannot be had. A plain user gets a user namespace for it.
+    """
+    try:
+        if os.getuid() != 0:
+            _unshare()
+        return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+def return_to(base: int) -> None:
+    """Leave the sandbox for the namespace that `open_base` gave, and close it. Raises OSError."""
+    # A plain user is still allowed to: nothing was executed since, so that the user namespace's capabilities are still there.
+    _check(_libc.setns(base, _CLONE_NEWNS), "setns")
+    os.close(base)
+
+
+def enter(plan: Plan, nested: bool = False) -> str:
     """Isolate this process and all it will start; returns what was done in words. It must have a single thread.
+
+    `nested`: it is in a namespace that `open_base` has made.
 
     Without namespaces it goes on unprotected and says why. Raises SandboxError only for a read-only file system that was
     asked for and cannot be given.
     """
     try:
-        done = [_unshare()]
+        done = [_unshare(nested)]
     except OSError as error:
         return _go_without(plan, f"no isolation: namespaces are not allowed here ({error.strerror})")
     try:
@@ -91,8 +118,8 @@ def program_paths(words: Iterable[str]) -> list[str]:
     return found
 
 
-def _unshare() -> str:
-    if os.getuid() == 0:
+def _unshare(nested: bool = False) -> str:
+    if nested or os.getuid() == 0:
         _check(_libc.unshare(_CLONE_NEWNS), "unshare")
         return "mount namespace"
     uid, gid = os.getuid(), os.getgid()
@@ -121,11 +148,13 @@ def _cover(plan: Plan) -> list[str]:
             for path in own:
                 if _inside(path, hidden):
                     _show(keep[path], path)
-            if _inside(plan.directory, hidden):
-                _show(replica, plan.directory)
+            for path in plan.places:
+                if _inside(path, hidden):
+                    _show(replica, path)
             _set_read_only(hidden, recursive=False)
-        if not plan.directory.exists():
-            _show(replica, plan.directory)
+        for path in plan.places:
+            if not _shows(replica, path):
+                _show(replica, path)
         return ["private /tmp", "state directory hidden", *_show_secrets(secrets)]
     finally:
         for fd in (*keep.values(), replica, secrets):
@@ -147,9 +176,11 @@ def _show_secrets(fd: int) -> list[str]:
 def _make_read_only(plan: Plan) -> str:
     try:
         # The replica's directory becomes a mount of its own, so that it can stay writable.
-        _mount(str(plan.directory), str(plan.directory), None, _MS_BIND | _MS_REC)
+        for path in plan.places:
+            _mount(str(path), str(path), None, _MS_BIND | _MS_REC)
         _set_read_only(Path("/"), recursive=True)
-        _set_attributes(plan.directory, 0, _MOUNT_ATTR_RDONLY, recursive=True)
+        for path in plan.places:
+            _set_attributes(path, 0, _MOUNT_ATTR_RDONLY, recursive=True)
         _set_attributes(Path("/tmp"), 0, _MOUNT_ATTR_RDONLY, recursive=False)
     except OSError as error:
         raise SandboxError(
@@ -179,6 +210,11 @@ def _inside(path: Path, folder: Path) -> bool:
 
 def _hold(path: Path) -> int:
     return os.open(path, os.O_PATH | os.O_CLOEXEC)
+
+
+def _shows(fd: int, path: Path) -> bool:
+    """Whether what `fd` holds is at the path already."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(fd))
 
 
 def _show(fd: int, path: Path) -> None:

@@ -1,13 +1,14 @@
 """The zygote: a single-threaded process that has imported everything a replica needs and forks replicas on request.
 
 `python -m penstock.providers.runtimes.zygote` is started by the supervisor; the process runtime talks to it over a unix
-socket. It reaps replicas, reports their ends, and kills what a dead replica leaves behind; it decides nothing.
+socket. It reaps replicas, reports their ends, and kills what a dead replica leaves behind; it decides nothing. Functions that
+are imported are never imported here but in warmed parents, see `parents`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import errno
 import gc
 import logging
 import os
@@ -17,13 +18,27 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from penstock.errors import PenstockError
-from penstock.providers.runtimes.messages import Exited, Frames, FromZygote, Hello, Launch, Launched, frame, read_launch
+from penstock.providers.runtimes.messages import (
+    Cancel,
+    Exited,
+    Forget,
+    FromZygote,
+    Hello,
+    Launch,
+    Launched,
+    ToZygote,
+    frame,
+    read_request,
+)
+from penstock.providers.runtimes.parent import Serve
+from penstock.providers.runtimes.parents import Parents
+from penstock.providers.runtimes.peer import Peer
 from penstock.providers.runtimes.processes import become_subreaper, children, kill, mark_of, stat_of
 from penstock.providers.runtimes.rehearsal import rehearse
 from penstock.providers.runtimes.replica import LIFELINE, Main, become
@@ -34,8 +49,6 @@ from penstock.settings import restore_settings
 _UNREPORTED = 1000
 """Ends kept for a control process that is away; older ones it learns from their records."""
 _BACKLOG = 16
-_CLIENT_BUFFER = 16 << 20
-"""Bytes waiting for a client that does not read; then it is dropped, and hears all again when it reconnects."""
 _IDLE_MS = 200
 """Milliseconds without work before a spare is made: its making must not disturb the start of the replica that used the last."""
 _REHEARSALS = 10
@@ -46,22 +59,23 @@ _log = logging.getLogger("penstock.zygote")
 
 
 class Zygote:
-    """Forks, reaps and reports. `main` is what a replica runs once it is set up."""
+    """Forks, reaps and reports. `main` is what a replica runs once it is set up, `serve` the same for an imported function."""
 
-    def __init__(self, path: Path, main: Main, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, main: Main, serve: Serve, environ: Mapping[str, str]) -> None:
         self._main = main
         self._run_id = environ.get("PENSTOCK_RUN_ID", "")
         self._lifeline = int(environ.get(LIFELINE) or -1)
         self._path = path
         self._sandbox = ""
         self._replicas: dict[int, str] = {}
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, Peer] = {}
         self._unreported: deque[Exited] = deque(maxlen=_UNREPORTED)
         self._spare: Spare | None = None
         self._stopping = False
         self._poll = select.poll()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._wake, self._bell = socket.socketpair()
+        self._parents = Parents(self, serve, self._lifeline)
 
     def run(self) -> None:
         """Serve until SIGTERM or the end of the lifeline."""
@@ -75,11 +89,13 @@ class Zygote:
         gc.collect()
         gc.freeze()
         while not self._stopping:
-            events = self._poll.poll(None if self._spare else _IDLE_MS)
-            if not events:
+            events = self._poll.poll(self._parents.tick_ms if self._spare else _IDLE_MS)
+            if not events and not self._spare:
                 self._prepare()
             for fd, _ in events:
                 self._dispatch(fd)
+            self._parents.look()
+        self._parents.end_all()
 
     def _handle_signals(self) -> None:
         for side in (self._wake, self._bell):
@@ -115,6 +131,8 @@ class Zygote:
             self._stopping = True
         elif fd in self._clients:
             self._serve(self._clients[fd])
+        else:
+            self._parents.attend(fd)
 
     def _accept(self) -> None:
         try:
@@ -127,22 +145,28 @@ class Zygote:
             connection.close()
             return
         connection.setblocking(False)
-        client = _Client(connection)
+        client = Peer(connection)
         self._clients[connection.fileno()] = client
         self._poll.register(connection, select.POLLIN)
         replicas = {token: pid for pid, token in self._replicas.items()}
-        hello = Hello(pid=os.getpid(), run_id=self._run_id, sandbox=self._sandbox, replicas=replicas)
+        hello = Hello(
+            pid=os.getpid(),
+            run_id=self._run_id,
+            sandbox=self._sandbox,
+            replicas=replicas,
+            parents=self._parents.living(),
+        )
         self._send(client, hello)
         while self._unreported:
             self._send(client, self._unreported.popleft())
 
-    def _serve(self, client: _Client) -> None:
+    def _serve(self, client: Peer) -> None:
         """Read what is there and write what waits; drop a client that is gone or speaks something else."""
         try:
             bodies = client.receive()
             client.flush()
-            for launch in [read_launch(body) for body in bodies]:
-                self._launch(launch)
+            for request in [read_request(body) for body in bodies]:
+                self._obey(request)
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             if not isinstance(error, ConnectionError):
                 _log.warning("dropped a connection: %s", error)
@@ -150,13 +174,21 @@ class Zygote:
             return
         self._watch(client)
 
-    def _drop(self, client: _Client) -> None:
+    def _obey(self, request: ToZygote) -> None:
+        if isinstance(request, Cancel):
+            self._parents.cancel(request.token)
+        elif isinstance(request, Forget):
+            self._parents.forget(request.key)
+        elif not self._parents.take(request):
+            self.launch(request)
+
+    def _drop(self, client: Peer) -> None:
         fd = client.connection.fileno()
         if self._clients.pop(fd, None):
             self._poll.unregister(fd)
             client.connection.close()
 
-    def _watch(self, client: _Client) -> None:
+    def _watch(self, client: Peer) -> None:
         if client.connection.fileno() in self._clients:
             events = select.POLLIN | select.POLLOUT if client.waiting else select.POLLIN
             self._poll.modify(client.connection, events)
@@ -164,27 +196,37 @@ class Zygote:
     def _prepare(self) -> None:
         """Have a forked process stand by. Without one, launches fork; so a failure only costs time."""
         spare = Spare.open()
-        pid = self._fork(lambda: stand_by(spare.theirs, self._main, self._lifeline))
+        pid = self.fork(lambda: stand_by(spare.theirs, self._main, self._lifeline))
         if pid:
             spare.adopt(pid)
             self._spare = spare
         else:
             spare.close()
 
-    def _launch(self, launch: Launch) -> None:
+    # What warmed parents need of us
+
+    def poll(self) -> select.poll:
+        return self._poll
+
+    def launch(self, launch: Launch) -> None:
+        """Start a replica that imports its function itself, if it has one to import."""
         token = launch.order.token
         spare, self._spare = self._spare, None
         pid = spare.hand_over(launch) if spare else 0
         if not pid:
-            pid = self._fork(lambda: become(launch, self._main, self._lifeline))
-        if not pid:
-            self._broadcast(Exited(token=token, error="the system refuses to fork; see the server's log"))
-            return
+            pid = self.fork(lambda: become(launch, self._main, self._lifeline))
+        if pid:
+            self.adopt(pid, token)
+        else:
+            self.tell(Exited(token=token, error="the system refuses to fork; see the server's log"))
+
+    def adopt(self, pid: int, token: str, parent: str = "") -> None:
+        """This process is that replica; it is our child, or about to become it."""
         self._replicas[pid] = token
         stat = stat_of(pid)
-        self._broadcast(Launched(token=token, pid=pid, started=stat.started if stat else 0))
+        self.tell(Launched(token=token, pid=pid, started=stat.started if stat else 0, parent=parent))
 
-    def _fork(self, life: Callable[[], int]) -> int:
+    def fork(self, life: Callable[[], int]) -> int:
         """The pid of a child that lives `life` and exits with its result; 0 when the system refuses."""
         # A SIGTERM meant for the child must not meet our handler, which it still has at first; it unblocks it when it is ready.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
@@ -200,41 +242,44 @@ class Zygote:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        ended = list(_ended_children())
+        # A replica's parent has reported it before it could become our child, so that after this we know all of them.
+        self._parents.attend_all()
+        for pid, status in ended:
             if self._spare and pid == self._spare.pid:
                 self._spare.close()
                 self._spare = None
+            self._parents.ended(pid, status)
             token = self._replicas.pop(pid, "")
             if token:
-                self._broadcast(Exited(token=token, status=status))
+                self._parents.replica_ended(token)
+                self.tell(Exited(token=token, status=status))
         self._sweep()
 
     def _sweep(self) -> None:
         """Kill what dead replicas left: it has become our child. Its own children become ours when it ends, and so on."""
         tokens: set[str] | None = None
-        for pid in children():
-            if pid in self._replicas or (self._spare and pid == self._spare.pid):
+        found = children()
+        self._parents.attend_all()  # as above
+        parents = self._parents.living()
+        leaders = {*self._replicas, *(parent.pid for parent in parents.values())}
+        for pid in found:
+            if pid in leaders or (self._spare and pid == self._spare.pid):
                 continue
             stat = stat_of(pid)
-            if stat is None or stat.state in "ZX" or stat.session in self._replicas:
+            if stat is None or stat.state in "ZX" or stat.session in leaders:
                 continue
-            tokens = tokens if tokens is not None else set(self._replicas.values())
+            tokens = tokens if tokens is not None else {*self._replicas.values(), *parents}
             if mark_of(pid) not in tokens:
                 kill(pid)
 
-    def _broadcast(self, news: FromZygote) -> None:
+    def tell(self, news: FromZygote) -> None:
         if not self._clients and isinstance(news, Exited):
             self._unreported.append(news)
         for client in list(self._clients.values()):
             self._send(client, news)
 
-    def _send(self, client: _Client, news: FromZygote) -> None:
+    def _send(self, client: Peer, news: FromZygote) -> None:
         try:
             client.send(frame(news))
         except OSError:
@@ -243,36 +288,11 @@ class Zygote:
         self._watch(client)
 
 
-class _Client:
-    """A connection with what could not be written yet. Never blocks."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.waiting = b""
-        self._frames = Frames()
-
-    def receive(self) -> list[bytes]:
-        """Bodies that have arrived. Raises ConnectionResetError at the end of the stream."""
-        try:
-            data = self.connection.recv(1 << 20)
-        except BlockingIOError:
-            return []
-        if not data:
-            raise ConnectionResetError(errno.ECONNRESET, "closed")
-        return self._frames.feed(data)
-
-    def send(self, data: bytes) -> None:
-        if len(self.waiting) + len(data) > _CLIENT_BUFFER:
-            raise BrokenPipeError(errno.EPIPE, "it does not read")
-        self.waiting += data
-        self.flush()
-
-    def flush(self) -> None:
-        if self.waiting:
-            try:
-                self.waiting = self.waiting[self.connection.send(self.waiting) :]
-            except BlockingIOError:
-                return
+def _ended_children() -> Iterator[tuple[int, int]]:
+    """Pid and wait status of each child that has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            yield found
 
 
 def _live(life: Callable[[], int]) -> int:
@@ -329,12 +349,13 @@ def main() -> None:
     import uvloop  # noqa: F401 - imported here so that replicas need not
 
     import penstock.watchdog.app as app
+    from penstock.watchdog.importing import Application
     from penstock.watchdog.modes import preload
 
     preload()
 
-    def serve(environ: Mapping[str, str], address: str) -> int:
-        return app.run(environ, address)
+    def serve(environ: Mapping[str, str], address: str, application: Application | None = None) -> int:
+        return app.run(environ, address, application)
 
     logging.basicConfig(level=logging.INFO, format="zygote: %(message)s")
     environ = dict(os.environ)
@@ -348,7 +369,7 @@ def main() -> None:
     # The rehearsed watchdog would take a SIGTERM for its own; blocked, it waits until the zygote can take it.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     rehearse(serve, path.parent, _REHEARSALS)
-    Zygote(path, serve, environ).run()
+    Zygote(path, serve, serve, environ).run()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.errors import ProviderUnavailable
-from penstock.providers.runtimes.messages import Frames, FromZygote, Hello, Launch, frame, read_news
+from penstock.providers.runtimes.messages import Frames, FromZygote, Hello, ToZygote, frame, read_news
 
 _RETRY_FIRST = 0.02
 _RETRY_LAST = 1.0
@@ -69,11 +69,11 @@ class ZygoteClient:
     def problem(self) -> str:
         return f"the zygote at {self._path} cannot be used: {self._problem}"
 
-    def send(self, launch: Launch) -> None:
-        """Hand a launch over; it is on its way when this returns. Raises ProviderUnavailable."""
+    def send(self, request: ToZygote) -> None:
+        """Hand a request over; it is on its way when this returns. Raises ProviderUnavailable."""
         if not self.connected:
             raise ProviderUnavailable(self.problem())
-        self._waiting += frame(launch)
+        self._waiting += frame(request)
         self._flush()
 
     def _reconnect(self) -> None:

@@ -125,7 +125,7 @@ async def test_programs_that_leave_the_session_are_found_as_well(tmp_path: Path)
 
 async def test_a_replica_that_cannot_start_says_why_and_is_tried_again() -> None:
     async with running_provider() as (provider, _):
-        await provider.deploy(FunctionSpec(name="broken", env_vars={"fprocess": "x", "mode": "no-such-mode"}))
+        await provider.deploy(FunctionSpec(name="broken", env_vars={"static_path": "/no-such-place", "mode": "static"}))
 
         async def tried_twice() -> bool:
             replica = (await provider.get("broken", NS)).replicas[0]
@@ -134,7 +134,15 @@ async def test_a_replica_that_cannot_start_says_why_and_is_tried_again() -> None
         await until("it was restarted twice", tried_twice)
         reason = (await provider.get("broken", NS)).replicas[0].reason
         assert "exit code 1" in reason
-        assert "no-such-mode" in reason or "mode" in reason
+        assert "no-such-place" in reason
+
+
+async def test_settings_that_the_watchdog_cannot_use_are_refused_with_the_variable() -> None:
+    async with running_provider() as (provider, _):
+        with pytest.raises(InvalidInput, match="mode: 'no-such-mode' is unknown"):
+            await provider.deploy(FunctionSpec(name="broken", env_vars={"fprocess": "x", "mode": "no-such-mode"}))
+        with pytest.raises(InvalidInput, match="cgi_headers: must be false"):
+            await provider.deploy(FunctionSpec(name="broken", env_vars={"fprocess": "cat", "mode": "prefork"}))
 
 
 async def test_replicas_outlive_the_zygote_and_are_restarted_once_it_is_back() -> None:
