@@ -320,7 +320,9 @@ class WsgiRun:
         """An answer of ours where none has begun, else the end of the connection."""
         self.over = True
         self._moved.set()
-        if self._call.exchange.head_sent:
+        if self._call.exchange.head_sent and is_bodyless(self._call, self._status):
+            self._call.finish()  # the client has all that there will be
+        elif self._call.exchange.head_sent:
             self._call.cut()
         else:
             self._call.refuse(status, text, (self._call.duration(),))

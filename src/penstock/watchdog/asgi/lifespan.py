@@ -13,7 +13,7 @@ from penstock.watchdog.asgi.scope import App, Message
 from penstock.watchdog.failures import log_failure
 from penstock.watchdog.logs import Log
 
-PATIENCE = 2.0
+PATIENCE = 5.0
 """Seconds that the watchdog waits for the startup until it listens; then it says itself that it is not ready."""
 SHUTDOWN = 5.0
 """Seconds that the shutdown may take."""
