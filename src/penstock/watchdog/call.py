@@ -115,8 +115,10 @@ class Call:
 
 def effective_timeout(request: RequestHead, exec_timeout: float) -> float:
     """`exec_timeout`, or what the X-Timeout field asks for when that is a shorter duration (contract watchdog §2.6)."""
+    if not exec_timeout or b"x-timeout" not in request.raw_fields.lower():  # before all fields are taken apart for one
+        return exec_timeout
     wanted = request.get(b"x-timeout")
-    if not wanted or not exec_timeout:
+    if not wanted:
         return exec_timeout
     try:
         seconds = parse_duration(wanted.decode("ascii", "replace"))
