@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from penstock.settings import WireSettings
+from penstock.wire.date import date_line
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.exchange import Exchange
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody
@@ -234,7 +235,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: MalformedMessage) -> None:
         """Answer a request that cannot become an exchange, and close."""
         body = f"{error}\n".encode()
-        fields = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
+        fields = date_line() + b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
         head = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n"
         self.write(head % (error.code, _reason(error.code), fields, len(body)) + body)
         self._keep_alive = False

@@ -8,11 +8,13 @@ exchange ended is ignored: an answer that comes too late harms nobody.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.core.headers import Field, field_lines
+from penstock.wire.date import date_line
 from penstock.wire.errors import BodyTooLarge, ClientGone
 from penstock.wire.framing import Body
 from penstock.wire.message import RequestHead
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}
+
+_DATED = re.compile(rb"^date:", re.IGNORECASE | re.MULTILINE)
 
 CLOSE = b"Connection: close\r\n"
 """The field line that tells a client not to send another request here."""
@@ -269,7 +273,9 @@ class Exchange:
         line = _STATUS_LINES.get(status) if not reason else None
         if line is None:
             line = b"HTTP/1.1 %d %b\r\n" % (status, reason or _REASONS.get(status, b""))
-        return b"".join((line, field_lines(fields), framing, self.connection_field(), b"\r\n"))
+        lines = field_lines(fields)
+        date = b"" if status < 200 or _DATED.search(lines) else date_line()
+        return b"".join((line, date, lines, framing, self.connection_field(), b"\r\n"))
 
     def connection_field(self) -> bytes:
         """The `Connection` line that tells the client what becomes of the connection; empty where it is the default."""

@@ -3,8 +3,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import socket
 import stat
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -46,7 +49,8 @@ async def test_hundreds_of_pipelined_requests_are_answered_in_order() -> None:
     async with serving(echo_target) as (_, port), connect(port) as client:
         client.send(b"".join(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target for target in targets))
         answers = await client.read_until(b"/1499")
-    assert answers.split(b"HTTP/1.1 200 OK\r\n")[1:] == [
+    undated = re.sub(rb"Date: [^\r]*\r\n", b"", answers)
+    assert undated.split(b"HTTP/1.1 200 OK\r\n")[1:] == [
         b"Content-Length: %d\r\n\r\n%b" % (len(target), target) for target in targets
     ]
 
@@ -321,7 +325,20 @@ async def test_an_answer_of_unknown_length_ends_with_the_connection_for_http10()
 
     async with serving(app) as (_, port), connect(port) as client:
         client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-        assert await client.rest() == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\none"
+        answer = re.sub(rb"Date: [^\r]*\r\n", b"", await client.rest())
+        assert answer == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\none"
+
+
+async def test_every_answer_says_when_it_was_made_unless_the_application_does() -> None:
+    def app(exchange: Exchange) -> None:
+        exchange.respond(200, [(b"date", b"then")] if exchange.request.path == b"/then" else ())
+
+    async with serving(app) as (_, port), connect(port) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        (made,) = [value for name, value in (await client.answer()).fields if name == b"date"]
+        assert abs(parsedate_to_datetime(made.decode()).timestamp() - time.time()) < 60
+        client.send(b"GET /then HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [value for name, value in (await client.answer()).fields if name == b"date"] == [b"then"]
 
 
 async def test_writing_more_than_announced_raises() -> None:

@@ -13,7 +13,6 @@ import re
 import stat
 from calendar import timegm
 from collections.abc import Callable
-from time import gmtime
 from urllib.parse import quote
 
 from penstock.core.headers import Field
@@ -23,11 +22,11 @@ from penstock.watchdog.cgi import decode_path
 from penstock.watchdog.filesend import FileSender
 from penstock.watchdog.modes import Context
 from penstock.watchdog.sniff import LOOK_AT, sniff
+from penstock.wire.date import http_date
 
 SMALL = 64 << 10
 """Bytes of a file that is answered in one write."""
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ([A-Z][a-z][a-z]) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
@@ -267,14 +266,6 @@ def parse_range(value: bytes, size: int) -> tuple[int, int] | None:
     if match[2] and end < start:
         return None
     return start, max(min(end, size - 1) - start + 1, 0)
-
-
-def http_date(seconds: int) -> bytes:
-    """IMF-fixdate (RFC 9110 §5.6.7), whatever the locale."""
-    at = gmtime(seconds)
-    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
-    clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
-    return f"{day}, {at.tm_mday:02} {month} {at.tm_year:04} {clock} GMT".encode()
 
 
 def parse_date(value: bytes | None) -> int | None:

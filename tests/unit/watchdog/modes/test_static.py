@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from penstock.errors import SettingsError
-from penstock.watchdog.modes.static import http_date, parse_date, parse_range
+from penstock.watchdog.modes.static import parse_date, parse_range
+from penstock.wire.date import http_date
 
 Start = Callable[..., Awaitable[Any]]
 
