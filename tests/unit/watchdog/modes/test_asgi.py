@@ -143,7 +143,7 @@ async def test_a_client_waits_while_the_application_does_not_read(serve: Start, 
     reader, writer = await raw(await serve(app), b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 33554432\r\n\r\n")
     sent = 0
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.4):
+        async with asyncio.timeout(0.25):
             while sent < 33554432:
                 writer.write(bytes(1 << 20))
                 sent += 1 << 20
@@ -507,7 +507,7 @@ async def test_an_application_that_takes_too_long_is_cancelled_and_504(serve: St
             cancelled = True
             raise
 
-    running = await serve(app, exec_timeout="200ms")
+    running = await serve(app, exec_timeout="100ms")
     result = await running.call()
     assert (result.status, result.headers["x-openfaas-internal"]) == (504, "penstock-watchdog")
     await until(lambda: cancelled and not running.watchdog.mode.running)
@@ -518,14 +518,14 @@ async def test_an_answer_that_takes_too_long_is_cut(serve: Start) -> None:
         await begins(send)
         await asyncio.sleep(600)
 
-    result = await (await serve(app, exec_timeout="200ms")).call()
+    result = await (await serve(app, exec_timeout="100ms")).call()
     assert (result.status, result.complete) == (200, False)
 
 
 async def test_events_are_not_timed(serve: Start) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await begins(send)
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.25)
         await send({"type": "http.response.body", "body": b"end"})
 
     result = await (await serve(app, exec_timeout="100ms")).call("GET", headers=[("Accept", "text/event-stream")])
@@ -656,15 +656,13 @@ async def test_several_tasks_of_an_application_may_wait_at_once(serve: Start) ->
 # The life span
 
 
-def with_life(log: list[str], failing: int = 0) -> App:
-    """Fails to start as often as it is told, then serves its state."""
+def with_life(log: list[str], broken: asyncio.Event | None = None) -> App:
+    """Fails to start while it is broken, then serves its state."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal failing
         if scope["type"] == "lifespan":
             assert (await receive())["type"] == "lifespan.startup"
-            if failing:
-                failing -= 1
+            if broken is not None and broken.is_set():
                 await send({"type": "lifespan.startup.failed", "message": "Traceback:\n  File x\nOSError: no database"})
                 return
             scope["state"]["made"] = "at startup"
@@ -692,14 +690,17 @@ async def test_the_startup_comes_before_requests_and_the_shutdown_at_the_end(ser
 async def test_a_startup_that_fails_is_told_and_tried_again(
     serve: Start, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asgi_lifespan, "RETRY_LEAST", 0.5)
-    running = await serve(with_life([], failing=1), whole=True)
+    monkeypatch.setattr(asgi_lifespan, "RETRY_LEAST", 0.01)
+    broken = asyncio.Event()
+    broken.set()
+    running = await serve(with_life([], broken), whole=True)
     ready = await running.call("GET", "/_/ready")
     assert ready.status == 503
     assert ready.body.startswith(b"the application's startup failed: OSError: no database\n  Traceback:")
     result = await running.call()
     assert (result.status, result.headers["retry-after"]) == (503, "1")
     assert b"Traceback" not in result.body
+    broken.clear()
     await until(lambda: not running.watchdog.mode.unready())
     assert (await running.call()).status == 200
 

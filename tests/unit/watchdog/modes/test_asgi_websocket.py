@@ -252,7 +252,7 @@ async def test_an_application_that_does_not_decide_in_time_is_504(serve: Start, 
 async def test_an_open_websocket_is_not_timed(socket_app: Start) -> None:
     running = await socket_app(echo, exec_timeout="50ms")
     async with await client(running) as socket:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
         await socket.send("still here")
         assert await asyncio.wait_for(socket.recv(), SLOW) == "still here"
 
@@ -409,7 +409,7 @@ async def test_a_client_waits_for_a_slow_application_and_nothing_is_lost(socket_
     message = frame(BINARY, bytes(64 << 10))
     sent = 0
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(0.3):
             for _ in range(400):
                 writer.write(message)
                 sent += 1
@@ -443,18 +443,26 @@ async def test_an_application_waits_for_a_slow_client(socket_app: Start) -> None
     assert (await read_frame(reader))[0] == CLOSE
 
 
-async def test_a_silent_client_is_pinged_and_then_given_up(
-    socket_app: Start, until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asgi_websocket, "PING_EVERY", 0.1)
+async def test_a_silent_client_is_pinged_and_then_given_up(socket_app: Start, until: Until) -> None:
     running = await socket_app(echo)
     reader, writer = await raw(running)
+    (run,) = running.watchdog.mode.running
     for _ in range(3):
+        run.expire()
         assert await read_frame(reader) == (PING, b"")
         writer.write(frame(PONG))
+        await until(lambda: run._heard)
+    run.expire()
     assert await read_frame(reader) == (PING, b"")
+    run.expire()
     assert await asyncio.wait_for(reader.read(), SLOW) == b""
     await until(lambda: running.watchdog.limiter.inflight == 0)
+
+
+async def test_pings_are_sent_by_the_clock(socket_app: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi_websocket, "PING_EVERY", 0.05)
+    reader, _ = await raw(await socket_app(echo))
+    assert await read_frame(reader) == (PING, b"")
 
 
 async def test_a_client_that_does_not_answer_a_close_is_cut(

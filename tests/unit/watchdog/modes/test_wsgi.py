@@ -150,7 +150,7 @@ async def test_a_client_waits_while_the_application_does_not_read(serve: Start, 
     reader, writer = await raw(await serve(app), b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 33554432\r\n\r\n")
     sent = 0
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.4):
+        async with asyncio.timeout(0.25):
             while sent < 33554432:
                 writer.write(bytes(1 << 20))
                 sent += 1 << 20
