@@ -56,7 +56,19 @@ _RELOAD_TICK = 0.3
 class _Worker:
     """One process. `state` is starting, serving, or leaving."""
 
-    __slots__ = ("channel", "clock", "files", "generation", "pid", "pidfd", "received", "since", "slot", "state")
+    __slots__ = (
+        "channel",
+        "clock",
+        "files",
+        "generation",
+        "leave_by",
+        "pid",
+        "pidfd",
+        "received",
+        "since",
+        "slot",
+        "state",
+    )
 
     def __init__(self, pid: int, channel: socket.socket, slot: Slot, generation: int) -> None:
         self.pid = pid
@@ -65,6 +77,8 @@ class _Worker:
         self.slot = slot
         self.generation = generation
         self.state = "starting"
+        self.leave_by = 0.0
+        """When a leaving worker is killed; 0 for one that stays."""
         self.since = time.monotonic()
         self.received = b""
         self.clock = StallClock(_TICK)
@@ -87,6 +101,8 @@ class Parent:
         self._listeners = listeners
         self._life = life
         self._inherited = inherited
+        self._foreign = frozenset(_children())
+        """Children that this process had already, from whoever became the watchdog by exec. Not ours to end."""
         self._imports = settings.python_reload
         # Workers that leave keep their slot until they have ended, while others serve in their place.
         self._board = Scoreboard(2 * settings.python_workers + 2)
@@ -188,7 +204,7 @@ class Parent:
                 self._serving(worker)
             elif word == b"leaving":
                 self._log(f"worker {worker.pid} is replaced: {rest.decode('utf-8', 'replace')}")
-                worker.state = "leaving"
+                self._let_go(worker)
             elif word == b"files":
                 worker.files = {path: _changed(path) for path in os.fsdecode(rest).split("\0")}
 
@@ -197,7 +213,7 @@ class Parent:
             worker.state = "serving"
         for other in self._workers.values():
             if other.generation < worker.generation and other.state != "leaving":
-                other.state = "leaving"
+                self._let_go(other)
                 other.say(b"drain")
         if not self._ready and not self._stops:
             self._ready = True
@@ -215,6 +231,11 @@ class Parent:
                 break
             self._retry_at = 0.0
             self._start()
+
+    def _let_go(self, worker: _Worker) -> None:
+        """It is on its way out, for as long as a drain may take."""
+        worker.state = "leaving"
+        worker.leave_by = time.monotonic() + self._settings.drain_timeout + HURRY_GRACE
 
     def _counts(self, worker: _Worker) -> bool:
         return worker.state != "leaving" and worker.generation == self._generation
@@ -303,6 +324,9 @@ class Parent:
                 self._log(f"worker {worker.pid} is killed: it has not moved for {still:.0f} s")
                 worker.clock = StallClock(_TICK)
                 os.kill(worker.pid, signal.SIGKILL)
+            elif worker.leave_by and now > worker.leave_by:
+                worker.leave_by += HURRY_GRACE
+                os.kill(worker.pid, signal.SIGKILL)
         if self._stops:
             if self._drain_at and now >= self._drain_at:
                 self._drain()
@@ -325,7 +349,7 @@ class Parent:
             self._retry_at = 0.0
             for worker in self._workers.values():
                 if worker.state == "starting":  # it has read the old files
-                    worker.state = "leaving"
+                    self._let_go(worker)
                     worker.say(b"drain")
 
     # Ending
@@ -362,7 +386,7 @@ class Parent:
         """Kill what is left: workers, and what functions have started and nobody waits for."""
         signal.set_wakeup_fd(-1)
         deadline = time.monotonic() + HURRY_GRACE
-        while (children := _children()) and time.monotonic() < deadline:
+        while (children := [pid for pid in _children() if pid not in self._foreign]) and time.monotonic() < deadline:
             for pid in children:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)

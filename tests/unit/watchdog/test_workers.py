@@ -210,6 +210,20 @@ def test_a_blocked_loop_is_answered_504_and_its_worker_replaced(launch: Launch) 
     assert "time.sleep(600)" in replica.printed()
 
 
+def test_a_leaving_worker_that_does_not_end_is_killed(launch: Launch) -> None:
+    source = (
+        "import asyncio, os\nasync def handle(event, context):\n    if event.path == '/stay':\n        while True:\n"
+        "            try:\n                await asyncio.sleep(600)\n            except asyncio.CancelledError:\n"
+        "                pass\n    return str(os.getpid())\n"
+    )
+    replica = launch(source, exec_timeout="200ms", write_timeout="1s").ready()
+    before = replica.pid()
+    assert replica.ask("/stay")[0] == 504
+    os.kill(before, signal.SIGTERM)
+    wait_for(lambda: replica.pid() != before)
+    wait_for(lambda: is_gone(before))
+
+
 def test_a_worker_leaves_after_max_requests_without_failing_any(launch: Launch) -> None:
     replica = launch(max_requests="5", max_requests_jitter="0").ready()
     pids = [replica.ask("/pid") for _ in range(22)]
