@@ -322,6 +322,32 @@ async def test_what_is_remembered_is_bounded(
     assert long.encode() not in running.watchdog._guard._remembered
 
 
+async def test_workers_ask_for_tokens_too(launch: Any, authority: Authority, until: Until, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("def handle(event, context):\n    return event.headers['X-Auth-Seconds']\n")
+    launch(
+        mode="python",
+        handler=f"{tmp_path}/shop.py",
+        jwt_auth="true",
+        jwt_authority=authority.url,
+        OPENFAAS_NAME="env",
+        OPENFAAS_NAMESPACE="fn",
+    )
+
+    async def status(target: str, fields: str = "") -> bytes:
+        reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/w.sock")
+        writer.write(f"GET {target} HTTP/1.0\r\n{fields}\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        return answer.split(b" ")[1]
+
+    await until((tmp_path / ".lock").exists)
+    async with asyncio.timeout(30):
+        while await status("/_/ready") != b"200":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await status("/") == b"401"
+    assert await status("/", f"Authorization: Bearer {authority.token()}\r\n") == b"200"
+
+
 # Hostile tokens
 
 
