@@ -64,6 +64,8 @@ class AccessLog:
         """`[in] Name=[v1 v2]` to stdout, one line for each name."""
         values: dict[bytes, list[bytes]] = {}
         for name, value in fields:
+            if name == b"host":  # no field to the original
+                continue
             values.setdefault(canonical_name(name), []).append(value)
         for name, several in values.items():
             self._log.out.write(escape(b"[%b] %b=[%b]" % (direction.encode(), name, b" ".join(several))) + b"\n")

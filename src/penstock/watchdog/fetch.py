@@ -41,7 +41,13 @@ async def fetch(url: str, timeout: float = TIMEOUT) -> bytes:
             return await _fetch(url)
     except TimeoutError:
         raise FetchFailed(f"{url}: no answer within {timeout:g} s") from None
-    except (OSError, EOFError, MalformedMessage, asyncio.LimitOverrunError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        MalformedMessage,
+        asyncio.LimitOverrunError,
+    ) as error:  # ValueError: host names
         raise FetchFailed(f"{url}: {str(error) or type(error).__name__}") from error
 
 
@@ -49,7 +55,7 @@ async def _fetch(url: str) -> bytes:
     host, port, target, tls = _split(url)
     reader, writer = await asyncio.open_connection(host.strip("[]"), port, ssl=tls, limit=HEAD_MOST)
     try:
-        name = host if port in (80, 443) else f"{host}:{port}"
+        name = host if port == (443 if tls else 80) else f"{host}:{port}"
         lines = f"GET {target} HTTP/1.1\r\nHost: {name}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
         writer.write(lines.encode("ascii"))
         head = parse_response(await reader.readuntil(b"\r\n\r\n"))

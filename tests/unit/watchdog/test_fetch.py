@@ -73,6 +73,11 @@ async def test_nobody_there_is_a_failure() -> None:
         await fetch("http://127.0.0.1:1/")
 
 
+async def test_a_host_name_that_cannot_be_one_is_a_failure() -> None:
+    with pytest.raises(FetchFailed, match="aaa"):
+        await fetch(f"http://{'a' * 300}.example/")
+
+
 @pytest.mark.parametrize(
     "url",
     [
