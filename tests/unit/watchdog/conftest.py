@@ -23,7 +23,10 @@ from penstock.watchdog.spawn import become_subreaper
 
 DEADLINE = 30.0
 
-ENTRY = "import os, sys; from penstock.watchdog.app import run; sys.exit(run(os.environ, os.environ.get('LISTEN')))"
+ENTRY = (
+    "import os, sys; from penstock.watchdog.app import run; environ = dict(os.environ); name = environ.pop('CALLED', '');"
+    "sys.exit(run(environ, environ.get('LISTEN'), program=name))"
+)
 
 
 @dataclass

@@ -111,6 +111,16 @@ def test_strays_are_gone_after_the_drain(launch: Any, tmp_path: Path) -> None:
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+@pytest.mark.parametrize("name", ["fwatchdog", "of-watchdog"])
+def test_called_by_the_name_of_an_original_it_behaves_as_that_did(launch: Any, tmp_path: Path, name: str) -> None:
+    process = launch(fprocess="false", CALLED=name, **({"mode": "streaming"} if name == "fwatchdog" else {}))
+    wait_for((tmp_path / ".lock").exists)
+    assert read_all(ask(tmp_path)).startswith(b"HTTP/1.1 200 OK\r\n")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert b" GET / - 200 - ContentLength: 0B (0." in process.stderr.read()
+
+
 def test_bad_settings_are_told_and_exit_1(launch: Any) -> None:
     process = launch(mode="nonsense")
     assert process.wait(30) == 1
