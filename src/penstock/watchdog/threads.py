@@ -145,7 +145,7 @@ class Threads(Generic[Job]):
                 if self._posted and not self._called:
                     self._signal()
                 parked.append(lock)
-                if jobs:  # it came after we looked and before anybody could see that we sleep
+                if jobs or self._closed:  # that came after we looked and before anybody could see that we sleep
                     try:
                         parked.remove(lock)
                     except ValueError:

@@ -76,8 +76,12 @@ async def test_a_result_does_not_wait_for_the_job_behind_it(until: Until) -> Non
     threads.close()
 
 
+def handlers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("handler-")]
+
+
 async def test_threads_end_when_the_pool_is_closed(until: Until) -> None:
-    before = threading.active_count()
+    await until(lambda: not handlers())
     gate = threading.Barrier(3)
 
     def work(job: int) -> None:
@@ -86,6 +90,6 @@ async def test_threads_end_when_the_pool_is_closed(until: Until) -> None:
     threads: Threads[int] = Threads(asyncio.get_running_loop(), 3, work)
     for job in range(3):
         threads.submit(job)
-    await until(lambda: threading.active_count() == before + 3)
+    await until(lambda: len(handlers()) == 3)
     threads.close()
-    await until(lambda: threading.active_count() == before)
+    await until(lambda: not handlers())
