@@ -126,7 +126,8 @@ class Guard:
         began = time.perf_counter()
         issuer = self._issuer
         if issuer is None:
-            call.refuse(503, self.unready(), ((b"Retry-After", b"1"),))
+            # Where the issuer is said to be is for /_/ready and the log, not for callers that nobody knows yet.
+            call.refuse(503, "tokens cannot be checked yet", ((b"Retry-After", b"1"),))
             return
         try:
             self._judge(call, issuer)

@@ -208,6 +208,7 @@ async def test_until_the_issuer_is_known_the_replica_is_not_ready_and_says_why(
     ready, answer = await running.call("GET", "/_/ready"), await ask(running, authority.token())
     assert (ready.status, answer.status, answer.headers["retry-after"]) == (503, 503, "1")
     assert b"tokens cannot be checked: http://127.0.0.1" in ready.body
+    assert answer.body == b"tokens cannot be checked yet\n"
     assert (await running.call("GET", "/_/health")).status == 200
     authority.failing = False
     await until(lambda: not running.watchdog._guard.unready())
