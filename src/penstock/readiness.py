@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 
 _REQUEST = b"GET /_/ready HTTP/1.1\r\nHost: localhost\r\nUser-Agent: penstock-probe\r\nConnection: close\r\n\r\n"
-_MOST = 4096
+_MOST = 16384
 """Bytes of the answer that are looked at."""
+_REASON = 4000
+"""Characters of the body that become the reason: the traceback of a failed import fits. Lists show its first line."""
 TIMEOUT = 2.0
 """Seconds for one probe as a whole; a watchdog answers within a millisecond."""
 
@@ -54,5 +56,14 @@ def _judge(answer: bytes) -> bool | str:
         return "its port answers with something that is not HTTP"
     if status[1] == b"200":
         return True
-    text = body.decode("utf-8", "replace").strip().split("\n")[0][:200]
+    text = shorten(body.decode("utf-8", "replace").strip())
     return text or f"its readiness check answers {status[1].decode('ascii', 'replace')}"
+
+
+def shorten(text: str) -> str:
+    """A reason of a bearable length: the first line is the sentence, and the last ones of a traceback say most."""
+    if len(text) <= _REASON:
+        return text
+    first, _, rest = text.partition("\n")
+    first = first[: _REASON // 2]
+    return f"{first}\n...\n{rest[-(_REASON - len(first) - 5) :]}" if rest else first

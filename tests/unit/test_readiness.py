@@ -39,6 +39,17 @@ async def test_the_body_of_another_status_is_the_reason(tmp_path: Path) -> None:
         assert await probe(address) == "the program does not listen yet"
 
 
+async def test_a_traceback_is_part_of_the_reason_and_a_huge_one_loses_its_middle(tmp_path: Path) -> None:
+    lines = b"it failed\nTraceback\n  last line\n"
+    async with answering(tmp_path / "s", b"HTTP/1.1 503 X\r\n\r\n" + lines) as address:
+        assert await probe(address) == lines.decode().strip()
+    body = b"it failed\n" + b"x\n" * 6000 + b"the end\n"
+    async with answering(tmp_path / "t", b"HTTP/1.1 503 X\r\n\r\n" + body) as address:
+        reason = await probe(address)
+        assert isinstance(reason, str) and len(reason) <= 4000
+        assert reason.startswith("it failed\n...\n") and reason.endswith("the end")
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"\x00" * 5000, b"SSH-2.0-x\r\n", b"HTTP/1.1", b"HTTP/1.1 \xff\xff\r\n\r\n", b"200 OK\r\n\r\n"]
 )

@@ -77,6 +77,8 @@ class Member:
     reason: str = ""
     waiting: str = ""
     """What the runtime says it waits for before it can be ready."""
+    failure: str = ""
+    """Why the runtime says that it will not become ready."""
     restarts: int = 0
     failures: int = 0
     """Exits in a row without a healthy minute in between."""
@@ -206,7 +208,8 @@ class Keeper:
             member.unlaunched = True
             self._back_off(member, str(error))
             return
-        member.state, member.reason, member.waiting, member.address = "starting", "", "", address
+        member.state, member.address = "starting", address
+        member.reason = member.waiting = member.failure = ""
         member.started_at = self._crew.clock.now()
         self._crew.by_token[member.token] = (self, member)
         member.timer = self._crew.spawn(self._until_ready(member))
@@ -232,7 +235,7 @@ class Keeper:
         while (answer := await self._crew.probe(member.address)) is not True:
             if member.token != token or member.leaving:
                 return  # a probe may answer although it was cancelled
-            member.reason = member.waiting or answer or "its port does not answer yet"
+            member.reason = member.failure or member.waiting or answer or "its port does not answer yet"
             await self._crew.clock.sleep(pause)
             tries += 1
             if tries >= PROBE_FAST_TIMES:

@@ -275,6 +275,11 @@ class LocalProvider:
         if found := self._crew.by_token.get(token):
             found[1].waiting = what
 
+    def broken(self, token: str, why: str) -> None:
+        if found := self._crew.by_token.get(token):
+            found[1].state, found[1].failure, found[1].reason = "failed", why, why
+            self._watchers.publish(found[0].key)
+
     def available(self) -> None:
         for keeper in list(self._functions.values()):
             keeper.retry_launches()

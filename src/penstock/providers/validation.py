@@ -55,13 +55,18 @@ def check_program(spec: FunctionSpec) -> None:
 
 
 def _check_handler(spec: FunctionSpec) -> None:
-    """That a function in a mode that imports it can be found: a path must exist and be absolute, since its working directory
-    is the replica's own."""
+    """That a handler is named and, when it is a path, is absolute: a replica's working directory is its own, and empty unless
+    the function says what its HOME is. Whether it can be imported is found out by importing it."""
     handler = spec.env_vars.get("handler", "")
     if not handler and not spec.env_vars.get("python_path"):
         raise InvalidInput(
             f"envVars: handler: is required in mode {spec.env_vars['mode']}, it names what to import: "
             "the absolute path of a .py file or folder, or a module that python_path leads to"
+        )
+    is_path = "/" in handler or handler.partition(":")[0].endswith(".py")
+    if is_path and not handler.startswith("/") and "HOME" not in spec.env_vars:
+        raise InvalidInput(
+            f"envVars: handler: {handler[:200]!r} must be an absolute path, replicas start in an empty folder"
         )
 
 

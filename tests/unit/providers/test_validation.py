@@ -75,3 +75,33 @@ def test_secrets_have_a_size() -> None:
     check_secret(Secret(name="s", value=b"x" * MAX_SECRET))
     with pytest.raises(InvalidInput, match="1048577 bytes"):
         check_secret(Secret(name="s", value=b"x" * (MAX_SECRET + 1)))
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"mode": "python", "handler": "/srv/hello"},
+        {"mode": "asgi", "handler": "shop.main:app"},
+        {"mode": "wsgi", "handler": "/srv/main.py:app"},
+        {"mode": "python", "handler": "./hello.py", "HOME": "/srv"},
+        {"mode": "python", "python_path": "/srv/libraries"},
+        {"mode": "static"},
+    ],
+)
+def test_modes_that_import_or_serve_files_need_no_program(environ: dict[str, str]) -> None:
+    check_program(FunctionSpec(name="f", env_vars=environ))
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"mode": "python"}, "handler: is required"),
+        ({"mode": "python", "handler": "./hello"}, "absolute"),
+        ({"mode": "asgi", "handler": "main.py:app"}, "absolute"),
+        ({"mode": "prefork"}, "envProcess: is required"),
+        ({"mode": "afterburn", "handler": "/srv/hello"}, "envProcess: is required"),
+    ],
+)
+def test_what_can_never_be_started_is_refused(environ: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        check_program(FunctionSpec(name="f", env_vars=environ))

@@ -7,6 +7,7 @@ watchdog-cli §4.2). Then it watches the function until a replica answers.
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from penstock.cli.schema import FunctionStatus, Instance
 from penstock.cli.target import Target
 from penstock.core.names import check_function_name
 from penstock.errors import InvalidInput, NotFound, PenstockError
-from penstock.watchdog.settings import MODES
+from penstock.watchdog.settings import IMPORTING_MODES, MODES
 
 _PATH = "/system/functions"
 _ACCEPTED = (200, 201, 202)
@@ -43,6 +44,7 @@ class Wish:
     name: str
     image: str
     fprocess: str
+    handler: str
     mode: str | None
     env: tuple[str, ...]
     label: tuple[str, ...]
@@ -59,6 +61,12 @@ class Wish:
 @click.command("deploy", cls=Verb)
 @click.option("--name", required=True, help="Name of the function.")
 @click.option("--fprocess", default="", metavar="PROGRAM", help="Program with arguments, split at spaces; no shell.")
+@click.option(
+    "--handler",
+    default="",
+    metavar="REF",
+    help="Python code to import: a .py file, a folder, or module:attribute; short for --env handler=... --mode python.",
+)
 @click.option("--image", default="", help="Image to run it in, for providers that run images.")
 @click.option(
     "--mode",
@@ -89,8 +97,8 @@ def command(target: Target, replace: bool, update: bool, wait: bool, **flags: An
     Examples:
       penstock deploy --name words --fprocess "wc -w"
       penstock deploy --name shrink --fprocess "convert - -resize 50% -" --mode streaming
+      penstock deploy --name hello --handler ./hello
       penstock deploy --name jq --image jq --fprocess "jq .a" --label com.openfaas.scale.min=2
-      penstock deploy --name site --mode static --env static_path=/srv/site --no-wait
     """
     wish = Wish(**{item.name: flags[item.name] for item in fields(Wish)})
     strategy = _strategy(replace, update, click.get_current_context())
@@ -112,9 +120,14 @@ def deployment(wish: Wish, namespace: str) -> dict[str, Any]:
     environment = pairs(wish.env, "--env")
     if wish.mode is not None:
         environment["mode"] = wish.mode
+    if wish.handler:
+        environment["handler"] = handler_reference(wish.handler)
+        environment.setdefault("mode", "python")
     program = wish.fprocess or environment.get("fprocess") or environment.get("function_process")
-    if not program and not wish.image and environment.get("mode") != "static":
-        raise InvalidInput('nothing to run: give a program with --fprocess "PROGRAM ARGUMENTS", or an --image')
+    if not program and not wish.image and environment.get("mode") not in ("static", *IMPORTING_MODES):
+        raise InvalidInput(
+            'nothing to run: give a program with --fprocess "PROGRAM ARGUMENTS", Python code with --handler, or an --image'
+        )
     optional: dict[str, Any] = {
         "image": wish.image,
         "namespace": namespace,
@@ -132,6 +145,21 @@ def deployment(wish: Wish, namespace: str) -> dict[str, Any]:
         "labels": pairs(wish.label, "--label"),
         "annotations": pairs(wish.annotation, "--annotation"),
     }
+
+
+def handler_reference(reference: str) -> str:
+    """An absolute path for a file or folder that exists here, whose `:attribute` is kept; anything else as it is.
+
+    Raises InvalidInput for what looks like a path and is none.
+    """
+    path, colon, attribute = reference.rpartition(":")
+    if not colon or "/" in attribute:
+        path, colon, attribute = reference, "", ""
+    if os.path.exists(path):
+        return f"{os.path.abspath(path)}{colon}{attribute}"
+    if path.endswith(".py") or path.startswith((".", "~")):
+        raise InvalidInput(f"--handler: there is no file or folder {path!r} here")
+    return reference
 
 
 def _quantities(cpu: str, memory: str) -> dict[str, str]:

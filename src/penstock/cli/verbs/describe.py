@@ -9,7 +9,7 @@ import click
 from penstock.cli.client import Gateway, segment, status_of, talk
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, namespace_option, output_option
-from penstock.cli.output import print_columns, print_fields, print_json
+from penstock.cli.output import print_columns, print_fields, print_json, printable
 from penstock.cli.schema import FunctionStatus, Raw, Resources
 from penstock.cli.target import Target
 
@@ -94,8 +94,19 @@ def _print_instances(function: FunctionStatus) -> None:
     if not function.instances:
         return
     click.echo()
-    rows = [(replica.id, replica.state, str(replica.restarts), replica.reason) for replica in function.instances]
+    reasons = [replica.reason.partition("\n") for replica in function.instances]
+    rows = [
+        (replica.id, replica.state, str(replica.restarts), first)
+        for replica, (first, _, _) in zip(function.instances, reasons, strict=True)
+    ]
     widths = tuple(
         max(len(row[column]) for row in [("Instance", "State", "Restarts", ""), *rows]) for column in range(3)
     )
     print_columns(("Instance", "State", "Restarts", "Reason"), rows, (*widths, 0))
+    shown: set[str] = set()
+    for replica, (_, more, details) in zip(function.instances, reasons, strict=True):
+        if more and replica.reason not in shown:  # replicas usually fail for the same reason
+            shown.add(replica.reason)
+            click.echo(f"\n{printable(replica.id)}:")
+            for line in details.split("\n"):
+                click.echo(printable(line))

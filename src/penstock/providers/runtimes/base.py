@@ -54,6 +54,9 @@ class Events(Protocol):
     def waiting(self, token: str, what: str) -> None:
         """What a launched replica waits for before it can be asked whether it is ready; empty when it waits no more."""
 
+    def broken(self, token: str, why: str) -> None:
+        """A replica runs only to tell why it cannot serve; it will not become ready."""
+
     def available(self) -> None:
         """Launching works again after ProviderUnavailable."""
 

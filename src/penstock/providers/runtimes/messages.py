@@ -82,6 +82,8 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     started: int
     parent: str = ""
     """Token of the warmed parent that it was forked from."""
+    failure: str = ""
+    """Why the import has failed: then the replica does nothing but tell so."""
 
 
 class Exited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -114,7 +116,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     outcome: Literal["warm", "failed", "alone"]
     """`failed`: what it forks are replicas that tell why. `alone`: it cannot be forked, each replica has to import."""
     note: str = ""
-    """Why `alone`; a line for the log."""
+    """Why `alone`, a line for the log; or why `failed`, with a traceback."""
 
 
 class Forked(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -32,6 +32,7 @@ from penstock.providers.runtimes.messages import (
     read_launch,
 )
 from penstock.providers.runtimes.processes import children, die_with_parent, refuse_new_privileges
+from penstock.readiness import shorten
 from penstock.watchdog.modes import load_mode
 from penstock.watchdog.settings import load_settings
 from penstock.watchdog.spawn import program_environment
@@ -128,7 +129,7 @@ class _Parent:
         os.environb.update(program_environment(environ))
         self._application = load_application(settings)
         if self._application.failure:
-            return Imported(outcome="failed")
+            return Imported(outcome="failed", note=shorten(self._application.failure))
         if self._application.threads:
             return Imported(outcome="alone", note=f"threads ({', '.join(self._application.threads)})")
         if started := children():

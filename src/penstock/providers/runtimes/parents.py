@@ -60,8 +60,8 @@ class Host(Protocol):
     def launch(self, launch: Launch) -> None:
         """Start a replica without a parent."""
 
-    def adopt(self, pid: int, token: str, parent: str) -> None:
-        """A parent has forked a replica."""
+    def adopt(self, pid: int, token: str, parent: str = "", failure: str = "") -> None:
+        """A parent has forked a replica. `failure`: see `Launched`."""
 
     def tell(self, news: FromZygote) -> None: ...
 
@@ -78,6 +78,7 @@ class _Parent:
         self.peer = Peer(channel)
         self.pid = 0
         self.state: Literal["importing", "warm", "failed"] = "importing"
+        self.failure = ""
         self.leaving = False
         self.pending: dict[str, Launch | None] = {}
         self.replicas: set[str] = set()
@@ -217,7 +218,7 @@ class Parents:
         launch = parent.pending.pop(report.token, None)
         if isinstance(report, Forked):
             parent.replicas.add(report.token)
-            self._host.adopt(report.pid, report.token, parent.token)
+            self._host.adopt(report.pid, report.token, parent.token, parent.failure)
             if launch is None:
                 kill(report.pid)
         elif launch is not None:
@@ -230,6 +231,7 @@ class Parents:
         parent.state = "failed"
         self._retire(parent)
         if report.outcome == "failed":
+            parent.failure = report.note
             return
         self._alone[parent.key] = parent.identity
         if report.note:

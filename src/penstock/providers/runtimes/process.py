@@ -206,6 +206,8 @@ class ProcessRuntime:
             entry.parent = news.parent
             self._attach(entry, news.pid, news.started)
             self._tell_waiting(news.token, "")
+            if news.failure and self._events:
+                self._events.broken(news.token, news.failure)
 
     def _tell_waiting(self, token: str, what: str) -> None:
         if self._events:

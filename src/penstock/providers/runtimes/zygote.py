@@ -220,11 +220,12 @@ class Zygote:
         else:
             self.tell(Exited(token=token, error="the system refuses to fork; see the server's log"))
 
-    def adopt(self, pid: int, token: str, parent: str = "") -> None:
+    def adopt(self, pid: int, token: str, parent: str = "", failure: str = "") -> None:
         """This process is that replica; it is our child, or about to become it."""
         self._replicas[pid] = token
         stat = stat_of(pid)
-        self.tell(Launched(token=token, pid=pid, started=stat.started if stat else 0, parent=parent))
+        started = stat.started if stat else 0
+        self.tell(Launched(token=token, pid=pid, started=started, parent=parent, failure=failure))
 
     def fork(self, life: Callable[[], int]) -> int:
         """The pid of a child that lives `life` and exits with its result; 0 when the system refuses."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
@@ -186,3 +189,28 @@ def test_wait_ends_with_what_was_seen_last(gateway: ScriptedGateway) -> None:
     result = run_cli(*WORDS, "--timeout", "3s")
     assert result.exit_code == 1
     assert "not ready after 3 s: waiting for port 8080" in result.stderr
+
+
+def test_a_handler_becomes_an_absolute_path_and_mode_python(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    (tmp_path / "main.py").touch()
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    for words in ([os.path.relpath(tmp_path)], ["shop:app"], [f"{tmp_path}/main.py:app", "--mode", "asgi"]):
+        assert run_cli("deploy", "--name", "hello", "--no-wait", "--handler", *words).exit_code == 0
+    assert [request.json["envVars"] for request in gateway.requests] == [
+        {"handler": str(tmp_path), "mode": "python"},
+        {"handler": "shop:app", "mode": "python"},
+        {"handler": f"{tmp_path}/main.py:app", "mode": "asgi"},
+    ]
+
+
+def test_a_handler_that_is_not_here_is_refused(gateway: ScriptedGateway) -> None:
+    result = run_cli("deploy", "--name", "hello", "--handler", "./no-such-folder")
+    assert result.exit_code == 2 and "no file or folder './no-such-folder'" in result.stderr
+
+
+def test_a_failed_import_ends_the_wait_with_its_traceback(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    reason = "importing /srv/hello failed: ValueError: x\n  Traceback\n  ValueError: x"
+    gateway.on("GET /system/function/words", ready(availableReplicas=0, instances=[instance("failed", reason)]))
+    result = run_cli(*WORDS)
+    assert result.exit_code == 1 and "Traceback\n  ValueError: x" in result.stderr

@@ -85,3 +85,14 @@ def test_a_name_that_no_path_can_carry_is_refused(gateway: ScriptedGateway) -> N
     for name in ("", "..", "a/b", "a\nb"):
         assert run_cli("describe", name).exit_code == 2
     assert gateway.requests == []
+
+
+def test_a_traceback_is_shown_once_below_the_table(gateway: ScriptedGateway) -> None:
+    reason = "importing failed\n  Traceback\n  ValueError: \x1b[31m"
+    broken = [{"id": f"words-{number}", "state": "failed", "restarts": 0, "reason": reason} for number in (1, 2)]
+    gateway.on("GET /system/function/words?usage=1", answer_json({**FUNCTION, "instances": broken}))
+    gateway.on("GET /system/functions", answer_json([]))
+    text = run_cli("describe", "words").stdout
+    assert text.endswith("\nwords-1:\n  Traceback\n  ValueError: \ufffd[31m\n")
+    assert text.count("importing failed") == 2
+    assert text.count("Traceback") == 1
