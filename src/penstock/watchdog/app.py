@@ -326,8 +326,10 @@ def _run_workers(
     from penstock.watchdog import workers
 
     inherited = open_descriptors()
-    for number in (signal.SIGCHLD, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The import may take long, and to process 1 of a container the default is to ignore them.
+        signal.signal(number, _end_at_once if os.getpid() == 1 else signal.SIG_DFL)
     os.environb.clear()
     os.environb.update(program_environment(environ))
     lifeline = _lifeline(environ)
@@ -493,6 +495,11 @@ def _prepare_descriptors() -> None:
         if int(name) > 2:
             with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
                 os.set_inheritable(int(name), False)
+
+
+def _end_at_once(number: int, frame: object) -> None:
+    """There is nothing to drain yet."""
+    os._exit(128 + number)
 
 
 def _complain(text: str) -> None:
