@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -155,7 +156,12 @@ class Threads(Generic[Job]):
                 continue
             self._taken += 1
             began = monotonic()
-            work(job)
+            try:
+                work(job)
+            except (
+                BaseException
+            ):  # no memory for its failure, say: the job's deadline answers it, and the thread goes on
+                sys.excepthook(*sys.exc_info())
             if monotonic() - began > SLOW:
                 self._slowness = min(self._slowness + _SLOW_WEIGHT, _SLOW_MOST)
             elif self._slowness:

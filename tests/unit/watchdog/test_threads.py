@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from penstock.watchdog.threads import Threads
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
@@ -74,6 +76,22 @@ async def test_a_result_does_not_wait_for_the_job_behind_it(until: Until) -> Non
     release.set()
     await until(lambda: came == ["fast", "slow"])
     threads.close()
+
+
+async def test_a_job_that_raises_costs_no_thread(until: Until, capsys: pytest.CaptureFixture[str]) -> None:
+    came: list[int] = []
+
+    def work(job: int) -> None:
+        if not job:
+            raise SystemExit("not ours")
+        threads.post(lambda: came.append(job))
+
+    threads: Threads[int] = Threads(asyncio.get_running_loop(), 1, work)
+    for job in (0, 1):
+        threads.submit(job)
+    await until(lambda: came == [1])
+    threads.close()
+    assert "SystemExit: not ours" in capsys.readouterr().err
 
 
 def handlers() -> list[str]:
