@@ -25,6 +25,8 @@ def handle(event, context):
 def penstock() -> Iterator[Penstock]:
     server = Penstock()
     try:
+        login = server.cli("login", "--username", server.user, "--password-stdin", stdin=server.password.encode())
+        assert login.returncode == 0, login.stderr
         yield server
         assert server.stop() == 0
     finally:
