@@ -13,11 +13,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.duration import parse_duration
-from penstock.core.policy import Policy
 from penstock.errors import InvalidInput, SettingsError
+
+if TYPE_CHECKING:
+    from penstock.core.policy import Policy
 
 UNIX_PATH_MAX = 107
 """Bytes in a unix socket's address without its NUL (unix(7))."""
@@ -141,6 +143,9 @@ class ServeSettings:
 
     @property
     def default_policy(self) -> Policy:
+        # Imported here: a watchdog needs nothing but WireSettings, and this brings msgspec, a tenth of its start.
+        from penstock.core.policy import Policy
+
         return Policy(timeout=self.upstream_timeout, queue_timeout=self.queue_timeout)
 
 
