@@ -25,7 +25,7 @@ from penstock.errors import InvalidInput, SettingsError
 from penstock.settings import WireSettings
 from penstock.watchdog.accesslog import AccessLog
 from penstock.watchdog.call import Call, effective_timeout
-from penstock.watchdog.health import METHODS, NOT_ALLOWED, Health, Verdict, lock_exists
+from penstock.watchdog.health import METHODS, NOT_ALLOWED, Health, Verdict
 from penstock.watchdog.importing import Application, load_application, reload_application, watched_files
 from penstock.watchdog.limiter import REJECTION_FIELDS, Limiter
 from penstock.watchdog.logs import Log
@@ -34,7 +34,7 @@ from penstock.watchdog.modes import Context, load_mode
 from penstock.watchdog.paths import settle
 from penstock.watchdog.process import process_series
 from penstock.watchdog.scoreboard import SharedLimiter
-from penstock.watchdog.seat import Attendance, Listeners, Seat, open_descriptors, say
+from penstock.watchdog.seat import Attendance, Listeners, Seat, keep_from_children, open_descriptors, say
 from penstock.watchdog.settings import IMPORTING_MODES, WatchdogSettings, load_settings
 from penstock.watchdog.signals import forward_to, listen_to_the_end, reap_orphans
 from penstock.watchdog.spawn import Spawner, become_subreaper, program_environment
@@ -310,15 +310,6 @@ def run(
         return _FAILED
 
 
-def healthcheck(environ: Mapping[str, str]) -> int:
-    """Exit code of `--run-healthcheck`: 0 when the lock file of this environment's watchdog exists, else 1 and a word on stderr."""
-    path = (environ.get("TMPDIR") or "/tmp").rstrip("/") + "/.lock"
-    if lock_exists(path):
-        return 0
-    _complain(f"unhealthy: no lock file at {path}")
-    return _FAILED
-
-
 def _run_workers(
     settings: WatchdogSettings, environ: Mapping[str, str], listen: str | None, application: Application | None
 ) -> int:
@@ -374,6 +365,7 @@ async def _serve_seat(
     watchdog.attendance = attendance
     attendance.retire = watchdog.health.refuse
     attendance.begin()
+    keep_from_children(seat)
     watch = StallWatch(seat.slot, watchdog.server, settings.exec_timeout)
     try:
         await watchdog.start(seat.listeners)

@@ -11,6 +11,7 @@ import os
 from penstock.core.headers import Field
 from penstock.errors import SettingsError
 from penstock.watchdog.call import PLAIN
+from penstock.watchdog.probe import lock_exists
 from penstock.watchdog.settings import WatchdogSettings
 
 Verdict = tuple[int, tuple[Field, ...], bytes]
@@ -65,8 +66,3 @@ class Health:
         if reason:
             return 503, (PLAIN,), reason.encode("utf-8", "backslashreplace") + b"\n"
         return (429, (), b"") if full else (200, (), b"")
-
-
-def lock_exists(path: str) -> bool:
-    """What `--run-healthcheck` looks at."""
-    return os.path.exists(path)

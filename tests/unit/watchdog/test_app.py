@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from penstock.watchdog.app import healthcheck
+from penstock.watchdog.probe import healthcheck
 
 Start = Callable[..., Awaitable[Any]]
 Until = Callable[[Callable[[], object]], Awaitable[None]]

@@ -7,6 +7,7 @@ import os
 import click
 
 import penstock
+from penstock.watchdog import probe
 
 
 @click.command("watchdog")
@@ -33,6 +34,8 @@ def command(version: bool, healthcheck: bool) -> int:
     if version:
         click.echo(f"penstock watchdog {penstock.__version__}")
         return 0
+    if healthcheck:
+        return probe.healthcheck(os.environ)
     from penstock.watchdog import app
 
-    return app.healthcheck(os.environ) if healthcheck else app.run(os.environ)
+    return app.run(os.environ)
