@@ -1,6 +1,6 @@
 """A range of a file as the body of an answer that has begun, at the client's pace and without holding the loop.
 
-Used by the serializing mode for large outputs and by the static mode. Reads go through the page cache, so no thread is used.
+Used by `oneshot` for large outputs and by the static mode. Reads go through the page cache, so no thread is used.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sys
+import termios
 from collections import deque
 from collections.abc import Callable
 
@@ -52,6 +54,11 @@ class Pipes:
         self._ours.append(ours)
         return theirs, ours
 
+    def keep_theirs(self, theirs: int) -> None:
+        """One of the program's ends is to stay open here as well; it is ours to close then."""
+        self._theirs.remove(theirs)
+        self._ours.append(theirs)
+
     def close_early(self, ours: int) -> None:
         """One of our ends is not needed any more."""
         self._ours.remove(ours)
@@ -62,6 +69,11 @@ def enlarge(fd: int) -> None:
     """Give a pipe its largest capacity. Only for flows that need it: a user's pipes share one budget (pipe(7))."""
     with contextlib.suppress(OSError):  # EPERM: the user's budget is spent; the pipe works as it is
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_LARGE)
+
+
+def unread(fd: int) -> int:
+    """Bytes that are in a pipe, asked of either of its ends."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class PipeReader:

@@ -1,6 +1,6 @@
 """The media type of some bytes by their beginning, as Go servers guess it (WHATWG MIME Sniffing §7).
 
-The serializing mode uses it where neither `content_type` nor the request says what the output is.
+The classic mode uses it where neither `content_type` nor the request says what the output is.
 """
 
 from __future__ import annotations

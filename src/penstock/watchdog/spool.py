@@ -1,6 +1,6 @@
 """Output of a program kept until its exit code is known: in memory while small, in an unlinked file beyond.
 
-The serializing mode fills it and sends from it, so that ten gigabytes of output cost disk and not memory.
+A `oneshot.Run` fills it and sends from it, so that ten gigabytes of output cost disk and not memory.
 """
 
 from __future__ import annotations

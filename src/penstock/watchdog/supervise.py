@@ -13,6 +13,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from penstock.core.backoff import Backoff
 from penstock.core.duration import format_duration
 from penstock.watchdog.pipes import PipeReader, Pipes
 from penstock.watchdog.spawn import Child, SpawnFailed, describe_exit
@@ -20,8 +21,6 @@ from penstock.watchdog.spawn import Child, SpawnFailed, describe_exit
 if TYPE_CHECKING:
     from penstock.watchdog.modes import Context
 
-BACKOFF_FIRST, BACKOFF_MOST = 0.1, 10.0
-"""Seconds before the first restart; doubled each time up to the second. A program that ran for longer starts over."""
 PROBE_FIRST, PROBE_MOST = 0.005, 0.05
 """Seconds between two attempts to connect: a cold start must not wait for a poll."""
 PROBE_TIMEOUT = 1.0
@@ -41,7 +40,7 @@ class Supervised:
         self._child: Child | None = None
         self._stdin = -1
         self._streams: list[PipeReader] = []
-        self._backoff = BACKOFF_FIRST
+        self._backoff = Backoff()
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
         self._gone = asyncio.Event()
@@ -117,12 +116,10 @@ class Supervised:
             return
         if self._task is not None:
             self._task.cancel()
-        if self._context.loop.time() - self._since > BACKOFF_MOST:
-            self._backoff = BACKOFF_FIRST
-        self._retry(f"the program ended: {describe_exit(status)}")
+        self._retry(f"the program ended: {describe_exit(status)}", self._context.loop.time() - self._since)
 
-    def _retry(self, reason: str) -> None:
-        delay, self._backoff = self._backoff, min(self._backoff * 2, BACKOFF_MOST)
+    def _retry(self, reason: str, ran: float = 0.0) -> None:
+        delay = self._backoff.pause(ran)
         self.reason = reason
         self._context.log.line(f"{reason}; next start in {format_duration(delay)}")
         self._task = self._context.loop.create_task(self._bring_up(delay))

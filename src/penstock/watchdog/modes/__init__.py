@@ -20,7 +20,7 @@ from penstock.watchdog.spawn import Spawner
 
 _PLACES = {
     "classic": "penstock.watchdog.modes.classic:Classic",
-    "serializing": "penstock.watchdog.modes.classic:Classic",
+    "serializing": "penstock.watchdog.modes.serializing:Serializing",
     "streaming": "penstock.watchdog.modes.streaming:Streaming",
     "prefork": "penstock.watchdog.modes.prefork:Prefork",
     "afterburn": "penstock.watchdog.modes.afterburn:Afterburn",
