@@ -23,6 +23,8 @@ PACKAGES = {
     "jq": "jq",
     "nginx": "nginx-light",
     "wrk": "wrk",
+    "javac": "default-jdk-headless",
+    "node": "nodejs",
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 
