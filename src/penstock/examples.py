@@ -27,6 +27,9 @@ from penstock.providers.base import Provider
 PACKAGE_ANNOTATION = "com.penstock.debian.package"
 """Names the Debian package that brings an example's program."""
 
+PROGRAM_ANNOTATION = "com.penstock.debian.program"
+"""Names the package's program where the program line begins with a script of the example's own that calls it."""
+
 VERSION_NAMES = {"convert": "ImageMagick"}
 """Programs whose name others use too, and the word by which the right one's `-version` is known."""
 
@@ -111,9 +114,10 @@ def with_program(spec: FunctionSpec, path: str) -> FunctionSpec | str:
     if not program:
         return spec
     found = find_program(program, path)
-    if not found:
+    called = spec.annotations.get(PROGRAM_ANNOTATION, program)
+    if not found or not find_program(called, path):
         package = spec.annotations.get(PACKAGE_ANNOTATION, "")
-        return f"{program} is not installed" + (f" (apt-get install {package})" if package else "")
+        return f"{called} is not installed" + (f" (apt-get install {package})" if package else "")
     if found == shutil.which(program, path=path):
         return spec
     return msgspec.structs.replace(spec, env_process=f"{found} {arguments}".rstrip())

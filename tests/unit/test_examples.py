@@ -164,6 +164,15 @@ def test_a_program_behind_another_of_its_name_is_named_absolutely(tmp_path: Path
     assert with_program(spec, f"{tmp_path}/right:{tmp_path}/other") == spec
 
 
+def test_an_example_that_calls_its_program_by_a_script_needs_both(tmp_path: Path) -> None:
+    annotations = {"com.penstock.debian.package": "compiler", "com.penstock.debian.program": "compile"}
+    spec = FunctionSpec(name="f", env_process="sh run.sh", annotations=annotations)
+    program(tmp_path, "sh")
+    assert with_program(spec, str(tmp_path)) == "compile is not installed (apt-get install compiler)"
+    program(tmp_path, "compile")
+    assert with_program(spec, str(tmp_path)) == spec
+
+
 async def test_examples_without_their_program_are_left_out_naming_the_package(
     provider: NotedProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
