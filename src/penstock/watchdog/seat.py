@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -132,6 +133,44 @@ class Attendance:
             self.seat.channel.setblocking(False)
 
 
+def keep_from_children(seat: Seat) -> None:
+    """In a worker: a process that the function forks must not hold its connections, whose ends clients would not notice then, nor
+    the channel, whose end its parent looks for. Programs that it starts do not get them anyway."""
+    names = {_place(sock) for sock in (*seat.listeners.sockets, *seat.listeners.metrics)}
+    channel = seat.channel.fileno()
+    done = False
+
+    def let_go() -> None:
+        nonlocal done
+        if done:
+            return  # the child of a child
+        done = True
+        os.close(channel)
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+                if _place_of(int(name)) in names:
+                    os.close(int(name))
+
+    os.register_at_fork(after_in_child=let_go)
+
+
+def _place_of(fd: int) -> str | int:
+    """As `_place`; empty when it is not a socket. Raises OSError."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return ""
+    sock = socket.socket(fileno=fd)
+    try:
+        return _place(sock)
+    finally:
+        sock.detach()
+
+
+def _place(sock: socket.socket) -> str | int:
+    """The path or the port that it listens on; a connection that was accepted there has the same."""
+    name = sock.getsockname()
+    return int(name[1]) if isinstance(name, tuple) else str(name)
+
+
 def say(text: str) -> None:
     """A line of the watchdog's own in the log, from a process that has no loop."""
     stamp = time.strftime("%Y/%m/%d %H:%M:%S ").encode()
@@ -183,5 +222,5 @@ def close_inherited(descriptors: Descriptors) -> None:
 
 
 def _identity(fd: int) -> tuple[int, int]:
-    stat = os.fstat(fd)
-    return stat.st_dev, stat.st_ino
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino

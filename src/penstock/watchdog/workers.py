@@ -40,14 +40,20 @@ Life = Callable[[Seat], int]
 
 BACKOFF_FIRST, BACKOFF_MOST = 0.1, 10.0
 """Seconds before the next start when workers die young one after another; doubled each time up to the second."""
+BACKOFF_SERVING = 1.0
+"""The most of these seconds when the last of them was ready to serve: its function works, and callers wait."""
 YOUNG = 5.0
 """Seconds within which a worker's death counts as young."""
 HURRY_GRACE = 2.0
 """Seconds that workers get to end at once, before they are killed."""
+GONE_GRACE = 1.0
+"""Seconds that a worker gets to end after it has closed its channel."""
 STALL_GRACE = 5.0
 """Seconds beyond exec_timeout without a heartbeat, after which a worker is killed: it cannot even time out its own calls."""
 WRITTEN = 0.1
 """Seconds for which a changed file must have been left alone before it is imported."""
+_GENERATIONS = 20
+"""How deep a family of processes that a worker leaves is followed."""
 _TICK = 1.0
 _RELOAD_TICK = 0.3
 """Seconds between two looks at the clock and, with reload, at the source files."""
@@ -78,7 +84,7 @@ class _Worker:
         self.generation = generation
         self.state = "starting"
         self.leave_by = 0.0
-        """When a leaving worker is killed; 0 for one that stays."""
+        """When a leaving worker, or one that does not speak to us any more, is killed; 0 for one that stays."""
         self.since = time.monotonic()
         self.received = b""
         self.clock = StallClock(_TICK)
@@ -108,6 +114,8 @@ class Parent:
         self._board = Scoreboard(2 * settings.python_workers + 2)
         self._free = list(reversed(self._board.slots))
         self._workers: dict[int, _Worker] = {}
+        self._strays: set[int] = set()
+        """Children of ours that left the process which started them while it lived."""
         self._health = Health(settings)
         self._poll = select.poll()
         self._wake, self._bell = socket.socketpair()
@@ -194,8 +202,9 @@ class Parent:
             return
         except OSError:
             data = b""
-        if not data:  # its end follows
+        if not data:  # its end follows, unless the function has closed our descriptors or called exec
             self._poll.unregister(worker.channel)
+            worker.leave_by = time.monotonic() + GONE_GRACE
             return
         *lines, worker.received = (worker.received + data).split(b"\n")
         for line in lines:
@@ -287,11 +296,12 @@ class Parent:
 
     def _ended(self, worker: _Worker) -> None:
         _, status = os.waitpid(worker.pid, 0)
+        self._end_those_left_by_a_worker()
         for fd in (worker.channel, worker.pidfd):
             with contextlib.suppress(KeyError):  # the channel's end was noticed before
                 self._poll.unregister(fd)
         worker.close()
-        worker.slot.inflight = 0
+        called, worker.slot.inflight = worker.slot.inflight > 0, 0
         self._free.append(worker.slot)
         del self._workers[worker.pid]
         if self._stops or (worker.state == "leaving" and status == 0):
@@ -300,17 +310,19 @@ class Parent:
         reason = f"worker {worker.pid} ended: {describe_exit(status)}"
         if lived >= YOUNG:
             self._backoff = BACKOFF_FIRST
-        elif worker.state == "leaving" or not self._counts(worker):
+        elif called or worker.state == "leaving" or not self._counts(worker):
+            # A call that ends its worker must not make others wait: there are never more such starts than calls.
             pass
         elif self._backoff > BACKOFF_FIRST or worker.state == "starting":
-            self._wait_to_retry(reason)
+            self._wait_to_retry(reason, BACKOFF_MOST if worker.state == "starting" else BACKOFF_SERVING)
             return
         else:
             self._backoff = BACKOFF_FIRST * 2
         self._log(reason)
 
-    def _wait_to_retry(self, reason: str) -> None:
-        delay, self._backoff = self._backoff, min(self._backoff * 2, BACKOFF_MOST)
+    def _wait_to_retry(self, reason: str, most: float = BACKOFF_MOST) -> None:
+        delay = min(self._backoff, most)
+        self._backoff = min(self._backoff * 2, most)
         self._retry_at = time.monotonic() + delay
         self._log(f"{reason}; next start in {format_duration(delay)}")
 
@@ -397,9 +409,24 @@ class Parent:
     def _reap_orphans(self) -> None:
         """Processes that workers left behind have become ours; as process 1 of a container so have all others."""
         for pid in _children():
-            if pid not in self._workers:
+            if pid not in self._workers and not _reaped(pid):
+                self._strays.add(pid)
+        self._strays.intersection_update(_children())
+
+    def _end_those_left_by_a_worker(self) -> None:
+        """Kill what has become ours by the end of a worker, and what becomes ours by the end of that: nobody waits for it. What was
+        ours before has left its worker on purpose, as daemons do, and may go on."""
+        known = {*self._workers, *self._foreign, *self._strays}
+        for _ in range(_GENERATIONS):
+            left = [pid for pid in _children() if pid not in known]
+            if not left:
+                break
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in left:
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+                    os.waitpid(pid, 0)
 
     def _log(self, text: str) -> None:
         say(text)
@@ -461,6 +488,14 @@ def _changed(path: str) -> int:
         return os.stat(path).st_mtime_ns
     except OSError:
         return 0
+
+
+def _reaped(pid: int) -> bool:
+    """Whether a child of ours has ended; it is gone then."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
 
 
 def _children() -> list[int]:
