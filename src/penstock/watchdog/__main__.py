@@ -1,0 +1,87 @@
+"""`python -m penstock.watchdog`: the watchdog without the rest of the command line, which is how a bundle starts it.
+
+The bundle's launcher calls it by `--launched-as NAME` and has put aside some variables of the image that would have steered
+the loader or the interpreter: here they are given back, so that programs get the environment that the container has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+
+import penstock
+from penstock.watchdog import probe
+
+_ASIDE = "PENSTOCK_ASIDE_"
+"""What the launcher puts in front of a variable's name (launcher.c)."""
+_USED_WRONGLY = 2
+
+USAGE = """\
+Usage: {name} [--version | --run-healthcheck]
+
+Serves one program over HTTP. The environment says everything: fprocess the program, mode how it is run, port, exec_timeout
+and so on, under the names that OpenFaaS watchdogs use.
+
+  --version          print the version and exit
+  --run-healthcheck  exit 0 when a running watchdog is healthy
+"""
+
+
+def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
+    """Do what the command line says and return the exit code."""
+    name = "penstock-watchdog"
+    if arguments[:1] == ["--launched-as"] and len(arguments) > 1:
+        name, arguments = arguments[1], arguments[2:]
+        give_back(environ)
+        _take_name(name)
+    flags = {argument if argument.startswith("--") else f"-{argument}" for argument in arguments}
+    if not flags:
+        return _serve(environ, name)
+    if flags == {"--version"}:
+        return _print(1, f"penstock watchdog {penstock.__version__}\n", 0)
+    if flags == {"--run-healthcheck"}:
+        return probe.healthcheck(environ)
+    if flags == {"--help"}:
+        return _print(1, USAGE.format(name=name), 0)
+    return _print(2, USAGE.format(name=name), _USED_WRONGLY)
+
+
+def give_back(environ: MutableMapping[str, str]) -> None:
+    """Undo what the launcher did to the environment: it set LC_ALL and put aside what would have steered the loader."""
+    environ.pop("LC_ALL", None)
+    for name in [name for name in environ if name.startswith(_ASIDE)]:
+        environ[name.removeprefix(_ASIDE)] = environ.pop(name)
+
+
+def _serve(environ: MutableMapping[str, str], name: str) -> int:
+    from penstock.watchdog import app
+
+    if sys.flags.no_site:
+        _define_what_site_defines()
+    return app.run(environ, program=name)
+
+
+def _define_what_site_defines() -> None:
+    """`exit` and `help` for imported functions: without `site`, which searches the image for libraries, they are missing."""
+    import site
+
+    site.setquit()
+    site.sethelper()
+
+
+def _take_name(name: str) -> None:
+    """Be shown by ps and top as what was called, instead of as the loader."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8", errors="replace") as file:
+        file.write(name)
+
+
+def _print(descriptor: int, text: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        os.write(descriptor, text.encode("utf-8", "replace"))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

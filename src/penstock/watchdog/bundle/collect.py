@@ -1,0 +1,189 @@
+"""Decides what belongs in a bundle: the interpreter, the standard library, what the watchdog imports, and their libraries.
+
+Called by `build`. Only looks; `write` copies. Works for the interpreter that runs it, wherever that keeps its files.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import penstock
+from penstock.errors import NotSupported, PenstockError
+from penstock.watchdog.bundle import libraries
+
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+LIBRARY = f"lib/{VERSION}"
+"""Where the interpreter finds its standard library, seen from the bundle's root."""
+
+LOADERS = {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"}
+"""Names under which the launchers look for the loader (launcher.c)."""
+
+LAUNCHER_NAMES = ("fwatchdog", "of-watchdog", "penstock-watchdog")
+"""What the launcher can be called by; the names decide some defaults (`watchdog.settings.ORIGINALS`)."""
+
+LEFT_OUT = frozenset(
+    {
+        # Tests and tools of development.
+        "test", "tests", "idlelib", "tkinter", "turtle", "turtledemo", "ensurepip", "lib2to3", "distutils", "pydoc_data",
+        "__phello__", "__hello__", "_ctypes_test", "_testbuffer", "_testcapi", "_testclinic", "_testimportmultiple",
+        "_testinternalcapi", "_testmultiphase", "_testsinglephase", "_testexternalinspection", "_xxtestfuzz",
+        "xxlimited", "xxlimited_35", "xxsubtype", "_tkinter",
+        # Terminals and sound: a function has neither. readline, gdbm and Berkeley DB have licences of their own besides.
+        "curses", "_curses", "_curses_panel", "readline", "rlcompleter", "ossaudiodev", "_gdbm", "_dbm",
+        # The network information service, which needs half a dozen libraries.
+        "nis",
+        # Where the machine's own changes to Python are.
+        "sitecustomize", "usercustomize", "site-packages", "dist-packages", "__pycache__",
+    }
+)  # fmt: skip
+"""Modules and folders of the standard library that no function needs."""
+
+_OPENED_LATER = ("libgcc_s.so.1",)
+"""glibc opens it when a thread ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Files of a bundle by their places in it."""
+
+    machine: str
+    bytecode: Mapping[str, Path]
+    """Source files that are to be compiled; the places end in `.pyc`."""
+    binaries: Mapping[str, Path]
+    """Programs and libraries."""
+    texts: Mapping[str, Path]
+    """Licences."""
+    loader: str
+    """The loader's place."""
+    distributions: tuple[str, ...]
+    """Names of the distributions that parts are taken from."""
+
+    @property
+    def launcher(self) -> Path | None:
+        """The prebuilt launcher; None where there is none for this machine."""
+        path = Path(__file__).parent / "launcher" / f"launcher-{self.machine}"
+        return path if path.is_file() else None
+
+
+def collect() -> Contents:
+    """Everything that belongs in a bundle made from this interpreter. Raises NotSupported, NotFound, PenstockError."""
+    program = Path(os.path.realpath(sys.executable))
+    loader = libraries.loader_of(program)
+    if not libraries.can_rename(loader):
+        raise NotSupported(f"the loader {loader} has no --argv0: a bundle is made where glibc is 2.33 or later")
+    modules = imported_modules()
+    distributions = distributions_of(modules)
+    bytecode, extensions = sort_out([*standard_library(), *packages(modules)])
+    extensions["lib/interpreter"] = program
+    found = libraries.closure(extensions.values(), libraries.ask(loader), present=(loader.name,), extra=_OPENED_LATER)
+    found[loader.name] = loader
+    return Contents(
+        machine=libraries.read_file(program).machine,
+        bytecode=bytecode,
+        binaries={**extensions, **{f"lib/{name}": path for name, path in found.items()}},
+        texts=dict(licences(distributions)),
+        loader=f"lib/{loader.name}",
+        distributions=distributions,
+    )
+
+
+def imported_modules() -> dict[str, Path]:
+    """The modules that the watchdog imports, whatever its mode, with their files. Raises PenstockError."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", Path(__file__).with_name("trace.py")],
+        input=json.dumps([os.path.abspath(entry) for entry in sys.path]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise PenstockError(f"the watchdog's modules cannot all be imported here:\n{done.stderr.strip()}")
+    return {name: Path(file) for name, file in json.loads(done.stdout)}
+
+
+def standard_library() -> Iterator[tuple[str, Path]]:
+    """Files of the standard library by their places, without what is left out."""
+    folder = Path(os.__file__).parent
+    yield from _tree(folder, LIBRARY)
+    compiled = next((Path(entry) for entry in sys.path if entry.endswith("/lib-dynload")), None)
+    if compiled is not None and compiled.parent != folder:
+        yield from _tree(compiled, f"{LIBRARY}/lib-dynload")
+
+
+def packages(modules: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Files of the packages that are not Python's own: ours as far as it is imported, all of the others."""
+    own = Path(os.__file__).parent
+    for name, file in sorted(modules.items()):
+        top, _, below = name.partition(".")
+        if top in sys.stdlib_module_names or top == "__main__" or _is_below(file, own):
+            continue
+        if top == penstock.__name__:
+            yield f"{LIBRARY}/{file.relative_to(Path(penstock.__file__).parents[1])}", file
+        elif not below:
+            yield from _package(file)
+
+
+def _package(file: Path) -> Iterator[tuple[str, Path]]:
+    """The whole package: what it imports late, at the first request of some kind, is needed too."""
+    if file.stem == "__init__":
+        yield from _tree(file.parent, f"{LIBRARY}/{file.parent.name}")
+    else:
+        yield f"{LIBRARY}/{file.name}", file
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    """Whether a file is the folder's own, and not in the libraries of others that may lie inside of it."""
+    return folder in file.parents and not {"site-packages", "dist-packages"} & set(file.relative_to(folder).parts)
+
+
+def _tree(folder: Path, place: str) -> Iterator[tuple[str, Path]]:
+    for entry in sorted(folder.iterdir()):
+        if entry.name.partition(".")[0] in LEFT_OUT or entry.name.startswith("config-"):
+            continue
+        if entry.is_dir():
+            yield from _tree(entry, f"{place}/{entry.name}")
+        elif entry.suffix in (".py", ".so"):
+            yield f"{place}/{entry.name}", entry
+
+
+def sort_out(files: Iterable[tuple[str, Path]]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """What is to be compiled, under the name that it will have then, and what is already."""
+    bytecode: dict[str, Path] = {}
+    extensions: dict[str, Path] = {}
+    for place, path in files:
+        if path.suffix == ".py":
+            bytecode[f"{place}c"] = path
+        else:
+            extensions[place] = path
+    return bytecode, extensions
+
+
+def distributions_of(modules: Iterable[str]) -> tuple[str, ...]:
+    """Names of the distributions that brought the modules, without Python and without us."""
+    places = importlib.metadata.packages_distributions()
+    tops = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    return tuple(sorted({name for top in tops for name in places.get(top, ())} - {penstock.__name__}))
+
+
+def licences(distributions: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Licence files of Python and of every distribution that has a part in the bundle."""
+    for name in distributions:
+        distribution = importlib.metadata.distribution(name)
+        for file in distribution.files or ():
+            path = Path(str(distribution.locate_file(file)))
+            if ".dist-info/" in str(file) and _is_licence(file.name) and path.is_file():
+                yield f"licenses/{name}/{file.name}", path
+    python = Path(os.__file__).with_name("LICENSE.txt")
+    if python.is_file():
+        yield "licenses/python/LICENSE.txt", python
+
+
+def _is_licence(name: str) -> bool:
+    return name.upper().startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE", "AUTHORS"))
