@@ -1,6 +1,6 @@
 """Our ends of a program's pipes on the event loop: raw descriptors, no threads, back-pressure by not reading and not writing.
 
-Used by the forking modes and the log. Asyncio's own pipe transports are left out because they copy more and report the
+Used by the forking modes, the pools and the log. Asyncio's own pipe transports are left out because they copy more and report the
 end of a pipe later than a request can wait.
 """
 
@@ -181,6 +181,10 @@ class PipeWriter:
         self._on_room = on_room
         self._pending: deque[memoryview] = deque()
         self._ending = False
+
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
 
     def write(self, data: bytes) -> None:
         """Write now what fits and the rest when there is room. Discarded once the program stopped reading."""

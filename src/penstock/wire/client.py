@@ -74,11 +74,14 @@ class ClientConnection(asyncio.Protocol):
         "transport",
     )
 
+    CUT = "connection closed by the function before its answer was complete"
+    """What is said of a peer that ended the connection in good order and too early."""
+
     transport: asyncio.Transport
     _poll: Callable[[int], object]
     _last_response: ResponseHead
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Connections) -> None:
         self._pool = pool
         self._listener: ResponseListener | None = None
         self._buffer = b""
@@ -179,6 +182,10 @@ class ClientConnection(asyncio.Protocol):
         self.closed = True
         self._pool.forget(self)
         self.transport.abort()
+
+    def abandon(self) -> None:
+        """Nobody wants the answer any more."""
+        self.close()
 
     def shut(self) -> None:
         """Close after what was written is sent, or could not be sent for a while; its listener hears nothing more."""
@@ -293,7 +300,7 @@ class ClientConnection(asyncio.Protocol):
             self.close()
             listener.response_end()
         else:
-            self._fail("closed", detail or "connection closed by the function before its answer was complete")
+            self._fail("closed", detail or self.CUT)
 
 
 class Connecting(Protocol):
@@ -302,6 +309,26 @@ class Connecting(Protocol):
     def connected(self, connection: ClientConnection) -> None: ...
 
     def connect_failed(self, error: OSError) -> None: ...
+
+
+class Connections(Protocol):
+    """Where a relay gets its connections from: a `Pool`, or whatever else keeps some."""
+
+    @property
+    def timers(self) -> Timers:
+        """The sweepers of whoever waits for these connections."""
+
+    def get(self) -> ClientConnection | None:
+        """A connection that is free now, or None."""
+
+    def connect(self, waiter: Connecting) -> None:
+        """Hand a connection to `waiter` as soon as there is one, or tell it why there will be none."""
+
+    def put(self, connection: ClientConnection) -> None:
+        """Take back a connection that is ready for another request."""
+
+    def forget(self, connection: ClientConnection) -> None:
+        """A connection is closed; may be said more than once."""
 
 
 class Pool:

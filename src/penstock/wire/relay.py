@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from penstock.core.headers import forward_fields
-from penstock.wire.client import ClientConnection, Pool
+from penstock.wire.client import ClientConnection, Connections
 from penstock.wire.exchange import CLOSE, Exchange
 from penstock.wire.message import CHUNKED, ResponseHead
 from penstock.wire.timeouts import NEVER, Sweeper
@@ -68,7 +68,7 @@ class Relay:
         "sent_body",
     )
 
-    def __init__(self, owner: RelayOwner, exchange: Exchange, pool: Pool, head: bytes, timeout: float) -> None:
+    def __init__(self, owner: RelayOwner, exchange: Exchange, pool: Connections, head: bytes, timeout: float) -> None:
         """`head`: the whole request head for the upstream, with its closing empty line. `timeout`: seconds to the end of
         the answer, 0 for none."""
         self.exchange = exchange
@@ -148,7 +148,7 @@ class Relay:
             if self._status == 101:
                 connection.shut()
             else:
-                connection.close()
+                connection.abandon()
         self._end_gone()
 
     def writable(self, ready: bool) -> None:

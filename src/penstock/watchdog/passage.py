@@ -1,0 +1,82 @@
+"""A call's way through the relay to a program that speaks HTTP, and its entry in the books.
+
+Used by the modes `http` and `afterburn`, which say by their `Upstream` where programs are reached and what failures mean.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from penstock.core.headers import forward_fields
+from penstock.watchdog.call import Call
+from penstock.wire.client import Connections
+from penstock.wire.message import RequestHead, ResponseHead
+from penstock.wire.relay import Failure, Relay
+
+_ENDLESS = (b"text/event-stream", b"application/x-ndjson")
+
+
+class Upstream(Protocol):
+    """The mode that relays."""
+
+    @property
+    def connections(self) -> Connections:
+        """Where connections to the program come from."""
+
+    def failed(self, call: Call, failure: Failure) -> None:
+        """Answer for the program."""
+
+
+class Passage:
+    """One request's way; the owner of its relay. `retries`: attempts to make again when a repeatable request came to nothing
+    because its connection was closed."""
+
+    __slots__ = ("_call", "_retries", "_upstream")
+
+    def __init__(self, upstream: Upstream, call: Call, retries: int = 0) -> None:
+        self._upstream = upstream
+        self._call = call
+        self._retries = retries
+
+    def go(self, head: bytes, body: bytes = b"") -> None:
+        """Send `head`; `body` is what was gathered of the request's body already."""
+        timeout = 0.0 if is_endless(self._call.request) else self._call.timeout
+        Relay(self, self._call.exchange, self._upstream.connections, head, timeout).start(body)
+
+    def relay_response(self, relay: Relay, head: ResponseHead) -> bytes:
+        call = self._call
+        call.show(head.fields)
+        call.reason = head.reason
+        call.size = -1 if head.content_length is None else head.content_length
+        return b"" if head.status == 101 else b"%b: %b\r\n" % call.duration()
+
+    def relay_done(self, relay: Relay, status: int, complete: bool) -> None:
+        self._call.end(status)
+
+    def relay_failed(self, relay: Relay, failure: Failure) -> None:
+        if not (failure.retryable and failure.reason == "closed" and self._retries):
+            self._upstream.failed(self._call, failure)
+            return
+        self._retries -= 1
+        call = self._call
+        left = 0.0 if is_endless(call.request) or not call.timeout else max(call.timeout - call.elapsed(), 0.1)
+        Relay(self, relay.exchange, self._upstream.connections, relay.head, left).start(relay.sent_body)
+
+
+def request_head(request: RequestHead, prefix: bytes = b"") -> bytes:
+    """The request head for the program: its fields without hop-by-hop ones, its target as sent behind the prefix."""
+    path, query = request.path, request.query
+    target = prefix + path + (b"?" + query if query else b"")
+    lines = [b"%b %b HTTP/1.1\r\n" % (request.method, target), forward_fields(request)]
+    if request.upgrade:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % request.upgrade)
+    if request.get(b"host") is None:
+        lines.append(b"Host: localhost\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def is_endless(request: RequestHead) -> bool:
+    """Whether the answer may go on for ever: server-sent events, NDJSON, an upgrade. exec_timeout is not for those."""
+    accept = (request.get(b"accept") or b"").lower()
+    return bool(request.upgrade) or any(kind in accept for kind in _ENDLESS)
