@@ -7,6 +7,7 @@ the loader or the interpreter: here they are given back, so that programs get th
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
@@ -56,8 +57,12 @@ def give_back(environ: MutableMapping[str, str]) -> None:
 
 
 def _serve(environ: MutableMapping[str, str], name: str) -> int:
+    # Importing makes many objects and no garbage: to look for some meanwhile, and ever again among these, is lost time.
+    gc.disable()
     from penstock.watchdog import app
 
+    gc.freeze()
+    gc.enable()
     if sys.flags.no_site:
         _define_what_site_defines()
     return app.run(environ, program=name)

@@ -139,6 +139,8 @@ def _is_library(path: str) -> bool:
 
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_OUR_CODE = os.path.dirname(os.path.dirname(_is_library.__code__.co_filename)) + os.sep
+"""The same as tracebacks show it. Bytecode without sources, as in a bundle, shows where its sources were said to be."""
 _PYTHON = os.path.dirname(os.__file__) + os.sep
 
 
@@ -355,7 +357,7 @@ def _own_frames(error: BaseException) -> Iterator[str]:
 
 def is_machinery(filename: str) -> bool:
     """Whether a frame of this file is the import system's or ours."""
-    return filename.startswith(("<frozen importlib", _OURS)) or f"{os.sep}importlib{os.sep}__init__.py" in filename
+    return filename.startswith(("<frozen importlib", _OUR_CODE)) or f"{os.sep}importlib{os.sep}__init__.py" in filename
 
 
 def _summary(error: BaseException) -> str:
