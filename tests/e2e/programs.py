@@ -40,7 +40,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_dead(*pids: int, deadline: float = 30.0) -> None:
+def wait_dead(*pids: int, deadline: float = 60.0) -> None:
     wait_until(lambda: not any(alive(pid) for pid in pids), f"the end of processes {pids}", deadline)
 
 
@@ -71,7 +71,7 @@ def role(pid: int, module: str) -> psutil.Process:
     def find() -> list[psutil.Process]:
         return [process for process in below(pid, module) if _parent(process) == pid]
 
-    return wait_until(find, f"a process of {module}", 30.0)[0]
+    return wait_until(find, f"a process of {module}", 60.0)[0]
 
 
 def _parent(process: psutil.Process) -> int:

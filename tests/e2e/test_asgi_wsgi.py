@@ -15,7 +15,7 @@ from tests.e2e.programs import Workshop
 from tests.e2e.serving import Penstock, wait_until
 
 ASGI = """
-import asyncio
+import asyncio, os
 from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, StreamingResponse
@@ -34,7 +34,8 @@ async def events(request):
     async def pieces():
         for number in range(3):
             yield f"data: {number}\\n\\n"
-            await asyncio.sleep(0.2)
+            while not os.path.exists(request.query_params["gate"] + str(number)):
+                await asyncio.sleep(0.01)
     return StreamingResponse(pieces(), media_type="text/event-stream")
 
 async def slow(request):
@@ -95,10 +96,11 @@ def workshop() -> Iterator[Workshop]:
 @pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
     running = Penstock()
-    for name, text in (("asgi", ASGI), ("wsgi", WSGI)):
+    for name, text, most in (("asgi", ASGI, "60s"), ("brief", ASGI, "3s"), ("wsgi", WSGI, "60s")):
         path = workshop.file(f"{name}.py")
         path.write_text(text)
-        answer = running.deploy(name, mode=name, handler=f"{path}:app", exec_timeout="1s", python_workers="2")
+        mode = "wsgi" if name == "wsgi" else "asgi"
+        answer = running.deploy(name, mode=mode, handler=f"{path}:app", exec_timeout=most, python_workers="2")
         assert answer.status == 202, answer.text
     yield running
     assert running.stop() == 0
@@ -111,21 +113,24 @@ def test_an_asgi_application_sees_its_own_path_and_its_state(server: Penstock) -
     assert about["client"] == "127.0.0.1"
 
 
-def test_events_of_an_asgi_application_come_one_by_one(server: Penstock) -> None:
+def test_events_of_an_asgi_application_come_one_by_one(server: Penstock, workshop: Workshop) -> None:
+    gate = workshop.file("gate")
     connection = http.client.HTTPConnection(*server.address, timeout=60)
-    connection.request("GET", "/function/asgi/events", headers={"Accept": "text/event-stream"})
+    connection.request("GET", f"/function/asgi/events?gate={gate}", headers={"Accept": "text/event-stream"})
     response = connection.getresponse()
     assert response.getheader("Content-Type", "").startswith("text/event-stream")
-    assert response.read1() == b"data: 0\n\n"
-    assert response.read() == b"data: 1\n\ndata: 2\n\n"
+    for number in range(3):  # each is made only when the one before has been read
+        assert response.read1() == b"data: %d\n\n" % number
+        workshop.file(f"gate{number}").touch()
+    assert response.read() == b""
     connection.close()
 
 
 def test_an_asgi_application_that_is_late_or_fails_is_answered_for(server: Penstock) -> None:
-    assert server.invoke("asgi/slow").status == 405
-    assert server.request("GET", "/function/asgi/slow").status == 504
-    assert server.request("GET", "/function/asgi/fail").status == 500
-    assert server.request("GET", "/function/asgi/about/x").status == 200
+    assert server.invoke("brief/slow").status == 405
+    assert server.request("GET", "/function/brief/slow").status == 504
+    assert server.request("GET", "/function/brief/fail").status == 500
+    assert server.request("GET", "/function/brief/about/x").status == 200
 
 
 def test_a_websocket_reaches_an_asgi_application_through_the_gateway(server: Penstock) -> None:

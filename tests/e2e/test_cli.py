@@ -56,13 +56,13 @@ def test_a_function_lives_its_life_by_verbs(server: Penstock) -> None:
     assert "life" in ok(server, "list")
     assert "tr a-z A-Z" in ok(server, "describe", "life")
     ok(server, "deploy", "--name", "life", "--fprocess", "tr A-Z a-z")
-    wait_until(lambda: ok(server, "invoke", "life", stdin=b"HELLO") == "hello", "the update", 20.0)
+    wait_until(lambda: ok(server, "invoke", "life", stdin=b"HELLO") == "hello", "the update", 60.0)
     ok(server, "scale", "life", "3")
     server.wait_ready("life", 3)
     ok(server, "scale", "life", "0")
     assert ok(server, "invoke", "life", stdin=b"WAKE") == "wake"
     ok(server, "remove", "life")
-    wait_until(lambda: server.function("life") is None, "its end", 20.0)
+    wait_until(lambda: server.function("life") is None, "its end", 60.0)
 
 
 def test_invoke_tells_what_went_wrong_on_stderr_and_by_its_exit_code(server: Penstock, workshop: Workshop) -> None:
@@ -130,7 +130,7 @@ def test_namespaces_by_verbs(server: Penstock) -> None:
     fails(server, "invoke", "here")
     fails(server, "namespace", "remove", "green")
     ok(server, "remove", "here", "--namespace", "green")
-    wait_until(lambda: server.cli("namespace", "remove", "green").returncode == 0, "the namespace to be empty", 30.0)
+    wait_until(lambda: server.cli("namespace", "remove", "green").returncode == 0, "the namespace to be empty", 60.0)
     assert "green" not in ok(server, "namespace", "list")
 
 
@@ -138,7 +138,7 @@ def test_logs_are_printed_and_followed_until_interrupted(server: Penstock, works
     program = workshop.python("says", "import sys; print(sys.stdin.read(), file=sys.stderr)")
     ok(server, "deploy", "--name", "says", "--fprocess", program, "-e", "combine_output=false")
     ok(server, "invoke", "says", stdin=b"first words")
-    wait_until(lambda: "first words" in ok(server, "logs", "says", "--no-tail"), "the line", 20.0)
+    wait_until(lambda: "first words" in ok(server, "logs", "says", "--no-tail"), "the line", 60.0)
     follower = subprocess.Popen(
         [sys.executable, "-m", "penstock", "logs", "says"],
         stdout=subprocess.PIPE,
@@ -152,7 +152,7 @@ def test_logs_are_printed_and_followed_until_interrupted(server: Penstock, works
                 assert follower.poll() is None
             ok(server, "invoke", "says", stdin=b"second words")
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(20) in (0, 130)
+        assert follower.wait(60) in (0, 130)
         assert follower.stderr is not None
         assert b"Traceback" not in follower.stderr.read()
     finally:

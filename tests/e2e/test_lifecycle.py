@@ -88,7 +88,7 @@ def pid_of(server: Penstock) -> int:
         got = server.request("GET", "/function/pid")
         return int(got.body) if got.status == 200 else 0
 
-    return wait_until(answer, "an answer of the HTTP function", 30.0)
+    return wait_until(answer, "an answer of the HTTP function", 60.0)
 
 
 def tree(server: Penstock) -> list[psutil.Process]:
@@ -100,7 +100,7 @@ def wait_all_dead(processes: list[psutil.Process]) -> None:
     def left() -> list[psutil.Process]:
         return [process for process in processes if process.is_running() and alive(process.pid)]
 
-    wait_until(lambda: not left(), "all processes of the earlier run to end", 40.0)
+    wait_until(lambda: not left(), "all processes of the earlier run to end", 60.0)
 
 
 # Something dies, the rest goes on.
@@ -109,7 +109,7 @@ def wait_all_dead(processes: list[psutil.Process]) -> None:
 def test_a_killed_program_of_http_mode_is_started_again(server: Penstock) -> None:
     before = pid_of(server)
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: not alive(before), "its end", 10.0)
+    wait_until(lambda: not alive(before), "its end", 60.0)
     assert pid_of(server) != before
 
 
@@ -130,12 +130,12 @@ def test_a_killed_control_is_started_again_and_functions_are_served_meanwhile(se
     control.suspend()
     control.kill()
     assert server.invoke("cat", b"meanwhile").body == b"meanwhile"
-    wait_until(lambda: server.request("GET", "/system/functions", admin=True).status == 200, "control to be back", 30.0)
+    wait_until(lambda: server.request("GET", "/system/functions", admin=True).status == 200, "control to be back", 60.0)
     assert role(server.process.pid, CONTROL).pid != control.pid
     assert pid_of(server) == before
     assert server.invoke("cat", b"after").body == b"after"
     assert {f["name"] for f in server.request("GET", "/system/functions", admin=True).json()} == {"cat", "pid"}
-    wait_until(lambda: server.function("pid").get("availableReplicas") == 1, "the replica to be known again", 20.0)
+    wait_until(lambda: server.function("pid").get("availableReplicas") == 1, "the replica to be known again", 60.0)
 
 
 def test_no_request_fails_while_control_is_killed(server: Penstock) -> None:
@@ -143,7 +143,7 @@ def test_no_request_fails_while_control_is_killed(server: Penstock) -> None:
         calls = [pool.submit(server.invoke, "cat", b"x") for _ in range(200)]
         role(server.process.pid, CONTROL).kill()
         assert {call.result().status for call in calls} == {200}
-    wait_until(lambda: server.request("GET", "/system/functions", admin=True).status == 200, "control to be back", 30.0)
+    wait_until(lambda: server.request("GET", "/system/functions", admin=True).status == 200, "control to be back", 60.0)
 
 
 def test_a_killed_worker_comes_back_and_the_other_serves(server: Penstock) -> None:
@@ -156,11 +156,11 @@ def test_a_killed_worker_comes_back_and_the_other_serves(server: Penstock) -> No
         except OSError:
             return False  # a connection that the kernel had given to the dead worker
 
-    wait_until(served, "the other worker to serve", 5.0)
-    wait_until(lambda: len(below(server.process.pid, WORKER)) == 2, "the worker to be back", 20.0)
+    wait_until(served, "the other worker to serve", 60.0)
+    wait_until(lambda: len(below(server.process.pid, WORKER)) == 2, "the worker to be back", 60.0)
     assert {process.pid for process in below(server.process.pid, WORKER)} != {process.pid for process in workers}
     for _ in range(20):
-        wait_until(served, "both to serve", 10.0)
+        wait_until(served, "both to serve", 60.0)
 
 
 def test_a_killed_zygote_is_started_again_and_replicas_live_on(server: Penstock) -> None:
@@ -168,7 +168,7 @@ def test_a_killed_zygote_is_started_again_and_replicas_live_on(server: Penstock)
     zygote = role(server.process.pid, ZYGOTE)
     zygote.kill()
     assert server.invoke("cat", b"meanwhile").body == b"meanwhile"
-    wait_until(lambda: not alive(zygote.pid), "its end", 10.0)
+    wait_until(lambda: not alive(zygote.pid), "its end", 60.0)
     role(server.process.pid, ZYGOTE)
     assert pid_of(server) == before
     assert server.deploy("new", "cat").status == 202
@@ -212,7 +212,7 @@ def test_after_kill_9_of_the_supervisor_nothing_of_it_is_left_and_a_restart_serv
     second = fresh(home=first.home)
     assert second.password == first.password
     pid_of(second)
-    wait_until(lambda: second.invoke("cat", b"again").body == b"again", "the function", 20.0)
+    wait_until(lambda: second.invoke("cat", b"again").body == b"again", "the function", 60.0)
     assert second.stop() == 0
 
 
@@ -231,7 +231,7 @@ def test_after_kill_9_of_everything_a_restart_serves_the_same(
     first.process.wait()
     second = fresh(home=first.home)
     pid_of(second)
-    wait_until(lambda: second.invoke("cat", b"again").body == b"again", "the function", 20.0)
+    wait_until(lambda: second.invoke("cat", b"again").body == b"again", "the function", 60.0)
     wait_all_dead(replicas)
     assert second.stop() == 0
 
@@ -269,12 +269,12 @@ def test_sigterm_drains_a_request_in_flight_and_leaves_nothing(
     pid_of(running)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(running.invoke, "sleeper", b"x")
-        wait_until(note.exists, "the program to run", 20.0)
+        wait_until(note.exists, "the program to run", 60.0)
         processes = tree(running)
         running.process.send_signal(signal.SIGTERM)
-        answer = call.result(30)
+        answer = call.result(60)
     assert (answer.status, answer.text) == (200, "slept\n")
-    assert running.process.wait(30) == 0
+    assert running.process.wait(60) == 0
     wait_all_dead(processes)
 
 
@@ -284,15 +284,15 @@ def test_a_second_sigterm_stops_at_once_and_leaves_nothing(fresh: Callable[..., 
     running.deploy("sleeper", workshop.python("stubborn", SLEEPER.format(note=str(note), seconds=600)))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(running.invoke, "sleeper", b"x")
-        wait_until(note.exists, "the program to run", 20.0)
+        wait_until(note.exists, "the program to run", 60.0)
         processes = tree(running)
         running.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)  # so that the two signals cannot become one
         assert running.process.poll() is None
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(10) == 1
+        assert running.process.wait(60) == 1
         with pytest.raises(OSError):
-            call.result(10)
+            call.result(60)
     wait_all_dead(processes)
 
 
@@ -302,7 +302,7 @@ def test_an_idle_server_stops_quickly_although_clients_keep_connections(fresh: C
     idle = [socket.create_connection(running.address) for _ in range(5)]
     begun = time.monotonic()
     assert running.stop() == 0
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25
     for connection in idle:
         connection.close()
 
@@ -311,7 +311,7 @@ def test_ctrl_c_is_as_good_as_sigterm(fresh: Callable[..., Penstock]) -> None:
     running = fresh()
     processes = tree(running)
     running.process.send_signal(signal.SIGINT)
-    assert running.process.wait(30) == 0
+    assert running.process.wait(60) == 0
     wait_all_dead(processes)
 
 
@@ -470,6 +470,6 @@ def test_replicas_that_outlived_their_zygote_end_with_the_server(
     replica = psutil.Process(program).parent()
     assert replica is not None
     role(running.process.pid, ZYGOTE).kill()
-    wait_until(lambda: replica.ppid() != 0 and alive(program) and pid_of(running) == program, "it to live on", 10.0)
+    wait_until(lambda: replica.ppid() != 0 and alive(program) and pid_of(running) == program, "it to live on", 60.0)
     assert running.stop() == 0
     wait_dead(program, replica.pid)

@@ -51,7 +51,7 @@ def texts(server: Penstock, query: str) -> list[str]:
 
 def write(server: Penstock, text: str, name: str = "writer") -> None:
     assert server.invoke(name, text.encode()).text == "written\n"
-    wait_until(lambda: any(text in line for line in texts(server, f"name={name}")), f"the line {text!r}", 20.0)
+    wait_until(lambda: any(text in line for line in texts(server, f"name={name}")), f"the line {text!r}", 60.0)
 
 
 def test_lines_of_a_function_carry_its_name_instance_and_time(server: Penstock) -> None:
@@ -83,7 +83,7 @@ def test_since_leaves_out_what_is_older(server: Penstock) -> None:
 
 
 def test_following_gives_new_lines_as_they_are_written(server: Penstock) -> None:
-    connection = http.client.HTTPConnection(*server.address, timeout=30)
+    connection = http.client.HTTPConnection(*server.address, timeout=60)
     connection.request("GET", "/system/logs?name=writer&follow=1&tail=1", headers=server.admin)
     response = connection.getresponse()
     assert response.status == 200
@@ -99,7 +99,7 @@ def test_lines_of_an_earlier_replica_are_kept(server: Penstock) -> None:
     for replicas in (0, 1):
         body = json.dumps({"serviceName": "writer", "replicas": replicas}).encode()
         server.request("POST", "/system/scale-function/writer", body, admin=True)
-    wait_until(lambda: server.function("writer").get("availableReplicas", 0) == 1, "the new replica", 20.0)
+    wait_until(lambda: server.function("writer").get("availableReplicas", 0) == 1, "the new replica", 60.0)
     write(server, "of a later replica")
     got = lines(server, "name=writer")
     instances = {line["instance"] for line in got if "replica" in line["text"]}
@@ -134,7 +134,7 @@ def test_a_talkative_function_keeps_bounded_files(server: Penstock, workshop: Wo
         [last] = texts(server, "name=talks&tail=1")
         return "line 019999" in last or "log lines dropped" in last
 
-    wait_until(all_told, "the last line, or word of those that were dropped", 20.0)
+    wait_until(all_told, "the last line, or word of those that were dropped", 60.0)
     size = sum(path.stat().st_size for path in (server.home / "logs").rglob("*talks*") if path.is_file())
     size += sum(p.stat().st_size for d in (server.home / "logs").rglob("*talks*") if d.is_dir() for p in d.rglob("*"))
     assert 0 < size < 1_000_000
@@ -146,4 +146,4 @@ def test_binary_lines_and_control_characters_stay_json(server: Penstock, worksho
     )
     server.deploy("binary", program, combine_output="false")
     assert server.invoke("binary").status == 200
-    wait_until(lambda: any("end-of-it" in text for text in texts(server, "name=binary")), "the line", 20.0)
+    wait_until(lambda: any("end-of-it" in text for text in texts(server, "name=binary")), "the line", 60.0)

@@ -13,7 +13,9 @@ from tests.e2e.programs import Workshop
 from tests.e2e.serving import Penstock, wait_until
 
 HANDLER = """
-import asyncio, os, time
+import os, threading, time
+
+asked = threading.Semaphore(0)
 
 def handle(event, context):
     word, _, argument = event.path.strip("/").partition("/")
@@ -27,8 +29,10 @@ def handle(event, context):
         def pieces():
             for number in range(3):
                 yield f"data: {number}\\n\\n"
-                time.sleep(0.2)
+                asked.acquire(timeout=100)
         return {"headers": {"Content-Type": "text/event-stream"}, "body": pieces()}
+    if word == "next":
+        asked.release()
     if word == "sleep":
         time.sleep(float(argument))
         return "slept"
@@ -61,10 +65,15 @@ def workshop() -> Iterator[Workshop]:
 @pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
     running = Penstock()
-    for name, text in (("py", HANDLER), ("apy", ASYNCHRONOUS)):
+    for name, text, most in (
+        ("py", HANDLER, "60s"),
+        ("apy", ASYNCHRONOUS, "60s"),
+        ("brief", HANDLER, "3s"),
+        ("abrief", ASYNCHRONOUS, "3s"),
+    ):
         path = workshop.file(f"{name}.py")
         path.write_text(text)
-        answer = running.deploy(name, mode="python", handler=str(path), exec_timeout="1s")
+        answer = running.deploy(name, mode="python", handler=str(path), exec_timeout=most)
         assert answer.status == 202, answer.text
     yield running
     assert running.stop() == 0
@@ -87,8 +96,10 @@ def test_pieces_come_one_by_one(server: Penstock) -> None:
     connection = http.client.HTTPConnection(*server.address, timeout=60)
     connection.request("GET", "/function/py/count")
     response = connection.getresponse()
-    assert response.read1() == b"data: 0\n\n"
-    assert response.read() == b"data: 1\n\ndata: 2\n\n"
+    for number in range(3):  # each is made only when the one before has been read
+        assert response.read1() == b"data: %d\n\n" % number
+        assert server.invoke("py/next").status == 200
+    assert response.read() == b""
     connection.close()
 
 
@@ -111,13 +122,13 @@ def test_an_exception_is_told_without_its_text_and_logged(server: Penstock) -> N
 
 
 def test_a_late_handler_is_answered_for_and_the_function_goes_on(server: Penstock) -> None:
-    assert server.invoke("py/sleep/600").status == 504
-    assert server.invoke("py").body == b"hello"
+    assert server.invoke("brief/sleep/600").status == 504
+    assert server.invoke("brief").body == b"hello"
 
 
 def test_a_blocked_loop_is_answered_for_and_the_function_goes_on(server: Penstock) -> None:
-    assert server.invoke("apy/block").status == 504
-    assert server.invoke("apy").body == b"async"
+    assert server.invoke("abrief/block").status == 504
+    assert server.invoke("abrief").body == b"async"
 
 
 def test_a_worker_that_exits_costs_its_own_call_only(server: Penstock) -> None:

@@ -38,7 +38,7 @@ def wait_replicas(server: Penstock, name: str, replicas: int) -> None:
         status = server.function(name)
         return bool(status.get("replicas", 0) == replicas and status.get("availableReplicas", 0) == replicas)
 
-    wait_until(settled, f"{replicas} replicas of {name}", 30.0)
+    wait_until(settled, f"{replicas} replicas of {name}", 60.0)
 
 
 def test_a_function_is_scaled_up_and_down(server: Penstock) -> None:
@@ -187,11 +187,11 @@ def test_a_request_in_flight_survives_the_removal_of_its_function(server: Pensto
     server.deploy("lingers", program)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.invoke, "lingers")
-        wait_until(started.exists, "the program to run", 20.0)
+        wait_until(started.exists, "the program to run", 60.0)
         body = json.dumps({"functionName": "lingers"}).encode()
         assert server.request("DELETE", "/system/functions", body, admin=True).status == 202
-        wait_until(lambda: server.invoke("lingers").status == 404, "the removal", 10.0)
-        answer = call.result(30)
+        wait_until(lambda: server.invoke("lingers").status == 404, "the removal", 60.0)
+        answer = call.result(60)
     assert (answer.status, answer.text) == (200, "done\n")
 
 
@@ -231,7 +231,7 @@ def test_a_full_queue_is_answered_429(server: Penstock, workshop: Workshop) -> N
     limited(server, "slow", program, {"com.penstock.max-inflight": "1", "com.penstock.queue.length": "1"})
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         calls = [pool.submit(server.invoke, "slow", b"x") for _ in range(10)]
-        wait_until(lambda: sum(call.done() for call in calls) == 8, "eight to be refused", 30.0)
+        wait_until(lambda: sum(call.done() for call in calls) == 8, "eight to be refused", 60.0)
         gate.touch()
         answers = [call.result(60) for call in calls]
     assert sorted(answer.status for answer in answers) == [200] * 2 + [429] * 8

@@ -116,7 +116,7 @@ def test_an_updated_value_is_seen_by_replicas_started_from_now_on(server: Pensto
     for replicas in (0, 1):
         body = json.dumps({"serviceName": "rotating", "replicas": replicas}).encode()
         server.request("POST", "/system/scale-function/rotating", body, admin=True)
-    wait_until(lambda: server.invoke("rotating").text == "after\n", "the new value", 20.0)
+    wait_until(lambda: server.invoke("rotating").text == "after\n", "the new value", 60.0)
 
 
 def test_values_are_nowhere_to_be_seen(server: Penstock, workshop: Workshop) -> None:

@@ -65,7 +65,8 @@ def test_three_replicas_are_one_import_until_the_function_is_deployed_again(pens
 
 def test_a_failed_import_ends_the_deployment_with_its_traceback(penstock: Penstock, tmp_path: Path) -> None:
     write(tmp_path, "import os\nraise ValueError('the table is missing')\n")
-    result = penstock.cli("deploy", "--name", "broken", "--handler", str(tmp_path), "--timeout", "100s")
+    patience = ("--label", "com.penstock.queue.timeout=1s")
+    result = penstock.cli("deploy", "--name", "broken", "--handler", str(tmp_path), "--timeout", "100s", *patience)
     assert result.returncode == 1
     assert b"Traceback" in result.stderr and b"the table is missing" in result.stderr
     described = penstock.cli("describe", "broken").stdout.decode()

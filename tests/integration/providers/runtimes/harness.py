@@ -23,7 +23,7 @@ from penstock.providers.runtimes.process import create_process_provider
 from penstock.providers.runtimes.records import read_record
 from penstock.settings import ServeSettings
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 class Server:
@@ -108,6 +108,14 @@ async def running_provider() -> AsyncIterator[tuple[LocalProvider, Server]]:
             yield provider, server
         finally:
             await provider.close()
+
+
+async def die(provider: LocalProvider) -> None:
+    """What is left of a control process after SIGKILL: nothing is stopped, its connections close, its database is let go."""
+    await provider._runtime.close()
+    for task in list(provider._crew.tasks):
+        task.cancel()
+    await provider._store.close()
 
 
 def ended(pid: int) -> bool:

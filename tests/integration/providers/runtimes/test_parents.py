@@ -17,15 +17,16 @@ import pytest
 from penstock.errors import InvalidInput
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, LogQuery, Secret
 from penstock.providers.local import LocalProvider
-from penstock.providers.runtimes.process import create_process_provider
 from tests.integration.providers.runtimes.harness import (
     Server,
     call,
     deployed,
+    die,
     ended,
     pid_of,
     ready,
     running_provider,
+    running_server,
     runs_with,
     until,
 )
@@ -175,7 +176,7 @@ async def test_a_new_generation_imports_anew_and_the_old_parent_ends(function: F
 
         await until("all replicas are new", renewed)
         assert function.imports() == 2
-        assert ended(old)
+        await until("the old parent has ended", lambda: ended(old))
 
 
 async def test_updated_secrets_reach_new_replicas_that_read_them_when_imported(function: Function) -> None:
@@ -336,13 +337,14 @@ async def test_a_zygote_that_is_asked_to_end_takes_its_parents_along(function: F
 
 async def test_another_control_process_leaves_parents_alone_and_uses_them(function: Function) -> None:
     function.write("def answer(): return 1")
-    async with scaled(function, 1) as (provider, server):
+    with running_server() as server:
+        first = server.provider()
+        await first.start()
+        await first.deploy(function.spec())
+        await ready(first, function.name)
         (pid,) = parent_pids(server)
-        await provider._runtime.close()
-        await provider._store.close()
-        for task in list(provider._crew.tasks):
-            task.cancel()
-        second = create_process_provider(server.settings, server.environ)
+        await die(first)
+        second = server.provider()
         await second.start()
         try:
             await ready(second, "warm")
@@ -358,14 +360,13 @@ async def test_another_control_process_leaves_parents_alone_and_uses_them(functi
 async def test_a_launch_whose_control_process_died_during_the_import_leaves_no_replica(function: Function) -> None:
     gate = function.folder / "gate"
     function.write(f"import time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\ndef answer(): return 1")
-    async with running_provider() as (provider, server):
-        await provider.deploy(function.spec())
+    with running_server() as server:
+        first = server.provider()
+        await first.start()
+        await first.deploy(function.spec())
         await until("it imports", lambda: function.imports() == 1)
-        await provider._runtime.close()
-        await provider._store.close()
-        for task in list(provider._crew.tasks):
-            task.cancel()
-        second = create_process_provider(server.settings, server.environ)
+        await die(first)
+        second = server.provider()
         await second.start()
         try:
             gate.touch()

@@ -15,6 +15,7 @@ from penstock.providers.runtimes.process import ProcessRuntime
 from tests.integration.providers.runtimes.harness import (
     call,
     deployed,
+    die,
     ended,
     pid_of,
     ready,
@@ -181,7 +182,7 @@ async def test_a_new_control_process_adopts_the_replicas_of_its_run() -> None:
         first = server.provider()
         await first.start()
         before = await deployed(first, "kept", "cat")
-        await _die(first)
+        await die(first)
         second = server.provider()
         await second.start()
         after = await ready(second, "kept")
@@ -200,7 +201,7 @@ async def test_adopted_replicas_of_deleted_functions_end() -> None:
         before = await deployed(first, "gone", "cat")
         pid = pid_of(before.endpoints[0])
         await first._store.remove_function("gone", NS)
-        await _die(first)
+        await die(first)
         second = server.provider()
         await second.start()
         await until("its replica has ended", lambda: ended(pid))
@@ -217,7 +218,7 @@ async def test_after_a_kill_of_everything_the_same_functions_run_again_and_nothi
         asking = asyncio.create_task(call(old.endpoints[0]))
         await until("a program runs", lambda: len(runs_with("71696")) == 1)
         server.kill_zygote()
-        await _die(first)
+        await die(first)
         pids = [pid_of(address) for address in old.endpoints]
         os.kill(pids[0], signal.SIGKILL)
         server.new_run()
@@ -239,7 +240,7 @@ async def test_the_end_of_the_supervisor_ends_replicas() -> None:
         await provider.start()
         function = await deployed(provider, "orphan", "cat")
         pid = pid_of(function.endpoints[0])
-        await _die(provider)
+        await die(provider)
         server.end()
         await until("the replica has ended", lambda: ended(pid))
 
@@ -327,7 +328,7 @@ async def test_following_shows_new_lines_and_new_replicas() -> None:
         await provider.scale("noisy", NS, 2)
         await until("the second replica is heard", lambda: len(set(seen)) == 2)
         await provider.delete("noisy", NS)
-        await asyncio.wait_for(following, 30)
+        await asyncio.wait_for(following, 60)
 
 
 async def test_usage_counts_processor_time_and_memory_of_the_session() -> None:
@@ -371,14 +372,6 @@ def _unhealthy(provider: object) -> bool:
     runtime = provider._runtime  # type: ignore[attr-defined]
     assert isinstance(runtime, ProcessRuntime)
     return not runtime._client.connected
-
-
-async def _die(provider: object) -> None:
-    """What is left of a control process after SIGKILL: nothing is stopped, its connections close, its database is let go."""
-    await provider._runtime.close()  # type: ignore[attr-defined]
-    for task in list(provider._crew.tasks):  # type: ignore[attr-defined]
-        task.cancel()
-    await provider._store.close()  # type: ignore[attr-defined]
 
 
 async def _read_on(reader: asyncio.StreamReader) -> None:
