@@ -12,18 +12,19 @@ FIRST, MOST = 0.1, 10.0
 class Backoff:
     """The next pause. A program that ran for longer than the longest pause starts over."""
 
-    __slots__ = ("_next",)
+    __slots__ = ("next",)
 
     def __init__(self) -> None:
-        self._next = FIRST
+        self.next = FIRST
+        """Seconds of the next pause."""
 
     def pause(self, ran: float = 0.0) -> float:
         """Seconds to wait after a failure of a program that had run for `ran` seconds."""
         if ran > MOST:
-            self._next = FIRST
-        pause, self._next = self._next, min(self._next * 2, MOST)
+            self.next = FIRST
+        pause, self.next = self.next, min(self.next * 2, MOST)
         return pause
 
     def reset(self) -> None:
         """It works again."""
-        self._next = FIRST
+        self.next = FIRST

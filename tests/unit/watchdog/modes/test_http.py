@@ -191,7 +191,7 @@ async def test_a_program_that_dies_is_restarted_and_requests_meanwhile_are_told(
 async def test_a_program_that_cannot_be_started_is_tried_again_with_growing_pauses(start: Start, until: Until) -> None:
     running = await start(fprocess="no-such-program", mode="http")
     await until(lambda: "was not found" in running.watchdog.mode.unready())
-    await until(lambda: running.watchdog.mode.program._backoff > 0.3)
+    await until(lambda: running.watchdog.mode.program._backoff.next > 0.3)
     assert b"was not found in PATH" in (await running.call()).body
 
 

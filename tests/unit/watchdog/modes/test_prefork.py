@@ -160,7 +160,7 @@ async def test_a_program_that_does_not_wait_is_started_again_with_pauses_and_req
     for _ in range(5):
         assert (await running.call()).body == b"hi\n"
     first = running.watchdog.spawner._serial
-    await until(lambda: reserve._backoff._next > 0.4)
+    await until(lambda: reserve._backoff.next > 0.4)
     assert running.watchdog.spawner._serial - first <= 40
     assert "the pool goes on in" in capfd.readouterr().err
 
