@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import struct
@@ -52,7 +53,7 @@ def ready(penstock: Penstock, request: pytest.FixtureRequest) -> Penstock:
     return penstock
 
 
-@pytest.mark.service("convert", "ffmpeg", "tesseract", "figlet", "jq")
+@pytest.mark.service("convert", "ffmpeg", "tesseract", "figlet", "jq", "javac", "node")
 def test_every_example_is_deployed(penstock: Penstock) -> None:
     names = {spec.name for spec in load_examples()}
 
@@ -276,3 +277,82 @@ def test_figlet_answers_what_the_readme_shows(ready: Penstock) -> None:
     readme = (examples_directory() / "README.md").read_text()
     letters = ready.invoke("figlet", b"Penstock").text.splitlines()
     assert "\n".join(line.rstrip() for line in letters).rstrip() in readme
+
+
+def shown_in_readme(answer: str) -> bool:
+    return f"```text\n{answer.rstrip()}\n```" in (examples_directory() / "README.md").read_text()
+
+
+@pytest.mark.service("javac")
+@pytest.mark.example("java-feed")
+def test_java_feed_answers_what_the_readme_shows(ready: Penstock) -> None:
+    answer = ready.invoke("java-feed", (INPUT / "feed.xml").read_bytes())
+    assert answer.status == 200, answer
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert shown_in_readme(answer.text)
+
+
+@pytest.mark.service("javac")
+@pytest.mark.example("java-feed")
+def test_java_feed_reads_atom_and_leaves_links_out_that_would_run(ready: Penstock) -> None:
+    entries = "".join(
+        f"<entry><title>{title}</title><link href='{link}'/></entry>"
+        for title, link in [("good", "https://waterworks.example/"), ("bad", "javascript:alert(1)")]
+    )
+    feed = f"<feed xmlns='http://www.w3.org/2005/Atom'><title>Fünf</title>{entries}</feed>"
+    answer = ready.invoke("java-feed", feed.encode())
+    assert "<h1>Fünf</h1>" in html.unescape(answer.text) and 'href="https://waterworks.example/"' in answer.text
+    assert "bad" in answer.text and "javascript" not in answer.text
+
+
+@pytest.mark.service("javac")
+@pytest.mark.example("java-feed")
+@pytest.mark.parametrize(
+    "feed",
+    [
+        b"no feed",
+        b"",
+        b'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/hostname">]><rss><channel><title>&x;</title></channel></rss>',
+    ],
+)
+def test_java_feed_of_what_it_will_not_read_is_an_error_of_the_client(ready: Penstock, feed: bytes) -> None:
+    assert ready.invoke("java-feed", feed).status == 400
+
+
+@pytest.mark.service("node")
+@pytest.mark.example("node-csv")
+def test_node_csv_answers_what_the_readme_shows(ready: Penstock) -> None:
+    answer = ready.invoke("node-csv", (INPUT / "dams.csv").read_bytes())
+    assert answer.status == 200, answer
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert shown_in_readme(answer.text)
+
+
+@pytest.mark.service("node")
+@pytest.mark.example("node-csv")
+def test_node_csv_answers_a_row_before_the_table_has_ended(ready: Penstock) -> None:
+    connection = http.client.HTTPConnection(*ready.address, timeout=120)
+    try:
+        connection.putrequest("POST", "/function/node-csv")
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders()
+        connection.send(b"5\r\nn\nx\ny\r\n")
+        response = connection.getresponse()
+        assert response.readline() == b'{"n":"x"}\n'
+        connection.send(b"0\r\n\r\n")
+        assert response.read() == b'{"n":"y"}\n'
+    finally:
+        connection.close()
+
+
+@pytest.mark.example("python-search")
+def test_python_search_finds_what_the_readme_shows(ready: Penstock) -> None:
+    answer = ready.request("GET", "/function/python-search?q=first+video")
+    assert answer.status == 200, answer
+    assert shown_in_readme(answer.text)
+
+
+@pytest.mark.example("python-search")
+def test_python_search_takes_every_word_as_a_word(ready: Penstock) -> None:
+    for words in ("%22", "NEAR(", "*", "", "a%00b", "title:jq"):
+        assert ready.request("GET", f"/function/python-search?q={words}").json() == [], words

@@ -27,6 +27,9 @@ NAMES = [
     "static-site",
     "sse-clock",
     "ws-echo",
+    "java-feed",
+    "node-csv",
+    "python-search",
 ]
 
 
@@ -179,7 +182,7 @@ async def test_examples_without_their_program_are_left_out_naming_the_package(
     program(tmp_path, "wc")
     with caplog.at_level(logging.WARNING, "penstock.examples"):
         names = await deploy_examples(cast(Provider, provider), str(tmp_path))
-    assert names == ["wc", "http-app", "static-site", "sse-clock", "ws-echo"]
+    assert names == ["wc", "http-app", "static-site", "sse-clock", "ws-echo", "python-search"]
     assert "apt-get install tesseract-ocr" in caplog.text
 
 

@@ -32,17 +32,17 @@ public final class Afterburn {
     /** Bytes of a request's head, and of the trailers behind a chunked body; more is answered with 431. */
     static final int MAX_HEAD = 64 * 1024;
 
-    /** Bytes of a chunk's size and extensions. */
-    static final int MAX_CHUNK_LINE = 4096;
+    /** Bytes of a chunk's size and extensions, more than the watchdog lets through: what it accepts must not cost a process. */
+    static final int MAX_CHUNK_LINE = 8192;
 
     private static final int PIECE = 64 * 1024;
     private static final String TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
     private static final Pattern REQUEST_LINE = Pattern.compile("(" + TOKEN + ") ([\\x21-\\x7e]+) HTTP/1\\.1");
     private static final Pattern FIELD_NAME = Pattern.compile(TOKEN);
     private static final Pattern FIELD_VALUE = Pattern.compile("[\\t\\x20-\\x7e\\x80-\\xff]*");
-    private static final Pattern LENGTH = Pattern.compile("[0-9]{1,18}");
+    private static final Pattern LENGTH = Pattern.compile("[0-9]{1,19}");
     private static final Pattern CHUNK_LINE =
-            Pattern.compile("([0-9A-Fa-f]{1,15})[ \\t]*(?:;[\\t\\x20-\\x7e\\x80-\\xff]*)?");
+            Pattern.compile("([0-9A-Fa-f]{1,16})[ \\t]*(?:;[\\t\\x20-\\x7e\\x80-\\xff]*)?");
 
     private final Handler handler;
     private final FileInputStream stdin = new FileInputStream(FileDescriptor.in);
@@ -280,7 +280,11 @@ public final class Afterburn {
         if (lengths.stream().distinct().count() > 1 || !lengths.stream().allMatch(length -> LENGTH.matcher(length).matches())) {
             throw new BadRequest(400, "not a length: " + quoted(lengths.toString()));
         }
-        return new Body(input, lengths.isEmpty() ? 0 : Long.parseLong(lengths.get(0)), false);
+        long length = lengths.isEmpty() ? 0 : Long.parseUnsignedLong(lengths.get(0));
+        if (length < 0) {
+            throw new BadRequest(400, "not a length: " + length);
+        }
+        return new Body(input, length, false);
     }
 
     private boolean answer(Request request) throws IOException {
@@ -534,10 +538,10 @@ public final class Afterburn {
             first = false;
             String line = input.line(MAX_CHUNK_LINE, 400);
             Matcher found = CHUNK_LINE.matcher(line);
-            if (!found.matches()) {
+            left = found.matches() ? Long.parseUnsignedLong(found.group(1), 16) : -1;
+            if (left < 0) {
                 throw new BadRequest(400, "not the size of a chunk: " + quoted(line));
             }
-            left = Long.parseLong(found.group(1), 16);
             if (left == 0) {
                 more = false;
                 Lines trailers = new Lines(input);

@@ -16,14 +16,14 @@ const { STATUS_CODES } = require('node:http');
 /** Bytes of a request's head, and of the trailers behind a chunked body; more is answered with 431. */
 const MAX_HEAD = 64 * 1024;
 
-/** Bytes of a chunk's size and extensions. */
-const MAX_CHUNK_LINE = 4096;
+/** Bytes of a chunk's size and extensions, more than the watchdog lets through: what it accepts must not cost a process. */
+const MAX_CHUNK_LINE = 8192;
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const REQUEST_LINE = new RegExp(`^(${TOKEN}) ([\\x21-\\x7e]+) HTTP/1\\.1$`);
 const FIELD_NAME = new RegExp(`^${TOKEN}$`);
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-const CHUNK_LINE = /^([0-9A-Fa-f]{1,13})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
+const CHUNK_LINE = /^([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
 const FRAMING = new Set(['content-length', 'transfer-encoding', 'connection']);
 
 /** A request that is not one. After it nothing on stdin can be trusted, so the process ends. */
@@ -294,7 +294,7 @@ function pieces(input, fields) {
     }
     return chunks(input);
   }
-  if (new Set(lengths).size > 1 || !lengths.every((length) => /^[0-9]{1,15}$/.test(length))) {
+  if (new Set(lengths).size > 1 || !lengths.every((length) => /^[0-9]{1,19}$/.test(length))) {
     throw new BadRequest(`not a length: ${JSON.stringify(lengths)}`);
   }
   return counted(input, Number(lengths[0] ?? 0));
@@ -319,8 +319,9 @@ async function* chunks(input) {
 async function chunkSize(input) {
   const line = await input.line(MAX_CHUNK_LINE);
   const found = CHUNK_LINE.exec(line);
-  if (!found) throw new BadRequest(`not the size of a chunk: ${JSON.stringify(line.slice(0, 80))}`);
-  return parseInt(found[1], 16);
+  const size = found ? parseInt(found[1], 16) : NaN;
+  if (!Number.isSafeInteger(size)) throw new BadRequest(`not the size of a chunk: ${JSON.stringify(line.slice(0, 80))}`);
+  return size;
 }
 
 /** Status, fields and content of whatever a handler has returned. Throws TypeError and RangeError. */

@@ -29,13 +29,13 @@ MAX_HEAD = 64 * 1024
 PIECE = 64 * 1024
 """Most bytes that iterating over a body gives at once."""
 
-MAX_CHUNK_LINE = 4096
-"""Bytes of a chunk's size and extensions."""
+MAX_CHUNK_LINE = 8192
+"""Bytes of a chunk's size and extensions, more than the watchdog lets through: what it accepts must not cost a process."""
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/1\.1")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 
 _REASONS: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
@@ -342,7 +342,7 @@ def _pieces(requests: _Input, headers: Headers) -> Iterator[bytes]:
         if [coding.lower() for coding in codings] != ["chunked"]:
             raise BadRequest(f"a transfer coding other than chunked: {codings}", 501)
         return _chunks(requests)
-    if len(set(lengths)) > 1 or not all(re.fullmatch("[0-9]{1,18}", length) for length in lengths):
+    if len(set(lengths)) > 1 or not all(re.fullmatch("[0-9]{1,19}", length) for length in lengths):
         raise BadRequest(f"not a length: {lengths}")
     return _counted(requests, int(lengths[0]) if lengths else 0)
 

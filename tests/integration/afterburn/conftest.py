@@ -72,10 +72,20 @@ def start(language: str, request: pytest.FixtureRequest) -> Start:
     return lambda: Peer(command, {"PATH": os.environ["PATH"], **environ})
 
 
+@pytest.fixture(scope="module")
+def spare(start: Start) -> Iterator[list[Peer]]:
+    """The process that the next test gets, started while this one runs, since a virtual machine's start takes its time."""
+    peers = [start()]
+    yield peers
+    for peer in peers:
+        peer.kill()
+
+
 @pytest.fixture
-def fresh(start: Start) -> Iterator[Peer]:
+def fresh(start: Start, spare: list[Peer]) -> Iterator[Peer]:
     """A process of the test's own, shaken hands with."""
-    peer = start()
+    peer = spare.pop()
+    spare.append(start())
     try:
         assert peer.ask(HANDSHAKE).status == 200
         yield peer

@@ -52,7 +52,9 @@ def test_chunks_of_one_byte_are_a_body_too(peer: Peer) -> None:
 
 
 def test_chunk_extensions_and_trailers_are_read_and_left_out(peer: Peer) -> None:
-    coding = b'3;a=b;c="d\\"e"\r\nabc\r\n00A ;x\r\n0123456789\r\n000;last\r\nX-Sum: 1\r\nX-Other:\t2 \r\n\r\n'
+    coding = (
+        b'0000000000000003;a=b;c="d\\"e"\r\nabc\r\n00A ;x\r\n0123456789\r\n000;last\r\nX-Sum: 1\r\nX-Other:\t2 \r\n\r\n'
+    )
     assert peer.ask(chunked("/echo", coding)).body == b"abc0123456789"
     assert alive(peer)
 
@@ -181,7 +183,7 @@ MALFORMED = {
     "a chunk size out of reach": (chunked("/echo", b"f" * 17 + b"\r\nabc"), 400),
     "a negative chunk size": (chunked("/echo", b"-3\r\nabc\r\n0\r\n\r\n"), 400),
     "a chunk longer than its size": (chunked("/echo", b"3\r\nabcd\r\n0\r\n\r\n"), 400),
-    "a chunk line without end": (chunked("/echo", b"3;" + b"x" * 5000), 400),
+    "a chunk line without end": (chunked("/echo", b"3;" + b"x" * 9000), 400),
     "trailers without end": (chunked("/echo", b"0\r\n" + b"X-Trailer: 1\r\n" * 6000), 431),
     "a trailer that is none": (chunked("/echo", b"0\r\nX Y: 1\r\n\r\n"), 400),
     "many fields": (b"GET / HTTP/1.1\r\nHost: peer\r\n" + b"X-Field: 1\r\n" * 6000, 431),
