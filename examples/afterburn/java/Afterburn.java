@@ -119,7 +119,7 @@ public final class Afterburn {
             return values == null ? null : String.join(", ", values);
         }
 
-        /** The body, read from stdin when it is asked for. What the handler leaves unread is read after the answer. */
+        /** The body, read from stdin when it is asked for. What the handler leaves unread is read for it. */
         public InputStream body() {
             return body;
         }
@@ -233,12 +233,7 @@ public final class Afterburn {
             idle = false;
         }
         try {
-            Request request = read();
-            boolean again = answer(request);
-            if (again) {
-                request.body.transferTo(OutputStream.nullOutputStream());
-            }
-            return again;
+            return answer(read());
         } catch (BadRequest fault) {
             if (!begun) {
                 send(head(fault.status, List.of("Connection: close", "Content-Length: 0")));
@@ -335,7 +330,11 @@ public final class Afterburn {
         if (!bodiless) {
             lines.add(framing(response, head ? told : null));
         }
-        deliver(head(response.status, lines), response, bodiless || head);
+        byte[] end = deliver(head(response.status, lines), response, bodiless || head);
+        if (!close) { // no response is complete before its request, unless this process ends with it
+            request.body.transferTo(OutputStream.nullOutputStream());
+        }
+        send(end);
         return !close;
     }
 
@@ -347,22 +346,23 @@ public final class Afterburn {
         return response.whole != null ? "Content-Length: " + response.whole.length : "Transfer-Encoding: chunked";
     }
 
-    private void deliver(byte[] head, Response response, boolean silent) throws IOException {
+    /** Sends what is to be sent before the request has been read to its end; returns the rest of the response. */
+    private byte[] deliver(byte[] head, Response response, boolean silent) throws IOException {
         if (silent) {
-            send(head);
-        } else if (response.whole != null) {
-            send(joined(head, response.whole));
-        } else {
-            Chunks chunks = new Chunks(head);
-            try {
-                response.content.writeTo(chunks);
-            } catch (IOException | RuntimeException fault) {
-                throw fault;
-            } catch (Exception fault) {
-                throw new IOException(fault);
-            }
-            chunks.finish();
+            return head;
         }
+        if (response.whole != null) {
+            return joined(head, response.whole);
+        }
+        Chunks chunks = new Chunks(head);
+        try {
+            response.content.writeTo(chunks);
+        } catch (IOException | RuntimeException fault) {
+            throw fault;
+        } catch (Exception fault) {
+            throw new IOException(fault);
+        }
+        return chunks.last();
     }
 
     private void send(byte[] data) throws Unwritable {
@@ -599,10 +599,11 @@ public final class Afterburn {
             flush();
         }
 
-        void finish() throws IOException {
+        /** The last chunk, with the head if that has not been sent. */
+        byte[] last() throws IOException {
             flush();
             closed = true;
-            send(joined(head, "0\r\n\r\n".getBytes(StandardCharsets.ISO_8859_1)));
+            return joined(head, "0\r\n\r\n".getBytes(StandardCharsets.ISO_8859_1));
         }
     }
 }

@@ -172,7 +172,7 @@ class Request {
   }
 }
 
-/** Reads requests, has each answered, and sees to it that the next one begins where this one ends. */
+/** Reads each request to its end and has it answered. */
 class Server {
   #handler;
   #input;
@@ -200,10 +200,7 @@ class Server {
   async #exchange() {
     this.#begun = false;
     try {
-      const request = await this.#read();
-      const again = await this.#answer(request);
-      if (again) for await (const _ of request.body);
-      return again;
+      return await this.#answer(await this.#read());
     } catch (fault) {
       if (fault instanceof BadRequest && !this.#begun) {
         await this.#send(head(fault.status, [['Connection', 'close'], ['Content-Length', '0']]));
@@ -240,18 +237,20 @@ class Server {
     const { status, fields, content } = parts(response);
     const close = this.#stopping || request.body.fault !== null || asksToClose(fields);
     const begin = head(status, framed(request.method, status, fields, content, close));
-    if (request.method === 'HEAD' || status === 204 || status === 304) {
-      await this.#send(begin);
-      await dismiss(content);
-    } else if (Buffer.isBuffer(content)) {
-      await this.#send(Buffer.concat([begin, content]));
-    } else {
-      await this.#stream(begin, content);
-    }
+    let end = begin;
+    if (request.method === 'HEAD' || status === 204 || status === 304) await dismiss(content);
+    else if (Buffer.isBuffer(content)) end = Buffer.concat([begin, content]);
+    else end = await this.#stream(begin, content);
+    // No response is complete before its request, unless this process ends with it.
+    if (!close) for await (const _ of request.body);
+    await this.#send(end);
     return !close;
   }
 
-  /** Send chunks. The head waits for the first of them, so that an exception before it can still become a 500. */
+  /**
+   * Send all chunks but the last, which is returned with what has not been sent. The head waits for the first chunk, so that an
+   * exception before it can still become a 500.
+   */
   async #stream(begin, content) {
     for await (const piece of content) {
       const data = buffer(piece);
@@ -259,7 +258,7 @@ class Server {
       await this.#send(Buffer.concat([begin, Buffer.from(data.length.toString(16) + '\r\n'), data, Buffer.from('\r\n')]));
       begin = Buffer.alloc(0);
     }
-    await this.#send(Buffer.concat([begin, Buffer.from('0\r\n\r\n')]));
+    return Buffer.concat([begin, Buffer.from('0\r\n\r\n')]);
   }
 
   /** Write, and wait until it is written: whoever makes an answer is no faster than whoever takes it. */

@@ -241,7 +241,7 @@ class _Input:
 
 
 class _Server:
-    """Reads a request, has it answered, and sees to it that the next one begins where this one ends."""
+    """Reads a request to its end and has it answered."""
 
     def __init__(self, handler: Handler, requests: _Input, answers: int, stop: _Stop) -> None:
         self._handler = handler
@@ -255,17 +255,13 @@ class _Server:
         self._begun = False
         try:
             request = self._request()
-            again = request is not None and self._answer(request)
-            if again and request is not None:
-                for _ in request.body:
-                    pass
+            return request is not None and self._answer(request)
         except BadRequest as fault:
             if not self._begun:
                 self._send(_head(fault.status, [("Connection", "close"), ("Content-Length", "0")]))
             sys.exit(f"afterburn: {fault}")
         except (RequestEnded, BrokenPipeError) as fault:
             sys.exit(f"afterburn: {fault}")
-        return again
 
     def _request(self) -> Request | None:
         if not self._input.held() and not self._input.fill():
@@ -299,22 +295,29 @@ class _Server:
         close = self._stop.asked or request.body.fault is not None or _asks_to_close(fields)
         head = _head(status, _framed(request.method, status, fields, content, close))
         if not _has_content(request.method, status):
-            self._send(head)
+            end = head
         elif isinstance(content, bytes):
-            self._send(head + content)
+            end = head + content
         else:
-            self._stream(head, content)
+            end = self._stream(head, content)
         if hasattr(content, "close"):  # a generator or a file
             content.close()
+        if not close:  # no response is complete before its request, unless this process ends with it
+            for _ in request.body:
+                pass
+        self._send(end)
         return not close
 
-    def _stream(self, head: bytes, content: Iterable[bytes | str]) -> None:
-        """Send chunks. The head waits for the first of them, so that an exception before it can still become a 500."""
+    def _stream(self, head: bytes, content: Iterable[bytes | str]) -> bytes:
+        """Send all chunks but the last, which is returned with what has not been sent.
+
+        The head waits for the first chunk, so that an exception before it can still become a 500.
+        """
         for piece in content:
             if data := _bytes(piece):  # an empty chunk would be the last one
                 self._send(head + b"%x\r\n%b\r\n" % (len(data), data))
                 head = b""
-        self._send(head + b"0\r\n\r\n")
+        return head + b"0\r\n\r\n"
 
     def _send(self, data: bytes) -> None:
         self._begun = True

@@ -93,6 +93,11 @@ class Peer:
     def rest_of_chunks(self) -> bytes:
         return b"".join(self._chunks())
 
+    def silent_for(self, seconds: float) -> bool:
+        """Write what is queued; whether nothing comes out meanwhile and for so many seconds more."""
+        self._transfer(lambda: not self._unsent)
+        return not self._received and not select.select([self._stdout], [], [], seconds)[0]
+
     def accepted_until_it_stalls(self, data: bytes, pause: float) -> int:
         """How many bytes the process takes while nobody reads its answer: until none is taken for `pause` seconds."""
         sent = 0

@@ -211,9 +211,23 @@ def test_a_fault_in_a_body_that_the_handler_swallows_still_ends_the_process(fres
     assert fresh.end()[1] == b""
 
 
-def test_a_fault_in_a_body_that_nobody_read_ends_the_process_behind_its_answer(fresh: Peer) -> None:
-    assert fresh.ask(chunked("/ignore", b"nonsense\r\n")).body == b"ignored"
+def test_a_fault_in_a_body_that_nobody_read_is_found_before_the_answer(fresh: Peer) -> None:
+    assert fresh.ask(chunked("/ignore", b"nonsense\r\n")).status == 400
     assert fresh.end() == (1, b"")
+
+
+@pytest.mark.parametrize("path", ["/ignore", "/raise", "/status?204"])
+def test_no_answer_is_complete_before_its_request(peer: Peer, path: str) -> None:
+    peer.send(chunked(path, b"5\r\nfirst\r\n"))
+    assert peer.silent_for(0.2)
+    assert peer.ask(b"0\r\n\r\n", "POST").status in (200, 500, 204)
+    assert alive(peer)
+
+
+def test_an_answer_that_closes_does_not_wait_for_the_rest_of_its_request(fresh: Peer) -> None:
+    fresh.send(chunked("/close", b"5\r\nfirst\r\n"))
+    assert fresh.answer().body == b"bye"
+    assert fresh.end() == (0, b"")
 
 
 def test_the_end_of_stdin_between_requests_is_the_end(fresh: Peer) -> None:
