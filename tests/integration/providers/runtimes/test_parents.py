@@ -17,6 +17,7 @@ import pytest
 from penstock.errors import InvalidInput
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, LogQuery, Secret
 from penstock.providers.local import LocalProvider
+from penstock.providers.runtimes.records import read_record
 from tests.integration.providers.runtimes.harness import (
     Server,
     call,
@@ -202,10 +203,11 @@ async def test_a_failed_import_is_visible_and_is_tried_anew_by_the_next_launch(f
         await until("the reason is visible", told)
         # Its directory stays for as long as its replica, which may use paths in it.
         await until("such a parent is not kept", lambda: all(ended(pid) for pid in parent_pids(server)))
-        token = server.tokens()[0]
+        directory = server.home.replicas / server.tokens()[0]
+        await until("the replica has written its record", lambda: read_record(directory) is not None)
         (function.folder / "lib").mkdir()
         (function.folder / "lib" / "no_such_package_here.py").write_text("")
-        os.kill(pid_of(f"unix:{server.home.replicas / token}/http.sock"), signal.SIGKILL)
+        os.kill(pid_of(f"unix:{directory}/http.sock"), signal.SIGKILL)
         await ready(provider, "warm")
 
 
