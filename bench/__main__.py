@@ -22,7 +22,7 @@ from bench.wrk import LoadFailed
 
 RESULTS = ROOT / "bench" / "results"
 
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}
+PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "java": "default-jdk-headless", "javac": "default-jdk-headless"}
 """Debian's names for the programs that rows need."""
 
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Debian keeps nginx where only root's PATH looks.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     if missing := missing_tools(rows):
-        names = " ".join(PACKAGES[tool] for tool in missing)
+        names = " ".join(sorted({PACKAGES[tool] for tool in missing}))
         print(f"{', '.join(missing)} not found: sudo apt-get install {names}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _stop)

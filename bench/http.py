@@ -53,6 +53,20 @@ def exchange(address: str, method: str, target: str, body: bytes = b"") -> tuple
         return answer.status, b"".join(bytes(piece) for piece in answer.pieces())
 
 
+def timed_post(address: str, target: str, body: bytes) -> tuple[float, bytes]:
+    """One POST on a fresh connection: milliseconds from its send to the last byte of the answer, and the answer's body.
+    Raises OSError, and BenchError unless it is 200."""
+    with connect(address) as connection:
+        begun = time.perf_counter_ns()
+        connection.sendall(request_head("POST", target, len(body)) + body)
+        answer = Reader(connection)
+        content = b"".join(bytes(piece) for piece in answer.pieces())
+        taken = (time.perf_counter_ns() - begun) / 1e6
+    if answer.status != 200:
+        raise BenchError(f"the function answered {answer.status}: {content[:500]!r}")
+    return taken, content
+
+
 class KeptAlive:
     """One kept connection that sends the same small request again and again and times each answer."""
 

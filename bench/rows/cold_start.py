@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from bench.http import Reader, connect, request_head
+from bench.http import timed_post
 from bench.plan import Plan
 from bench.processes import BenchError, Stage
 from bench.report import Finding, judge
@@ -69,14 +69,9 @@ def _finding(since: str, cold: list[float], warm: list[float], alone: list[float
 
 def _request(serve: Serve) -> float:
     """Milliseconds for one POST."""
-    with connect(serve.address) as connection:
-        begun = time.perf_counter_ns()
-        connection.sendall(request_head("POST", f"/function/{NAME}", len(BODY)) + BODY)
-        answer = Reader(connection)
-        body = b"".join(bytes(piece) for piece in answer.pieces())
-        taken = (time.perf_counter_ns() - begun) / 1e6
-    if answer.status != 200 or body != BODY:
-        raise BenchError(f"the function answered {answer.status}: {body[:500]!r}")
+    taken, body = timed_post(serve.address, f"/function/{NAME}", BODY)
+    if body != BODY:
+        raise BenchError(f"the function answered {body[:500]!r}")
     return taken
 
 
