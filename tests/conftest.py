@@ -23,6 +23,11 @@ PACKAGES = {
     "jq": "jq",
     "nginx": "nginx-light",
     "wrk": "wrk",
+    "dockerd": "docker.io",
+    "busybox": "busybox-static",
+    "musl-gcc": "musl-tools",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
     "javac": "default-jdk-headless",
     "node": "nodejs",
 }

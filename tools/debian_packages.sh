@@ -2,7 +2,8 @@
 # Brings the Debian packages that the examples and their tests need: installs the missing ones as root, otherwise says which.
 set -euo pipefail
 
-wanted=(imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs)
+wanted=(imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs
+    docker.io busybox-static musl-tools)
 
 if ! command -v dpkg-query >/dev/null; then
     echo "Not Debian: install these by your own package manager for the whole test run: ${wanted[*]}"

@@ -1,0 +1,73 @@
+"""What takes long is made once: a bundle, an image of one, and a Docker Engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.conftest import in_ci
+from tests.integration.watchdog.engine import Engine, EngineFailed
+from tests.integration.watchdog.running import is_root
+
+
+def make(*arguments: str | Path, **environ: str) -> dict[str, Any]:
+    """What `penstock watchdog bundle` says of what it has made."""
+    command = [sys.executable, "-m", "penstock", "watchdog", "bundle", "--json", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ}, check=False)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+@pytest.fixture(scope="session")
+def workshop() -> Iterator[Path]:
+    """A directory that every user can look into."""
+    folder = Path(tempfile.mkdtemp(prefix="pb-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def made(workshop: Path) -> dict[str, Any]:
+    return make(workshop / "bundle")
+
+
+@pytest.fixture(scope="session")
+def bundle(made: dict[str, Any]) -> Path:
+    """A bundle's directory."""
+    return Path(made["path"])
+
+
+@pytest.fixture(scope="session")
+def archive(workshop: Path) -> Path:
+    """An image's file."""
+    return Path(make("--image", "example.org/watchdog:it", workshop / "image.tar")["path"])
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    if not is_root():
+        absent("dockerd runs as root only")
+    try:
+        engine = Engine()
+    except EngineFailed as error:
+        absent(f"dockerd does not start here: {error}")
+    yield engine
+    engine.close()
+
+
+def absent(reason: str) -> NoReturn:
+    """A service is missing: a skip at home, a failure where nothing may be missing."""
+    if in_ci():
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
