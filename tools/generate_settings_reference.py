@@ -27,7 +27,7 @@ CITATION = re.compile(r" \(contract [^)]*\)")
 HEAD = """\
 # Settings
 
-<!-- Written by tools/generate_settings_reference.py from src/penstock/settings.py. Change that file, not this one. -->
+<!-- Written by tools/generate_settings_reference.py from settings.py and wiresettings.py in src/penstock. Change those. -->
 
 `penstock serve` reads these environment variables; a flag of the same name on the command line (see [cli](cli.md)) wins over
 its variable. All faults are reported together, and nothing starts. A duration is a number of seconds (`30`) or Go's syntax

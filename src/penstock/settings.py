@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.duration import parse_duration
 from penstock.errors import InvalidInput, SettingsError
+from penstock.wiresettings import WireSettings as WireSettings  # for whoever wants all settings from one place
 
 if TYPE_CHECKING:
     from penstock.core.policy import Policy
@@ -82,34 +83,6 @@ class Home:
 
 
 @dataclass(frozen=True)
-class WireSettings:
-    """Limits of the HTTP/1.1 server. Sizes in bytes, times in seconds, 0 switches a limit off."""
-
-    max_head: int = 1 << 20
-    """Request line and header fields together; above it 431. Go servers allow 1 MiB, nginx 32 KiB."""
-    max_target: int = 64 << 10
-    """Request target; above it 414."""
-    max_fields: int = 1000
-    """Header fields in one message; above it 431. Stops quadratic work in handlers."""
-    head_timeout: float = 60.0
-    """From a request's first byte to the end of its header block; then 408 (slow-loris)."""
-    idle_timeout: float = 120.0
-    """A connection between requests; then it is closed. Longer than usual client pools, so that they close first."""
-    body_timeout: float = 60.0
-    """A request body from which nothing arrives although it is wanted; then 408."""
-    send_timeout: float = 60.0
-    """A client that reads nothing of an answer that waits for it; then it is cut. One that reads slowly is not."""
-    max_connections: int = 20000
-    """Open client connections per worker; above it new ones are answered 503 and closed."""
-    upstream_idle_timeout: float = 30.0
-    """A pooled connection to a replica; the watchdog drops its side later (120 s), so a pooled one is never half dead."""
-    connect_timeout: float = 5.0
-    """Opening a connection to a replica; then it counts as unreachable."""
-    drain_timeout: float = 30.0
-    """On SIGTERM: time for requests in flight to finish before they are cut."""
-
-
-@dataclass(frozen=True)
 class ServeSettings:
     """What `penstock serve` is told. Names of environment variables: `PENSTOCK_` and the field's name in capitals."""
 
@@ -143,8 +116,7 @@ class ServeSettings:
 
     @property
     def default_policy(self) -> Policy:
-        # Imported here: a watchdog needs nothing but WireSettings, and this brings msgspec, a tenth of its start.
-        from penstock.core.policy import Policy
+        from penstock.core.policy import Policy  # with msgspec, which only the gateway's side of settings needs
 
         return Policy(timeout=self.upstream_timeout, queue_timeout=self.queue_timeout)
 

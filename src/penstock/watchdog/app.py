@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 import penstock
 from penstock.core.duration import format_duration
 from penstock.errors import InvalidInput, SettingsError
-from penstock.settings import WireSettings
 from penstock.watchdog.accesslog import AccessLog
 from penstock.watchdog.call import Call, effective_timeout
 from penstock.watchdog.health import METHODS, NOT_ALLOWED, Health, Verdict
@@ -43,6 +42,7 @@ from penstock.wire.exchange import Exchange
 from penstock.wire.loop import import_event_loop, keep_buffers, new_event_loop
 from penstock.wire.message import RequestHead
 from penstock.wire.server import Server
+from penstock.wiresettings import WireSettings
 
 if TYPE_CHECKING:
     from penstock.watchdog.jwtauth import Guard

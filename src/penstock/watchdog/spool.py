@@ -6,7 +6,6 @@ A `oneshot.Run` fills it and sends from it, so that ten gigabytes of output cost
 from __future__ import annotations
 
 import os
-import tempfile
 
 MEMORY_MOST = 4 << 20
 """Bytes kept in memory. Above that a file is cheaper than the risk of many such answers at once."""
@@ -71,6 +70,8 @@ def _unlinked_file(directory: str) -> int:
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:  # not every file system has O_TMPFILE
+        import tempfile  # a thirtieth of a watchdog's start, and hardly ever needed
+
         fd, path = tempfile.mkstemp(prefix="penstock-output-", dir=directory)
         os.unlink(path)
         return fd

@@ -11,12 +11,12 @@ import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from penstock.settings import WireSettings
 from penstock.wire.connection import LINGER, MEMO_HEAD, WRITE_HIGH, WRITE_LOW
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody, UntilClose
 from penstock.wire.message import ResponseHead, parse_response
 from penstock.wire.timeouts import NEVER, Timers
+from penstock.wiresettings import WireSettings
 
 MAX_IDLE = 1024
 """Idle connections kept per address."""

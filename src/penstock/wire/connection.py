@@ -14,13 +14,13 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol, cast
 
-from penstock.settings import WireSettings
 from penstock.wire.date import date_line
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.exchange import Exchange
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody
 from penstock.wire.message import RequestHead, check_partial, parse_request
 from penstock.wire.timeouts import NEVER, Sweeper
+from penstock.wiresettings import WireSettings
 
 Application = Callable[[Exchange], None]
 """Called once per request, when its head is complete. Must not block."""

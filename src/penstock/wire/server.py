@@ -9,9 +9,9 @@ import asyncio
 import os
 import socket
 
-from penstock.settings import WireSettings
 from penstock.wire.connection import Application, Connection
 from penstock.wire.timeouts import NEVER, Sweeper
+from penstock.wiresettings import WireSettings
 
 SETTLE = 0.25
 """Seconds a draining server waits for a last request on idle connections before it closes them."""

@@ -10,7 +10,6 @@ import copy
 import re
 
 from penstock.errors import SettingsError
-from penstock.settings import WireSettings
 from penstock.watchdog.call import CLIENT_GONE, Call
 from penstock.watchdog.modes import Context
 from penstock.watchdog.passage import Passage, request_head
@@ -18,6 +17,7 @@ from penstock.watchdog.supervise import Supervised, free_port
 from penstock.wire.client import Pool
 from penstock.wire.message import RequestHead
 from penstock.wire.relay import Failure
+from penstock.wiresettings import WireSettings
 
 BUFFER_MOST = 64 << 20
 """Bytes that `buffer_http` gathers; a larger body is answered 413. It exists for servers that refuse chunked bodies."""
