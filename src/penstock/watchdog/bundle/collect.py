@@ -5,6 +5,7 @@ Called by `build`. Only looks; `write` copies. Works for the interpreter that ru
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -173,16 +174,20 @@ def distributions_of(modules: Iterable[str]) -> tuple[str, ...]:
 
 
 def licences(distributions: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Licence files of Python and of every distribution that has a part in the bundle."""
-    for name in distributions:
-        distribution = importlib.metadata.distribution(name)
-        for file in distribution.files or ():
-            path = Path(str(distribution.locate_file(file)))
-            if ".dist-info/" in str(file) and _is_licence(file.name) and path.is_file():
-                yield f"licenses/{name}/{file.name}", path
+    """Licence files of Python, of every distribution that has a part in the bundle, and ours."""
+    for name in [*distributions, penstock.__name__]:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # ours, run from its sources
+            yield from _licences_of(importlib.metadata.distribution(name))
     python = Path(os.__file__).with_name("LICENSE.txt")
     if python.is_file():
         yield "licenses/python/LICENSE.txt", python
+
+
+def _licences_of(distribution: importlib.metadata.Distribution) -> Iterator[tuple[str, Path]]:
+    for file in distribution.files or ():
+        path = Path(str(distribution.locate_file(file)))
+        if ".dist-info/" in str(file) and _is_licence(file.name) and path.is_file():
+            yield f"licenses/{distribution.name}/{file.name}", path
 
 
 def _is_licence(name: str) -> bool:
