@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from penstock.watchdog.pipes import PIPE_LARGE, PipeReader, Pipes, PipeWriter
+from penstock.watchdog.pipes import PIPE_LARGE, PipeReader, Pipes, PipeWriter, unread
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
@@ -35,6 +35,26 @@ def test_after_a_failed_start_none_stays_open() -> None:
         ends = [*pipes.inward(), *pipes.outward()]
         raise OSError("no start")
     assert not any(is_open(fd) for fd in ends)
+
+
+def test_an_end_of_the_program_can_be_kept_open() -> None:
+    with Pipes() as pipes:
+        stdin, feed = pipes.inward()
+        pipes.keep_theirs(stdin)
+    assert is_open(stdin)
+    os.close(stdin)
+    os.close(feed)
+
+
+def test_what_nobody_has_read_can_be_counted_at_either_end() -> None:
+    out, into = os.pipe()
+    assert unread(out) == 0
+    os.write(into, b"abc")
+    assert unread(out) == unread(into) == 3
+    os.close(into)
+    assert os.read(out, 2) == b"ab"
+    assert unread(out) == 1
+    os.close(out)
 
 
 async def test_a_reader_hands_on_everything_and_ends_once(until: Until) -> None:

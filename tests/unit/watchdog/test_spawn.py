@@ -123,3 +123,17 @@ async def test_one_program_is_started_in_each_turn_of_the_loop() -> None:
     await asyncio.sleep(0)
     assert started == [0, 1, 2]
     spawner.close()
+
+
+async def test_the_end_of_a_program_is_known_before_the_loop_has_heard_of_it(until: Until) -> None:
+    spawner = Spawner("sleep 600", {"PATH": os.environ["PATH"]}, ProgramLimits(), asyncio.get_running_loop())
+    ends: list[int] = []
+    child = spawner.spawn({}, (spawner.null, spawner.null, spawner.null), ends.append)
+    assert not child.has_ended()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert child.has_ended()
+    assert not ends
+    await until(lambda: ends)
+    assert child.has_ended()
+    spawner.close()
