@@ -1,41 +1,17 @@
-"""The API and its description agree: the same routes, and whatever schemathesis makes of the description is answered as it says."""
+"""The API and its description name the same routes. Their answers are compared in tests/integration/control/test_openapi.py."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-import schemathesis
 import yaml
-from hypothesis import HealthCheck, settings
-from schemathesis.config import SchemathesisConfig
-from schemathesis.specs.openapi.checks import unsupported_method
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from penstock.control.app import create_app, route_table
-from penstock.control.auth import Credentials
+from penstock.control.app import route_table
 from penstock.control.documents import packaged
 from penstock.control.feed import Feed
-from penstock.control.process import HttpServer
-from penstock.core.policy import Policy
-from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.memory import MemoryProvider
-from tests.unit.control.support import DEADLINE, PASSWORD, USER
 
 DOCUMENT = yaml.safe_load(packaged("openapi.yaml"))
-
-# Valid data may still name what is not there (404), or is there already (409), or what only the provider can judge (400).
-CONFIG = {
-    "seed": 20260101,
-    "auth": {"basic": {"username": USER, "password": PASSWORD}},
-    "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "307", "400", "404", "409"]}},
-}
-
-api = schemathesis.openapi.from_dict(DOCUMENT, config=SchemathesisConfig.from_dict(CONFIG))
 
 
 def test_description_and_route_table_name_the_same_operations(provider: MemoryProvider, feed: Feed) -> None:
@@ -52,59 +28,3 @@ def test_description_and_route_table_name_the_same_operations(provider: MemoryPr
 def test_the_description_says_which_routes_are_public(provider: MemoryProvider, feed: Feed) -> None:
     described = {path for path, item in DOCUMENT["paths"].items() if item.get("get", {}).get("security") == []}
     assert described == {row.path for row in route_table(provider, feed, asyncio.Event()) if row.public}
-
-
-@api.parametrize()
-@settings(max_examples=20, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-def test_every_operation_keeps_to_its_description(case: schemathesis.Case[Any], address: str) -> None:
-    case.call_and_validate(
-        base_url=address,
-        # 405 goes without `Allow` because clients of the original API never saw one.
-        excluded_checks=[unsupported_method],
-        timeout=DEADLINE,
-    )
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The API served over TCP from a thread of its own, with one function, secret and namespace named `a`."""
-    ready = threading.Event()
-    stop: list[object] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-
-    async def serve() -> None:
-        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        provider = MemoryProvider()
-        await provider.start()
-        await provider.create_secret(Secret(name="a", value=b"a"))
-        await provider.create_namespace(Namespace(name="a"))
-        await provider.deploy(FunctionSpec(name="a", env_process="cat"))
-        table = route_table(provider, Feed(provider, Policy()), stopping)
-        app = following_ends(create_app(table, Credentials(USER, PASSWORD)))
-        async with HttpServer(app, listener).running():
-            stop.append(lambda: loop.call_soon_threadsafe(stopping.set))
-            ready.set()
-            await stopping.wait()
-        await provider.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(DEADLINE)
-    yield f"http://127.0.0.1:{port}"
-    (end,) = stop
-    assert callable(end)
-    end()
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
-
-
-def following_ends(app: ASGIApp) -> ASGIApp:
-    """Log streams that follow never end by themselves; here nobody hangs up, so they are asked for without `follow`."""
-
-    async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/system/logs":
-            scope = {**scope, "query_string": scope["query_string"] + b"&follow=0"}
-        await app(scope, receive, send)
-
-    return bounded
