@@ -5,10 +5,11 @@ Used by the modes `http` and `afterburn`, which say by their `Upstream` where pr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from penstock.core.headers import forward_fields
-from penstock.watchdog.call import Call
+from penstock.watchdog.call import CLIENT_GONE, Call
 from penstock.wire.client import Connections
 from penstock.wire.message import RequestHead, ResponseHead
 from penstock.wire.relay import Failure, Relay
@@ -61,6 +62,37 @@ class Passage:
         call = self._call
         left = 0.0 if is_endless(call.request) or not call.timeout else max(call.timeout - call.elapsed(), 0.1)
         Relay(self, relay.exchange, self._upstream.connections, relay.head, left).start(relay.sent_body)
+
+
+class Gathering:
+    """Listener that takes a request's body whole, and then has it sent. A body of more than `most` bytes is answered 413."""
+
+    __slots__ = ("_call", "_most", "_pieces", "_send", "_size")
+
+    def __init__(self, call: Call, most: int, send: Callable[[bytes], None]) -> None:
+        self._call = call
+        self._most = most
+        self._send = send
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def body(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= self._most:
+            self._pieces.append(data)
+        elif self._pieces:
+            self._pieces.clear()
+            self._call.refuse(413, f"a body that is gathered before it is sent on may have at most {self._most} bytes")
+
+    def body_end(self) -> None:
+        self._send(b"".join(self._pieces))
+
+    def client_gone(self) -> None:
+        self._pieces.clear()
+        self._call.end(CLIENT_GONE)
+
+    def writable(self, ready: bool) -> None:
+        """Nothing is written meanwhile."""
 
 
 def request_head(request: RequestHead, prefix: bytes = b"") -> bytes:

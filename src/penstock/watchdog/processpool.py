@@ -12,7 +12,7 @@ import functools
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from penstock.core.backoff import Backoff
 from penstock.core.duration import format_duration
@@ -28,7 +28,8 @@ from penstock.wire.message import ResponseHead
 from penstock.wire.timeouts import NEVER, Timers
 
 HANDSHAKE = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
-"""What every program is asked first: HTTP's own ping (RFC 9110 §9.3.7). Whoever answers it is ready."""
+"""What every program is asked first: HTTP's own ping (RFC 9110 §9.3.7). Whoever answers it is ready. Asked again when an
+answer leaves a doubt whether something follows it."""
 HANDSHAKE_MOST = 120.0
 """Seconds for that answer. Large applications start slowly; one that does not speak HTTP would never answer."""
 POOL_MOST = max(4, 2 * (os.cpu_count() or 1))
@@ -85,6 +86,11 @@ class ProgramConnection(ClientConnection):
             )
         return body
 
+    def _doubted(self) -> None:
+        """Starting another program is dear, so this one is asked once more: its answer shows that nothing came before it."""
+        self.requests -= 1
+        self.program.shake_hands()
+
     def _finish(self, rest: bytes) -> None:
         if rest:
             self.program.trouble = f"it wrote more than its answer: {rest[:40]!r}"
@@ -136,6 +142,15 @@ class Program:
     @property
     def worn_out(self) -> bool:
         return 0 < self.requests_most < self.connection.requests  # which counts the handshake
+
+    def shake_hands(self) -> None:
+        """Ask for an answer that concerns nobody. `put` hears of it, or `forget` of its failure."""
+        self.set_watch(self.pool.later(HANDSHAKE_MOST, self._too_slow))
+        self.connection.send(HANDSHAKE, _Handshake(self), head_only=False, complete=True)
+
+    def _too_slow(self) -> None:
+        self.trouble = f"it did not answer its handshake within {HANDSHAKE_MOST:g} s"
+        self.connection.close()
 
     def set_watch(self, handle: asyncio.TimerHandle | None) -> None:
         if self.watch is not None:
@@ -200,6 +215,9 @@ class ProcessPool:
             program.child.kill()
         await self._empty.wait()
 
+    def later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_later(seconds, call)
+
     # For the relay
 
     def get(self) -> ClientConnection | None:
@@ -218,9 +236,9 @@ class ProcessPool:
         """A program has answered: it is free, or its time has come."""
         assert isinstance(connection, ProgramConnection)  # noqa: S101 - we hand out no others
         program = connection.program
+        program.set_watch(None)
         if not program.warm:
             program.warm = True
-            program.set_watch(None)
             self.trouble = ""
             self._fill()
             self._grow()
@@ -247,8 +265,6 @@ class ProcessPool:
         if program not in self._members:
             return
         self._members.remove(program)
-        if program.trouble and program.warm:
-            self._context.log.line(f"a program of the pool is discarded: {program.trouble}")
         if connection.grace:
             program.set_watch(self._loop.call_later(connection.grace, program.child.kill))
         else:
@@ -328,12 +344,7 @@ class ProcessPool:
         lines = self._context.log.lines("stderr")
         program.errors = PipeReader(self._loop, errors, lines.feed, lines.end)
         program.transport = PipeTransport(self._loop, program.connection, feed, out)
-        program.set_watch(self._loop.call_later(HANDSHAKE_MOST, self._too_slow, program))
-        program.connection.send(HANDSHAKE, _Handshake(program), head_only=False, complete=True)
-
-    def _too_slow(self, program: Program) -> None:
-        program.trouble = f"it did not answer its handshake within {HANDSHAKE_MOST:g} s"
-        program.connection.close()
+        program.shake_hands()
 
     # Ending
 
@@ -359,6 +370,8 @@ class ProcessPool:
         if not (program.warm and program.used):
             reason = f"the program ended before it served a request: {program.trouble or how}"
             self._failed(reason, self._loop.time() - program.since)
+        elif program.trouble:
+            self._context.log.line(f"a program of the pool was discarded: {program.trouble}")
         elif status and program.connection.grace:
             self._context.log.line(f"a program of the pool ended: {how}")
 

@@ -274,15 +274,20 @@ class ClientConnection(asyncio.Protocol):
         response, self._response = self._response, None
         self._listener = None
         reusable = self._request_done and not rest and response is not None and response.keep_alive and not self.closed
-        if reusable and self._body is NO_BODY and response is not None:
-            # An upstream that sends a body where none may be would be answering the next request with it.
-            reusable = not response.content_length and not response.chunked
-        if reusable and not self._write_paused and not self.transport.is_closing():
-            if self._paused:
-                self.resume()
-            self._pool.put(self)
-        else:
+        if not reusable or self._write_paused or self.transport.is_closing():
             self.close()
+            return
+        if self._paused:
+            self.resume()
+        if self._body is NO_BODY and response is not None and (response.content_length or response.chunked):
+            # An upstream that sends a body where none may be would be answering the next request with it.
+            self._doubted()
+        else:
+            self._pool.put(self)
+
+    def _doubted(self) -> None:
+        """A complete answer was of a kind after which some send more."""
+        self.close()
 
     def _fail(self, reason: str, detail: str) -> None:
         listener = self._listener

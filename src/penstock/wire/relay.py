@@ -117,8 +117,9 @@ class Relay:
         if not exchange.body_done:
             self.sent_body += exchange.take_arrived(raw=True)
             if exchange.done:  # its body was malformed; the server has answered
+                self._connection = None
                 self._end_gone()
-                connection.close()
+                self._pool.put(connection)
                 return
         request = exchange.request
         connection.raw = not request.http10

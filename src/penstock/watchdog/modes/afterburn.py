@@ -6,11 +6,19 @@ to the programs of a pool, each of which has one at a time; docs/reference/after
 
 from __future__ import annotations
 
+import functools
+
 from penstock.watchdog.call import Call
 from penstock.watchdog.modes import Context
-from penstock.watchdog.passage import Passage, request_head
+from penstock.watchdog.passage import Gathering, Passage, request_head
 from penstock.watchdog.processpool import ProcessPool
 from penstock.wire.relay import Failure
+
+HEAD_MOST = 64 << 10
+"""Bytes of a request's head; more is answered 431. Libraries on the other side need a limit that they can rely on."""
+GATHER_MOST = 1 << 20
+"""Bytes of an announced body that is waited for before a program is taken: a slow client must not occupy one, and one that
+leaves in the middle would cost it its life. Longer ones, and chunked ones, flow."""
 
 
 class Afterburn:
@@ -24,7 +32,14 @@ class Afterburn:
         self.connections.start()
 
     def handle(self, call: Call) -> None:
-        Passage(self, call).go(request_head(call.request))
+        request = call.request
+        head = request_head(request)
+        if len(head) > HEAD_MOST:
+            call.refuse(431, f"the head of a request to this function may have at most {HEAD_MOST} bytes")
+        elif 0 < (request.content_length or 0) <= GATHER_MOST:
+            call.exchange.attach(Gathering(call, GATHER_MOST, functools.partial(Passage(self, call).go, head)))
+        else:
+            Passage(self, call).go(head)
 
     def unready(self) -> str:
         return self.connections.unready

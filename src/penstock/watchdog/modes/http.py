@@ -7,12 +7,13 @@ through, since the relay is the gateway's own.
 from __future__ import annotations
 
 import copy
+import functools
 import re
 
 from penstock.errors import SettingsError
-from penstock.watchdog.call import CLIENT_GONE, Call
+from penstock.watchdog.call import Call
 from penstock.watchdog.modes import Context
-from penstock.watchdog.passage import Passage, request_head
+from penstock.watchdog.passage import Gathering, Passage, request_head
 from penstock.watchdog.supervise import Supervised, free_port
 from penstock.wire.client import Pool
 from penstock.wire.message import RequestHead
@@ -54,11 +55,18 @@ class Http:
         if self.program.reason:
             call.refuse(503, f"the function is not ready: {self.program.reason}", ((b"Retry-After", b"1"),))
         elif self._context.settings.buffer_http and call.request.chunked:
-            call.exchange.attach(_Gathering(self, call))
+            call.exchange.attach(Gathering(call, BUFFER_MOST, functools.partial(self._relay_gathered, call)))
         else:
-            self.relay(call, call.request, b"")
+            self._relay(call, call.request, b"")
 
-    def relay(self, call: Call, request: RequestHead, body: bytes) -> None:
+    def _relay_gathered(self, call: Call, body: bytes) -> None:
+        """A chunked body goes on with a Content-Length."""
+        request = copy.copy(call.request)
+        request.chunked = False
+        request.raw_fields += b"Content-Length: %d\r\n" % len(body)
+        self._relay(call, request, body)
+
+    def _relay(self, call: Call, request: RequestHead, body: bytes) -> None:
         """Pass the request on; `body` is what was gathered of it already."""
         Passage(self, call, RETRIES).go(request_head(request, self._prefix), body)
 
@@ -80,40 +88,6 @@ class Http:
             call.refuse(504, f"the function gave no complete answer within {call.timeout:g} s", (call.duration(),))
         else:
             call.refuse(502, f"the function did not answer: {failure.detail}", (call.duration(),))
-
-
-class _Gathering:
-    """Listener that takes a chunked body whole, so that it can go on with a Content-Length (`buffer_http`)."""
-
-    __slots__ = ("_call", "_mode", "_pieces", "_size")
-
-    def __init__(self, mode: Http, call: Call) -> None:
-        self._mode = mode
-        self._call = call
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def body(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size <= BUFFER_MOST:
-            self._pieces.append(data)
-        elif self._pieces:
-            self._pieces.clear()
-            self._call.refuse(413, f"with buffer_http a chunked body may have at most {BUFFER_MOST} bytes")
-
-    def body_end(self) -> None:
-        body = b"".join(self._pieces)
-        request = copy.copy(self._call.request)
-        request.chunked = False
-        request.raw_fields += b"Content-Length: %d\r\n" % len(body)
-        self._mode.relay(self._call, request, body)
-
-    def client_gone(self) -> None:
-        self._pieces.clear()
-        self._call.end(CLIENT_GONE)
-
-    def writable(self, ready: bool) -> None:
-        """Nothing is written meanwhile."""
 
 
 def parse_upstream(url: str) -> tuple[str, bytes]:

@@ -50,6 +50,16 @@ def act(method: str, path: str, fields: dict[str, str]) -> None:
         answer(b"%d" % os.getpid())
     elif path == "/echo":
         answer(b"" if method == "HEAD" else body)
+    elif path == "/head-length":
+        put(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    elif path == "/head-chunked":
+        put(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    elif path == "/head-body":
+        put(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        time.sleep(0.05)
+        put(b"wrong")
+    elif path == "/not-modified":
+        put(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")
     elif path == "/fields":
         answer("".join(f"{name}={value}\n" for name, value in fields.items()).encode("latin-1"))
     elif path == "/rubbish":

@@ -35,6 +35,18 @@ async def pid(running: Any) -> int:
     return int((await running.call("GET", "/pid")).body)
 
 
+async def logged(capfd: pytest.CaptureFixture[str], until: Until, words: str) -> None:
+    """Wait for words in the log."""
+    seen = ""
+
+    def look() -> bool:
+        nonlocal seen
+        seen += capfd.readouterr().err
+        return words in seen
+
+    await until(look)
+
+
 async def test_one_program_serves_many_requests(start: Start, until: Until) -> None:
     running = await pool_of(start, until, pool_size="1")
     assert {await pid(running) for _ in range(5)} == members(running)
@@ -67,10 +79,42 @@ async def test_fields_reach_the_program_but_for_hop_by_hop_ones(start: Start, un
     assert not any(field.startswith(("keep-alive", "connection")) for field in fields)
 
 
-async def test_head_has_no_body_and_the_program_goes_on(start: Start, until: Until) -> None:
+@pytest.mark.parametrize("target", ["/echo", "/head-length", "/head-chunked", "/not-modified"])
+async def test_answers_without_a_body_do_not_cost_the_program(start: Start, until: Until, target: str) -> None:
     running = await pool_of(start, until, pool_size="1")
-    assert (await running.call("HEAD", "/echo")).status == 200
-    assert {await pid(running)} == members(running)
+    before = members(running)
+    for _ in range(3):
+        answer = await running.call("HEAD", target)
+        assert (answer.status in (200, 304), answer.body) == (True, b"")
+    assert {await pid(running)} == before == members(running)
+
+
+async def test_a_body_where_none_may_be_is_never_taken_for_the_next_answer(
+    start: Start, until: Until, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = await pool_of(start, until, pool_size="1")
+    before = members(running)
+    assert (await running.call("HEAD", "/head-body")).status == 200
+    assert await pid(running) not in before
+    await logged(capfd, until, "a program of the pool was discarded: its answer to the handshake is no HTTP")
+
+
+async def test_a_malformed_body_costs_no_program(start: Start, until: Until) -> None:
+    running = await pool_of(start, until, pool_size="1")
+    before = members(running)
+    for _ in range(5):
+        reader, writer = await running.connect()
+        writer.write(
+            b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;a\x01z\r\nabc\r\n0\r\n\r\n"
+        )
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400")
+    assert {await pid(running)} == before
+
+
+async def test_a_head_larger_than_libraries_take_is_431_and_reaches_no_program(start: Start, until: Until) -> None:
+    running = await pool_of(start, until, pool_size="1")
+    answer = await running.call("GET", "/fields", headers=[("X-Large", "x" * (64 << 10))])
+    assert (answer.status, answer.headers["x-openfaas-internal"]) == (431, "penstock-watchdog")
 
 
 async def test_requests_at_once_are_served_by_several_programs_up_to_the_bound(start: Start, until: Until) -> None:
@@ -153,7 +197,7 @@ async def test_something_that_is_written_unasked_costs_the_program(
     assert (await running.call(target="/late")).body == b"fine"
     await until(lambda: not before & members(running))
     assert (await running.call(target="/echo", body=b"clean")).body == b"clean"
-    assert "it wrote without being asked: b'HTTP/1.1 200" in capfd.readouterr().err
+    await logged(capfd, until, "it wrote without being asked: b'HTTP/1.1 200")
 
 
 async def test_exec_timeout_is_504_and_kills_the_program(start: Start, until: Until) -> None:
@@ -200,11 +244,29 @@ async def test_an_answer_without_end_that_nobody_wants_costs_the_program(
     assert await pid(running) not in before
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_upload_costs_the_program(start: Start, until: Until) -> None:
+async def test_a_short_upload_occupies_no_program_before_it_is_complete(start: Start, until: Until) -> None:
+    running = await pool_of(start, until, pool_size="1")
+    before = members(running)
+    reader, writer = await running.connect()
+    writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf")
+    await until(lambda: running.watchdog.limiter.inflight == 1)
+    assert {await pid(running)} == before
+    writer.write(b"half")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert await reader.readexactly(8) == b"halfhalf"
+    _, leaver = await running.connect()
+    leaver.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf")
+    await until(lambda: running.watchdog.limiter.inflight == 1)
+    leaver.close()
+    await until(lambda: running.watchdog.limiter.inflight == 0)
+    assert {await pid(running)} == before
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_stream_costs_the_program(start: Start, until: Until) -> None:
     running = await pool_of(start, until, pool_size="1")
     before = members(running)
     _, writer = await running.connect()
-    writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+    writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
     await until(lambda: not running.watchdog.mode.connections._idle)
     writer.close()
     await until(lambda: not before & members(running))
@@ -300,14 +362,7 @@ async def test_requests_wait_for_the_first_program_to_start(start: Start) -> Non
 async def test_stderr_is_the_log(start: Start, until: Until, capfd: pytest.CaptureFixture[str]) -> None:
     running = await pool_of(start, until)
     assert (await running.call(target="/stderr")).body == b"said"
-    seen = ""
-
-    def logged() -> bool:
-        nonlocal seen
-        seen += capfd.readouterr().err
-        return "stderr: a word" in seen
-
-    await until(logged)
+    await logged(capfd, until, "stderr: a word")
 
 
 async def test_a_gigabyte_goes_to_a_slow_client_without_being_gathered(start: Start, until: Until) -> None:
