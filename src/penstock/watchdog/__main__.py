@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import MutableMapping, Sequence
 
@@ -36,7 +37,6 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     if arguments[:1] == ["--launched-as"] and len(arguments) > 1:
         name, arguments = arguments[1], arguments[2:]
         give_back(environ)
-        _take_name(name)
     flags = {argument if argument.startswith("--") else f"-{argument}" for argument in arguments}
     if not flags:
         return _serve(environ, name)
@@ -57,6 +57,10 @@ def give_back(environ: MutableMapping[str, str]) -> None:
 
 
 def _serve(environ: MutableMapping[str, str], name: str) -> int:
+    if os.getpid() == 1:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end_at_once)  # by default process 1 is not even told
+    _take_name(name)
     # Importing makes many objects and no garbage: to look for some meanwhile, and ever again among these, is lost time.
     gc.disable()
     from penstock.watchdog import app
@@ -66,6 +70,11 @@ def _serve(environ: MutableMapping[str, str], name: str) -> int:
     if sys.flags.no_site:
         _define_what_site_defines()
     return app.run(environ, program=name)
+
+
+def _end_at_once(number: int, frame: object) -> None:
+    """There is nothing to drain yet: the watchdog has handlers of its own as soon as it serves."""
+    os._exit(128 + number)
 
 
 def _define_what_site_defines() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import penstock
 from tests.integration.watchdog.conftest import make
-from tests.integration.watchdog.running import Answer, Running, ask, children, is_root, wait_until
+from tests.integration.watchdog.running import SETTINGS, Answer, Running, ask, children, is_root, wait_until
 
 Start = Callable[..., Running]
 
@@ -230,6 +230,25 @@ def test_as_process_1_it_forwards_signals_to_a_program_that_stays(in_namespace: 
     assert running.process.wait(60) == 0
 
 
+def is_watchdog(pid: int) -> bool:
+    """Whether the process has taken the watchdog's name after it was the loader. The launcher has that name too, before."""
+    place = Path(f"/proc/{pid}")
+    return b"--launched-as" in (place / "cmdline").read_bytes() and (place / "comm").read_text() == "fwatchdog\n"
+
+
+def test_as_process_1_it_can_be_ended_before_it_serves(in_namespace: Start, bundle: Path) -> None:
+    with subprocess.Popen(
+        [*NAMESPACE, bundle / "fwatchdog"], env={**SETTINGS, "fprocess": "cat", "TMPDIR": "/proc"}
+    ) as one:
+        try:
+            first = wait_until(lambda: children(one.pid), "process 1")[0]
+            wait_until(lambda: is_watchdog(first), "its name")
+            os.kill(first, signal.SIGTERM)
+            assert one.wait(60) != 0
+        finally:
+            one.kill()
+
+
 @pytest.mark.service("unshare")
 def test_it_finds_itself_without_proc(bundle: Path, tmp_path: Path) -> None:
     if not namespaces_allowed():
@@ -244,6 +263,15 @@ def test_it_finds_itself_without_proc(bundle: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == (f"penstock watchdog {penstock.__version__}\n", "")
+
+
+def test_every_compiled_module_finds_its_libraries(bundle: Path) -> None:
+    library = next((bundle / "lib").glob("python3.*"))
+    files = [path.relative_to(library) for path in library.rglob("*.so")]
+    names = [".".join([*file.parent.parts, file.name.partition(".")[0]]).removeprefix("lib-dynload.") for file in files]
+    assert {"_ssl", "_sqlite3", "uvloop.loop", "cryptography.hazmat.bindings._rust"} <= set(names)
+    code = f"import importlib; [importlib.import_module(name) for name in {sorted(names)}]"
+    subprocess.run([bundle / "bin" / "python3", "-I", "-S", "-c", code], env={}, check=True)
 
 
 # How it is made

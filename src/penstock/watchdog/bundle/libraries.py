@@ -43,8 +43,10 @@ def ask(loader: Path) -> Listing:
     """A listing made by the loader itself, which loads nothing for it but the files it lists."""
 
     def listing(path: Path) -> Mapping[str, Path]:
-        # The exit code tells of missing libraries too, which the caller finds out with more words.
-        done = subprocess.run([loader, "--list", path], capture_output=True, text=True, check=False)
+        # Without variants for this machine's processor, which another one may not have. The exit code tells of missing
+        # libraries too, which the caller finds out with more words.
+        command = [str(loader), "--glibc-hwcaps-mask", "none", "--list", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         return {name: Path(place) for name, place in _FOUND.findall(done.stdout)}
 
     return listing
