@@ -89,6 +89,11 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(r.address for r in self.replicas if r.state == "ready" and r.address)
 
     @property
+    def failed(self) -> bool:
+        """Whether there are replicas and none of them will become ready by itself, such as when an import failed."""
+        return bool(self.replicas) and all(replica.state == "failed" for replica in self.replicas)
+
+    @property
     def available(self) -> int:
         """Replicas whose function port answers."""
         return len(self.endpoints)

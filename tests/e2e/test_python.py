@@ -148,6 +148,11 @@ def test_a_failed_import_is_shown_as_the_reason(server: Penstock, workshop: Work
     spec = {"service": "broken", "image": "", "envVars": {"mode": "python", "handler": str(path)}}
     assert server.request("POST", "/system/functions", json.dumps(spec).encode(), admin=True).status == 202
     wait_until(lambda: "nothing_like_it" in json.dumps(server.function("broken")), "the reason of the failure")
+    answer = server.invoke("broken")  # nobody waits for a replica that will not come
+    assert (answer.status, answer.text) == (
+        503,
+        "function broken.openfaas-fn cannot start; its status and its log say why\n",
+    )
 
 
 def test_more_replicas_answer_too(server: Penstock) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from penstock.model import Function, FunctionSpec, Replica, Resources, Secret
+from penstock.model import Function, FunctionSpec, Replica, ReplicaState, Resources, Secret
 
 NOW = datetime(2030, 1, 2, tzinfo=UTC)
 
@@ -31,6 +31,21 @@ def test_only_ready_replicas_with_an_address_are_endpoints() -> None:
     assert function.endpoints == ("unix:/1", "host:7")
     assert function.available == 2
     assert function.key == "x.openfaas-fn"
+
+
+@pytest.mark.parametrize(
+    ("states", "failed"),
+    [
+        ([], False),
+        (["failed"], True),
+        (["failed", "failed"], True),
+        (["failed", "starting"], False),
+        (["backoff"], False),
+    ],
+)
+def test_a_function_has_failed_when_all_its_replicas_have(states: list[ReplicaState], failed: bool) -> None:
+    replicas = tuple(Replica(id=str(number), state=state) for number, state in enumerate(states))
+    assert Function(spec=FunctionSpec(name="x"), desired=1, replicas=replicas, created_at=NOW).failed is failed
 
 
 @pytest.mark.parametrize(

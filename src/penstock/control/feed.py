@@ -171,7 +171,8 @@ class Feed:
         awaited = self._awaited.get(key)
         if awaited is not None:
             awaited.set()
-        route = frame(Route(key=key, endpoints=function.endpoints, policy=self._policy(function)))
+        policy = self._policy(function)
+        route = frame(Route(key=key, endpoints=function.endpoints, policy=policy, failed=function.failed))
         if self._routes.get(key) != route:
             self._routes[key] = route
             self._offer(key, route)

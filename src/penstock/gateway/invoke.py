@@ -114,6 +114,9 @@ class Invocation:
     def _wait(self) -> None:
         function = self._function
         policy = function.policy
+        if function.failed:
+            self.failed()
+            return
         if len(function.waiting) >= policy.queue_length > 0:
             self._end_refused(429, f"too many requests wait for function {function.key}", retry=True)
             return
@@ -134,6 +137,12 @@ class Invocation:
     def removed(self) -> None:
         self._leave_queue()
         self._end_refused(404, f"function {self._function.key} was removed")
+
+    def failed(self) -> None:
+        self._leave_queue()
+        self._end_refused(
+            503, f"function {self._function.key} cannot start; its status and its log say why", retry=True
+        )
 
     def expire(self) -> None:
         function = self._function

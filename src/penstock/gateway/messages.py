@@ -20,6 +20,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     key: str
     endpoints: tuple[str, ...] = ()
     policy: Policy = Policy()
+    failed: bool = False
+    """Whether it has replicas, and none of them will become ready by itself: requests need not wait."""
 
 
 class RouteRemoved(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -32,6 +32,9 @@ class Waiter(Protocol):
     def removed(self) -> None:
         """The function is gone."""
 
+    def failed(self) -> None:
+        """No replica will become ready."""
+
 
 class Replica:
     """One place to send requests to."""
@@ -56,7 +59,7 @@ class Replica:
 class FunctionRoute:
     """One function as the worker sees it. Its repr is its state."""
 
-    __slots__ = ("capacity", "closed", "counters", "inflight", "key", "policy", "replicas", "waiting")
+    __slots__ = ("capacity", "closed", "counters", "failed", "inflight", "key", "policy", "replicas", "waiting")
 
     def __init__(self, key: str, policy: Policy, counters: FunctionCounters) -> None:
         self.key = key
@@ -67,6 +70,8 @@ class FunctionRoute:
         self.inflight = 0
         self.capacity = 0
         """Requests that may run at once; 0 means no limit."""
+        self.failed = False
+        """Whether no replica will become ready by itself."""
         self.closed = False
         """Whether the function is gone; requests still at a replica finish."""
 
@@ -99,6 +104,10 @@ class FunctionRoute:
         for replica in known.values():
             replica.pool.close()
         self.release_waiting()
+        self.failed = route.failed
+        if route.failed:
+            for waiter in self._take_waiting():
+                waiter.failed()
         return emptied and bool(self.waiting)
 
     def close(self) -> None:
@@ -107,10 +116,13 @@ class FunctionRoute:
         for replica in self.replicas:
             replica.pool.close()
         self.replicas = []
+        for waiter in self._take_waiting():
+            waiter.removed()
+
+    def _take_waiting(self) -> list[Waiter]:
+        """All that wait, who then do not any more."""
         waiting, self.waiting = self.waiting, deque()
-        for waiter in waiting:
-            if waiter.alive:
-                waiter.removed()
+        return [waiter for waiter in waiting if waiter.alive]
 
 
 class RouteTable:

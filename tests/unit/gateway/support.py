@@ -281,10 +281,10 @@ class Gateway:
         finally:
             writer.close()
 
-    async def deploy(self, key: str, *endpoints: str, **policy: object) -> None:
+    async def deploy(self, key: str, *endpoints: str, failed: bool = False, **policy: object) -> None:
         """Tell the worker of a function and wait until it knows."""
         session = self.control.sessions[-1]
-        session.send(route(key, *endpoints, **policy), Synced())
+        session.send(route(key, *endpoints, failed=failed, **policy), Synced())
         await eventually(lambda: self.known(key, endpoints), f"the route of {key}")
 
     async def remove(self, key: str) -> None:
@@ -315,9 +315,9 @@ class Gateway:
         await eventually(enough, f"{count} requests in flight to {key}")
 
 
-def route(key: str, *endpoints: str, **policy: object) -> Route:
+def route(key: str, *endpoints: str, failed: bool = False, **policy: object) -> Route:
     values = {"timeout": 10.0, "queue_timeout": 10.0, **policy}
-    return Route(key=key, endpoints=endpoints, policy=Policy(**values))  # type: ignore[arg-type]
+    return Route(key=key, endpoints=endpoints, policy=Policy(**values), failed=failed)  # type: ignore[arg-type]
 
 
 class Recorder:

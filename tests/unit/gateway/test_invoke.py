@@ -184,6 +184,18 @@ async def test_a_function_removed_while_requests_wait_answers_them_404(gateway: 
     assert [(await call).status for call in calls] == [404, 404, 404]
 
 
+async def test_a_function_whose_replicas_have_failed_keeps_nobody_waiting_until_one_is_ready(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn")
+    calls = [asyncio.create_task(gateway.call("/function/x")) for _ in range(3)]
+    await gateway.waiting("x", 3)
+    await gateway.deploy("x.openfaas-fn", failed=True)
+    for answer in [*[await call for call in calls], await gateway.call("/function/x")]:
+        assert answer.status == 503
+        assert answer.body == b"function x.openfaas-fn cannot start; its status and its log say why\n"
+    await gateway.deploy("x.openfaas-fn", await gateway.replica(echo))
+    assert (await gateway.call("/function/x")).status == 200
+
+
 # One wake, however many wait.
 
 

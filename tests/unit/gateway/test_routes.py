@@ -27,6 +27,9 @@ class Waiting:
     def removed(self) -> None:
         self.was_removed = True
 
+    def failed(self) -> None:
+        self.was_removed = True
+
 
 @pytest.fixture
 async def table() -> RouteTable:
