@@ -30,6 +30,10 @@ PACKAGES = {
     "setpriv": "util-linux",
     "javac": "default-jdk-headless",
     "node": "nodejs",
+    "x86_64-linux-gnu-gcc": "gcc",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "qemu-x86_64": "qemu-user",
+    "qemu-aarch64": "qemu-user",
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 

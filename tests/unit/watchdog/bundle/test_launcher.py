@@ -5,28 +5,34 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from penstock.watchdog.bundle import collect
 from tests.unit.watchdog.bundle.support import telling_bundle, told
 
 PLACE = Path(collect.__file__).parent / "launcher"
 BUILD = Path(__file__).parents[4] / "tools" / "build_launchers.sh"
-EMULATORS = {"aarch64": "qemu-aarch64"}
 MACHINE = os.uname().machine
 
 
-def emulated(machine: str) -> list[str]:
-    """What runs a program of that machine here, as the beginning of a command. Skips where nothing does."""
-    if machine == MACHINE:
-        return []
-    emulator = shutil.which(EMULATORS.get(machine, "qemu-" + machine))
-    if emulator is None:
-        pytest.skip(f"no program of {machine} can run here; enable with: apt-get install qemu-user")
-    return [emulator]
+def emulator_of(machine: str) -> list[str]:
+    """What runs a program of that machine here: a service's name, or nothing."""
+    return [] if machine == MACHINE else [f"qemu-{machine}"]
+
+
+def compiler_of(machine: str) -> str:
+    return f"{machine}-linux-gnu-gcc"
+
+
+def origins() -> Iterator[ParameterSet]:
+    for machine in collect.LOADERS:
+        yield pytest.param(("prebuilt", machine), marks=pytest.mark.service(*emulator_of(machine)))
+        needed = (compiler_of(machine), *emulator_of(machine))
+        yield pytest.param(("rebuilt", machine), marks=pytest.mark.service(*needed))
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +43,13 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return into
 
 
-@pytest.fixture(params=[f"{origin} {machine}" for origin in ("prebuilt", "rebuilt") for machine in collect.LOADERS])
-def launched(request: pytest.FixtureRequest, tmp_path: Path, rebuilt: Path) -> Launched:
-    origin, machine = str(request.param).split()
+@pytest.fixture(params=origins(), ids="-".join)
+def launched(request: pytest.FixtureRequest, tmp_path: Path) -> Launched:
+    origin, machine = request.param
     binary = PLACE / f"launcher-{machine}"
-    emulator = emulated(machine)
     if origin == "rebuilt":
-        if shutil.which(f"{machine}-linux-gnu-gcc") is None:
-            pytest.skip(
-                f"no compiler for {machine}; enable with: apt-get install gcc-{machine.replace('_', '-')}-linux-gnu"
-            )
-        binary = rebuilt / binary.name
-    return Launched(tmp_path / "bundle", binary, collect.LOADERS[machine], emulator)
+        binary = request.getfixturevalue("rebuilt") / binary.name
+    return Launched(tmp_path / "bundle", binary, collect.LOADERS[machine], emulator_of(machine))
 
 
 class Launched:
