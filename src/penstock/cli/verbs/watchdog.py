@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +53,17 @@ def command(context: click.Context, version: bool, healthcheck: bool) -> int:
         return probe.healthcheck(os.environ)
     from penstock.watchdog import app
 
+    forget_locale(os.environ)
     return app.run(os.environ)
+
+
+def forget_locale(environ: MutableMapping[str, str], given: str = "/proc/self/environ") -> None:
+    """Take out the LC_CTYPE that Python sets for itself where it finds no locale (PEP 538): programs are to get the environment
+    that was given, in which `wc -m` counts bytes. `given` is a file of the variables at our start (proc_pid_environ(5))."""
+    with contextlib.suppress(OSError):
+        variables = Path(given).read_bytes().split(b"\0")
+        if not any(variable.startswith(b"LC_CTYPE=") for variable in variables):
+            environ.pop("LC_CTYPE", None)
 
 
 @command.command("bundle")

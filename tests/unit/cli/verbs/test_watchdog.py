@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import penstock
+from penstock.cli.verbs.watchdog import forget_locale
 from penstock.watchdog import app, probe
 from penstock.watchdog.bundle import build
 from penstock.watchdog.bundle.rehearse import Rehearsal
@@ -31,6 +32,15 @@ def test_healthcheck_in_both_spellings(flag: str, monkeypatch: pytest.MonkeyPatc
 def test_without_flags_it_runs_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "run", lambda environ: 3 if environ is os.environ else 9)
     assert run_cli("watchdog").exit_code == 3
+
+
+@pytest.mark.parametrize(("given", "kept"), [(b"A=1\0", False), (b"LC_CTYPE=C.UTF-8\0A=1\0", True)])
+def test_a_locale_that_python_has_made_up_is_not_for_programs(tmp_path: Path, given: bytes, kept: bool) -> None:
+    (tmp_path / "given").write_bytes(given)
+    environ = {"A": "1", "LC_CTYPE": "C.UTF-8"}
+    forget_locale(environ, str(tmp_path / "given"))
+    assert ("LC_CTYPE" in environ, environ["A"]) == (kept, "1")
+    forget_locale(environ, str(tmp_path / "missing"))
 
 
 @pytest.mark.parametrize("flag", ["-verbose", "--mode=http", "word", "-v"])
