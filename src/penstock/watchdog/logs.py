@@ -161,14 +161,19 @@ class Log:
 class Lines:
     """Cuts a byte stream into lines at LF, CR and the length limit."""
 
-    __slots__ = ("_emit", "_most", "_rest")
+    __slots__ = ("_emit", "_most", "_rest", "_returned")
 
     def __init__(self, emit: Callable[[bytes], None], most: int) -> None:
         self._emit = emit
         self._most = most
         self._rest = bytearray()
+        self._returned = False
+        """Whether what came last was a CR: it ended its line, and an LF behind it ends no other."""
 
     def feed(self, data: bytes) -> None:
+        if self._returned:
+            data = data.removeprefix(b"\n")
+        self._returned = data.endswith(b"\r")
         self._rest += data
         if b"\n" in data or b"\r" in data:
             *lines, rest = bytes(self._rest).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")

@@ -28,6 +28,7 @@ def cut(pieces: list[bytes], most: int = 100) -> list[bytes]:
 
 def test_lines_are_cut_at_lf_cr_and_both() -> None:
     assert cut([b"a\nb\r\nc\rd"]) == [b"a", b"b", b"c", b"d"]
+    assert cut([b"a\r", b"\nb\r", b"\r\n", b"\nc\r"]) == [b"a", b"b", b"", b"", b"c"]
 
 
 def test_a_line_longer_than_the_limit_is_split_and_not_lost() -> None:
