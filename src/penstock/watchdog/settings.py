@@ -284,9 +284,11 @@ class _Reader:
         if not text:
             return default
         try:
-            if text.lstrip("-").isdigit() and text.startswith("-"):
+            if not _WHOLE.fullmatch(text):
+                return max(parse_duration(text), 0.0)
+            if text.startswith("-") and text.lstrip("-0"):
                 raise InvalidInput("a negative number of seconds")
-            return max(parse_duration(text), 0.0)
+            return parse_duration(text.lstrip("+-"))
         except InvalidInput as error:
             self._note(name, text, f"{error}; {default:g}s is used")
             return default

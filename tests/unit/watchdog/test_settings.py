@@ -52,7 +52,18 @@ def test_the_later_alias_wins() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("5", 5.0), ("1m30s", 90.0), ("250ms", 0.25), ("0", 0.0), ("-5s", 0.0), ("-5", 7.0), ("soon", 7.0), ("", 7.0)],
+    [
+        ("5", 5.0),
+        ("+5", 5.0),
+        ("-0", 0.0),
+        ("1m30s", 90.0),
+        ("250ms", 0.25),
+        ("0", 0.0),
+        ("-5s", 0.0),
+        ("-5", 7.0),
+        ("soon", 7.0),
+        ("", 7.0),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     default_or_value = load(read_timeout=text).read_timeout
