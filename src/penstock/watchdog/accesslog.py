@@ -10,8 +10,8 @@ import functools
 from collections.abc import Iterable
 
 from penstock.core.headers import Field
-from penstock.watchdog.call import Call
-from penstock.watchdog.cgi import canonical_name
+from penstock.watchdog.call import CLASSIC_METHODS, Call
+from penstock.watchdog.cgi import PROMOTED, canonical_name
 from penstock.watchdog.logs import Log, escape
 from penstock.watchdog.settings import WatchdogSettings
 
@@ -31,6 +31,8 @@ class AccessLog:
 
     def began(self, call: Call) -> None:
         request, log = call.request, self._log
+        if self._classic and request.method not in CLASSIC_METHODS:
+            return  # answered 405: nothing is run
         if self._headers:
             self._show("in", request.fields)
             call.on_head = functools.partial(self._show, "out")
@@ -49,7 +51,7 @@ class AccessLog:
         elif self._access and not (call.request.get(b"user-agent") or b"").startswith(_PROBE):
             request = call.request
             what = f"{request.method.decode('latin-1')} {request.target.decode('latin-1')}"
-            status = f"{call.status} {call.reason.decode('latin-1')}".rstrip()
+            status = f"{call.logged or call.status} {call.reason.decode('latin-1')}".rstrip()
             self._log.line(
                 f"{what} - {status} - ContentLength: {human_size(call.size)} ({call.elapsed():.4f}s)", call.call_id
             )
@@ -64,7 +66,7 @@ class AccessLog:
         """`[in] Name=[v1 v2]` to stdout, one line for each name."""
         values: dict[bytes, list[bytes]] = {}
         for name, value in fields:
-            if name == b"host":  # no field to the original
+            if name in PROMOTED:
                 continue
             values.setdefault(canonical_name(name), []).append(value)
         for name, several in values.items():

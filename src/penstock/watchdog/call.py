@@ -18,6 +18,8 @@ from penstock.wire.message import RequestHead
 INTERNAL: Field = (b"X-OpenFaaS-Internal", b"penstock-watchdog")
 """Marks answers that the watchdog, not the program, has made."""
 PLAIN: Field = (b"Content-Type", b"text/plain; charset=utf-8")
+CLASSIC_METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"})
+"""Those that reach the program in the classic mode; others get 405 (contract §1.2)."""
 CLIENT_GONE = 499
 """Counted for a request whose client left first; nobody receives it."""
 CUT = 500
@@ -31,6 +33,7 @@ class Call:
         "_ended",
         "began",
         "exchange",
+        "logged",
         "on_end",
         "on_head",
         "reason",
@@ -52,6 +55,8 @@ class Call:
         """Told of the fields of the answer, for `debug_headers`."""
         self.on_end = on_end
         """Told once, when the request is over."""
+        self.logged = 0
+        """Status in the access log where it is not the client's: of a failure that is answered 200."""
         self.size = 0
         """Bytes of the answer's body, for the access log; -1 when nobody has announced them."""
         self.reason = b""

@@ -27,6 +27,9 @@ _RESERVED = frozenset(
 )
 """Set from the request line and framing only. A header field named `Query` must not pass for the query (§7 no. 14)."""
 
+PROMOTED = frozenset({b"host", b"transfer-encoding"})
+"""Fields that are none to the originals, whose server takes them out of the header."""
+
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 
 
@@ -104,6 +107,6 @@ class Marshaller:
 def _header_json(fields: list[Field]) -> bytes:
     header: dict[str, list[str]] = {}
     for name, value in fields:
-        if name != b"host":
+        if name not in PROMOTED:
             header.setdefault(canonical_name(name).decode("latin-1"), []).append(value.decode("utf-8", "replace"))
     return json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()

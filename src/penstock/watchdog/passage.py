@@ -97,8 +97,7 @@ class Gathering:
 
 def request_head(request: RequestHead, prefix: bytes = b"") -> bytes:
     """The request head for the program: its fields without hop-by-hop ones, its target as sent behind the prefix."""
-    path, query = request.path, request.query
-    target = prefix + path + (b"?" + query if query else b"")
+    target = prefix + request.path + (b"?" + request.query if b"?" in request.target else b"")
     lines = [b"%b %b HTTP/1.1\r\n" % (request.method, target), forward_fields(request)]
     if request.upgrade:
         lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % request.upgrade)

