@@ -483,10 +483,11 @@ def _prepare_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) < 3:
         os.set_inheritable(fd, True)
     os.close(fd)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:
-            with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
-                os.set_inheritable(int(name), False)
+    with contextlib.suppress(FileNotFoundError):  # without /proc nobody can tell what was inherited
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+                    os.set_inheritable(int(name), False)
 
 
 def _end_at_once(number: int, frame: object) -> None:
