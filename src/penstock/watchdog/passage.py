@@ -49,7 +49,9 @@ class Passage:
         call.show(head.fields)
         call.reason = head.reason
         call.size = -1 if head.content_length is None else head.content_length
-        return b"" if head.status == 101 else b"%b: %b\r\n" % call.duration()
+        if head.status == 101 or b"x-duration-seconds" in head.raw_fields.lower():  # once: the program's own stands
+            return b""
+        return b"%b: %b\r\n" % call.duration()
 
     def relay_done(self, relay: Relay, status: int, complete: bool) -> None:
         self._call.end(status)

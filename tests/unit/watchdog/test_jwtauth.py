@@ -22,6 +22,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from penstock.errors import SettingsError
 from penstock.watchdog import jwtauth
 from penstock.watchdog.jwtauth import Issuer, Key, Refused, bearer, matches, permits, public_key, verify
+from penstock.watchdog.logs import Log
+from penstock.watchdog.settings import load_settings
 
 Start = Callable[..., Awaitable[Any]]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
@@ -288,6 +290,16 @@ async def test_the_namespace_must_be_told(
     assert (await ask(running, token)).status == 200
 
 
+async def test_where_the_issuer_is_said_to_be() -> None:
+    def place(**variables: str) -> str:
+        environ = {"fprocess": "cat", "OPENFAAS_NAME": "env", "OPENFAAS_NAMESPACE": "fn", "jwt_auth": "1", **variables}
+        return jwtauth.Guard(load_settings(environ), Log(asyncio.get_running_loop()))._discovery
+
+    assert place() == "http://gateway.openfaas:8080/.well-known/openid-configuration"
+    assert place(jwt_auth_local="true") == "http://127.0.0.1:8000/.well-known/openid-configuration"
+    assert place(jwt_authority="https://id.test/") == "https://id.test/.well-known/openid-configuration"
+
+
 async def test_a_verified_token_is_remembered_until_it_expires(
     guarded: Any, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,7 +431,7 @@ async def test_a_hostile_token_is_401(guarded: Any, authority: Authority, name: 
 async def test_clocks_may_differ_by_a_second(guarded: Any, authority: Authority) -> None:
     running = await guarded()
     assert (await ask(running, authority.token(iat=int(time.time()) + 600))).status == 200  # as the original
-    assert (await ask(running, authority.token(exp=time.time() + 60, nbf=int(time.time())))).status == 200
+    assert (await ask(running, authority.token(exp=time.time() + 60, nbf=int(time.time()) + 1))).status == 200
 
 
 @pytest.mark.parametrize("value", [b"Basic abc", b"Bearer", b"Bearer  ", b"", b"Token x", None])

@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from penstock.errors import SettingsError
+from penstock.watchdog.settings import load_settings
 from penstock.watchdog.supervise import free_port
 
 Start = Callable[..., Awaitable[Any]]
@@ -46,6 +50,70 @@ def get(path: str, *fields: str) -> bytes:
 
 def post(body: str, *fields: str) -> bytes:
     return "\n".join(["POST / HTTP/1.1", *fields, "", body]).encode()
+
+
+# Variables
+
+
+@pytest.mark.parametrize("mode", ["classic", "streaming"])
+def test_what_variables_may_say(mode: str) -> None:
+    def load(**variables: str) -> Any:
+        return load_settings({"fprocess": "cat", "mode": mode, **variables})
+
+    assert load(read_timeout="5").read_timeout == load(read_timeout="5000ms").read_timeout == 5
+    assert load(read_timeout="-5").read_timeout == load(read_timeout="5 s").read_timeout == 30
+    assert load(exec_timeout="-5s").exec_timeout == load(exec_timeout="0").exec_timeout == 0
+    assert load(write_timeout="0").write_timeout == 0  # of refuses it, where it would cut every answer
+    assert [load(cgi_headers=text).cgi_headers for text in ("", "true", "1", "True", "x")] == [True, True, *[False] * 3]
+    for name in ("write_debug", "marshal_request", "debug_headers"):
+        assert [getattr(load(**{name: text}), name) for text in ("true", "1", "TRUE", "")] == [True, *[False] * 3]
+    for name in ("suppress_lock", "jwt_auth_local", "jwt_auth_debug", "buffer_http"):
+        assert [getattr(load(**{name: text}), name) for text in ("true", "1", "True", "t")] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+    assert load(prefix_logs="no").prefix_logs
+    assert not load(prefix_logs="f").prefix_logs
+    assert [load(log_callid=text).log_callid for text in ("t", "TRUE", "yes")] == [True, True, False]
+    assert not load(log_call_id="true").log_callid
+    assert [load(max_inflight=text).max_inflight for text in ("3", "-3", "x")] == [3, 0, 0]
+    assert [load(log_buffer_size=text).log_buffer_size for text in ("", "9", "-1")] == [65536, 9, -1]
+    with pytest.raises(SettingsError, match="log_buffer_size"):
+        load(log_buffer_size="64k")
+    with pytest.raises(SettingsError, match="ready_path"):
+        load(ready_path="live")
+
+
+# The start and the end
+
+
+def test_the_lines_and_the_lock_file_of_a_life(launch: Any, tmp_path: Path) -> None:
+    metrics = free_port()
+    process = launch(
+        fprocess="cat", LISTEN="", CALLED="fwatchdog", port="0", PENSTOCK_WATCHDOG_METRICS_PORT=str(metrics)
+    )
+    lines: list[bytes] = []
+    while not lines or b"Metrics" not in lines[-1]:
+        lines.append(process.stderr.readline())
+        assert lines[-1], lines
+    lock = (tmp_path / ".lock").stat()
+    os.umask(mask := os.umask(0))
+    assert (lock.st_size, stat.S_IMODE(lock.st_mode)) == (0, 0o660 & ~mask)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    stamp = re.compile(rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
+    words = [stamp.sub(b"", line, count=1) for line in (*lines[1:], *process.stderr.read().splitlines(True))]
+    assert all(stamp.match(line) for line in lines)
+    assert words[0] == b"Timeouts: read: 30s write: 30s hard: 0s health: 0s.\n"
+    assert re.fullmatch(rb"Listening on port: \d+\n", words[1])
+    assert words[2] == f"Writing lock-file to: {tmp_path}/.lock\n".encode()
+    assert words[3] == f"Metrics listening on port: {metrics}\n".encode()
+    assert words[4] == b"SIGTERM: no new connections in 0s\n"
+    assert words[5].startswith(b"No new connections allowed, draining: 0 requests")
+    assert words[6:] == [b"Exiting. Active connections: 0\n"]
+    assert not (tmp_path / ".lock").exists()
 
 
 # The classic watchdog
@@ -113,6 +181,21 @@ async def test_html_is_recognised(start: Start) -> None:
     assert b"content-type: text/html; charset=utf-8" in fields
 
 
+async def test_a_large_answer_has_its_length_too(start: Start) -> None:
+    _, fields, body = await transcript(await start(fprocess="head -c 300000 /dev/zero"), get("/"))
+    assert (len(body), b"content-length: 300000" in fields) == (300000, True)
+
+
+async def test_a_body_that_cannot_be_read_is_400_and_nothing_is_run(start: Start, tmp_path: Path) -> None:
+    running = await start(fprocess=f"touch {tmp_path}/run")
+    reader, writer = await running.connect()
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")
+    answer = await asyncio.wait_for(reader.read(), 30)  # and the connection is closed
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert re.search(rb"\r\n\r\n[^\n]+\n$", answer)
+    assert not (tmp_path / "run").exists()
+
+
 async def test_no_output_has_no_type(start: Start) -> None:
     _, fields, body = await transcript(await start(fprocess="true"), get("/"))
     assert (body, fields) == (b"", {b"content-length: 0", b"x-duration-seconds: #"})
@@ -164,6 +247,9 @@ async def test_a_marshalled_request_is_json_without_a_newline(start: Start) -> N
     assert body.startswith(b'{"header":{')
     assert b'"X-A":["1"]' in body
     assert body.endswith(b'"body":{"raw":"aGk="}}')
+    chunked = await running.call("POST", "/?q", b"hi", [("x-b", "1"), ("X-B", "2")], chunked=True)
+    assert chunked.body == b'{"header":{"Connection":["close"],"X-B":["1","2"]},"body":{"raw":"aGk="}}'
+    assert (await running.call("GET")).body == b'{"header":{"Connection":["close"]},"body":{"raw":""}}'
 
 
 async def test_without_combine_output_stderr_is_logged(
@@ -267,17 +353,22 @@ async def test_options_of_the_whole_server_are_empty(start: Start) -> None:
 async def test_fields_are_shown_on_stdout_with_debug_headers(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     running = await start(fprocess="echo out", debug_headers="true")
     await transcript(running, get("/", "x-name: v1", "X-Name: v2"))
+    await running.call("POST", body=b"x", chunked=True)
     await running.watchdog.close()
     shown = capfd.readouterr().out
     assert "[in] X-Name=[v1 v2]\n" in shown
+    assert "[out] Content-Type=[text/plain; charset=utf-8]\n" in shown
     assert "Host=" not in shown
+    assert "Transfer-Encoding=" not in shown
 
 
 async def test_classics_log_lines(start: Start, script: Script, capfd: pytest.CaptureFixture[str]) -> None:
     running = await start(fprocess="echo out", access_log="true")
     await transcript(running, get("/p?q=1"))
+    await transcript(running, b"HEAD / HTTP/1.1")
     await running.watchdog.close()
     logged = capfd.readouterr().err
+    assert logged.count("Forking fprocess.") == 1  # nothing is run for HEAD
     assert re.search(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d Forking fprocess\.\n", logged)
     assert re.search(r" Wrote 4 Bytes - Duration: 0\.\d{6}s\n", logged)
 
@@ -296,6 +387,22 @@ async def test_classics_log_lines_with_write_debug(
     assert " Success=false, Error=exit status 3\n" in logged
     assert " Out=out" in logged
     assert "Wrote" not in logged
+
+
+async def test_write_debug_copies_the_beginning_of_a_long_output(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = await start(fprocess="printf %70000s", write_debug="true")
+    assert len((await transcript(running, get("/")))[2]) == 70000
+    await running.watchdog.close()
+    assert capfd.readouterr().out == " " * 65536
+
+
+async def test_the_kill_is_logged_with_the_program(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    running = await start(fprocess="sleep 600", exec_timeout="10m")
+    assert (await transcript(running, get("/", "X-Timeout: 100ms")))[0] == b"HTTP/1.1 408 Request Timeout"
+    await running.watchdog.close()
+    assert " Killing process: sleep 600 (exec_timeout 0.1s)\n" in capfd.readouterr().err
 
 
 async def test_by_default_a_request_costs_no_line(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
@@ -363,13 +470,41 @@ async def test_under_the_originals_name_streaming_is_always_a_complete_200(
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-async def test_under_the_originals_name_a_missing_program_is_200(
+async def test_under_the_originals_name_a_missing_program_is_200_and_500_in_the_log(
     start: Start, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    running = await start(fprocess="/missing", mode="streaming", streaming_errors="false")
+    running = await start(fprocess="/missing", mode="streaming", streaming_errors="false", access_log="true")
     answer = await running.call("GET")
     assert (answer.status, answer.body) == (200, b"")
-    assert "'/missing' does not exist" in capfd.readouterr().err
+    await running.watchdog.close()
+    logged = capfd.readouterr().err
+    assert "'/missing' does not exist" in logged
+    assert " GET / - 500 - ContentLength: 0B (" in logged
+    assert b'http_requests_total{code="200",method="get"} 1' in running.watchdog.metrics.render(0)
+
+
+async def test_serializing_answers_the_error_alone_with_type_and_duration(
+    start: Start, script: Script, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = await start(fprocess=script("echo out; exit 3"), mode="serializing", access_log="true")
+    fields = {b"content-type: application/octet-stream", b"x-duration-seconds: #"}
+    assert await transcript(running, get("/")) == (
+        b"HTTP/1.1 500 Internal Server Error",
+        fields | {b"content-length: 13"},
+        b"exit status 3",
+    )
+    await running.watchdog.close()
+    assert " GET / - 500 - ContentLength: 13B (" in capfd.readouterr().err
+    late = await start(fprocess="sleep 600", mode="serializing", exec_timeout="10m")
+    status, shown, body = await transcript(late, get("/", "X-Timeout: 100ms"))
+    assert (status, body) == (b"HTTP/1.1 500 Internal Server Error", b"signal: killed")
+    assert fields < shown
+    served = await start(fprocess="echo out", mode="serializing")
+    assert await transcript(served, b"FOO / HTTP/1.1") == (
+        b"HTTP/1.1 200 OK",
+        fields | {b"content-length: 4"},
+        b"out\n",
+    )
 
 
 async def test_the_access_line_names_method_target_status_and_size(
@@ -402,10 +537,12 @@ async def test_ready_is_405_to_post_and_the_functions_status_at_ready_path(start
     assert (await transcript(running, b"POST /_/ready HTTP/1.1"))[::2] == (b"HTTP/1.1 405 Method Not Allowed", b"")
     unready = await start(fprocess="false", ready_path="/live", mode="serializing")
     assert (await transcript(unready, get("/_/ready")))[0] == b"HTTP/1.1 500 Internal Server Error"
+    never = await start(fprocess="false", ready_path="/live", mode="streaming", streaming_errors="false")
+    assert (await transcript(never, get("/_/ready")))[0] == b"HTTP/1.1 200 OK"
 
 
 UPSTREAM = r"""
-import os, socket
+import os, select, socket
 server = socket.socket()
 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 server.bind(("127.0.0.1", int(os.environ["PORT"])))
@@ -418,6 +555,7 @@ while True:
         if not piece:
             break
         data += piece
+    assert not select.select([0], [], [], 0)[0]  # stdin is open, and silent
     if data:
         body = data.replace(b"\r\n", b"|")
         head = b"HTTP/1.1 302 Weird\r\nLocation: /elsewhere\r\nDate: then\r\nX-Two: 1\r\nX-Two: 2\r\nContent-Length: %d\r\n\r\n"
@@ -453,6 +591,13 @@ async def test_http_passes_status_words_fields_and_redirects_on_and_adds_the_dur
     assert body == b"GET /p?q=%20 HTTP/1.1|X-Call-Id: 7|X-M: 1|X-M: 2|Host: test||"
 
 
+async def test_http_asks_at_ready_path_with_the_probes_fields_and_without_its_query(upstream: Any) -> None:
+    running = await upstream(ready_path="/live", max_inflight="1")
+    status, _, body = await transcript(running, get("/_/ready?x=1", "X-Probe: 1"))
+    assert status == b"HTTP/1.1 302 Weird"
+    assert body == b"GET /live HTTP/1.1|X-Probe: 1|Host: test||"
+
+
 async def test_http_logs_the_programs_own_reason_phrase(upstream: Any, capfd: pytest.CaptureFixture[str]) -> None:
     running = await upstream(access_log="true")
     _, _, body = await transcript(running, get("/x"))
@@ -466,6 +611,9 @@ async def test_a_path_in_upstream_url_is_put_before_the_requests(upstream: Any) 
     port = free_port()
     running = await upstream(upstream_url=f"http://127.0.0.1:{port}/base/", PORT=str(port))
     assert (await transcript(running, get("/p?q")))[2].startswith(b"GET /base//p?q HTTP/1.1|")
+    assert (await transcript(running, get("/p?")))[2].startswith(b"GET /base//p? HTTP/1.1|")
+    events = await transcript(running, get("/p", "Accept: Text/Event-Stream"))
+    assert events[2].startswith(b"GET /base//p HTTP/1.1|Accept: Text/Event-Stream|Host: test|")
 
 
 async def test_http_is_504_after_exec_timeout_with_the_duration(start: Start, tmp_path: Path, until: Until) -> None:
@@ -480,6 +628,20 @@ async def test_http_is_504_after_exec_timeout_with_the_duration(start: Start, tm
     assert status == b"HTTP/1.1 504 Gateway Timeout"
     assert b"x-duration-seconds: #" in fields
     assert any(field.startswith(b"x-openfaas-internal: ") for field in fields)
+
+
+async def test_static_says_what_it_serves_and_knows_one_place_for_each_file(
+    start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public" / "index.html").write_text("<html>")
+    running = await start(mode="static", static_path=f"{tmp_path}/public")
+    for path, status in (("/", b"200 OK"), ("/index.html", b"200 OK"), ("/index.html/", b"404 Not Found")):
+        assert (await transcript(running, get(path)))[0] == b"HTTP/1.1 " + status
+    parts = await transcript(running, get("/", "Range: bytes=0-1,3-4"))
+    assert parts[::2] == (b"HTTP/1.1 200 OK", b"<html>")
+    await running.watchdog.close()
+    assert f" Serving files at: {tmp_path}/public\n" in capfd.readouterr().err
 
 
 async def test_static_answers_any_method_lists_redirects_and_is_404_in_plain_text(start: Start, tmp_path: Path) -> None:
