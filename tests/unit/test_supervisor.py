@@ -22,7 +22,7 @@ from penstock.errors import SettingsError
 from penstock.settings import ServeSettings
 from penstock.supervisor import _claim_home, _claim_port, _reserve
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 HARNESS = """
 import dataclasses, json, sys

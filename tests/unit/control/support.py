@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 USER, PASSWORD = "admin", "correct horse"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds any condition may take; only ever used up by a failing test."""
 
 

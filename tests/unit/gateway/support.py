@@ -27,7 +27,7 @@ from penstock.wire.server import Server
 T = TypeVar("T")
 M = TypeVar("M", bound=Hello | Wake | Counters)
 
-DEADLINE = 5.0
+DEADLINE = 60.0
 """Seconds any condition may take; only ever used up by a failing test."""
 
 Application = Callable[[Exchange], None]

@@ -21,7 +21,7 @@ from penstock.watchdog.importing import Application
 from penstock.watchdog.settings import load_settings
 from penstock.watchdog.spawn import become_subreaper
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 ENTRY = (
     "import os, sys; from penstock.watchdog.app import run; environ = dict(os.environ); name = environ.pop('CALLED', '');"
@@ -117,9 +117,16 @@ async def read_answer(reader: asyncio.StreamReader, method: str) -> Answer:
 Start = Callable[..., Awaitable[Running]]
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Everything holds on both event loops."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+ONE_LOOP = ("test_fetch.py", "test_jwtauth.py", "test_parity.py")
+"""Tests of what is answered and why, which no event loop has a part in."""
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Everything else holds on both event loops."""
+    both = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop} if item.path.name in ONE_LOOP else both
 
 
 @pytest.fixture
@@ -228,5 +235,10 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     yield begin
     for process in started:
-        process.kill()
-        process.communicate()
+        for _ in range(2):  # the second has it end its program at once
+            process.terminate()
+        try:
+            process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()

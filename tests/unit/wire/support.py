@@ -13,7 +13,7 @@ from penstock.wire.exchange import Exchange
 from penstock.wire.server import Server
 from tests.unit.wire import oracle
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Seconds after which a test gives up waiting; only a defect makes it wait so long."""
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
