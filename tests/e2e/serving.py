@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -198,3 +199,15 @@ class Penstock:
             raise RuntimeError(f"penstock serve ended with code {self.process.returncode}:\n{self.printed()[-4000:]}")
         found = READY.search(self.printed())
         return found[1].rstrip("/") if found else ""
+
+
+@contextlib.contextmanager
+def serving(*flags: str) -> Iterator[Penstock]:
+    """A `penstock serve` for as long as the context lasts. Ends it whatever happens; that it ends well is part of every test."""
+    server = Penstock(*flags)
+    try:
+        yield server
+        code = server.stop()
+        assert code == 0, f"penstock serve ended with {code} after SIGTERM"
+    finally:
+        server.kill()

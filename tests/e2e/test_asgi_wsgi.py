@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.e2e.programs import Workshop
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 ASGI = """
 import asyncio, os
@@ -87,23 +87,15 @@ app = Starlette(lifespan=lifespan)
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
-
-
-@pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
-    running = Penstock()
-    for name, text, most in (("asgi", ASGI, "60s"), ("brief", ASGI, "3s"), ("wsgi", WSGI, "60s")):
-        path = workshop.file(f"{name}.py")
-        path.write_text(text)
-        mode = "wsgi" if name == "wsgi" else "asgi"
-        answer = running.deploy(name, mode=mode, handler=f"{path}:app", exec_timeout=most, python_workers="2")
-        assert answer.status == 202, answer.text
-    yield running
-    assert running.stop() == 0
+    with serving() as running:
+        for name, text, most in (("asgi", ASGI, "60s"), ("brief", ASGI, "3s"), ("wsgi", WSGI, "60s")):
+            path = workshop.file(f"{name}.py")
+            path.write_text(text)
+            mode = "wsgi" if name == "wsgi" else "asgi"
+            answer = running.deploy(name, mode=mode, handler=f"{path}:app", exec_timeout=most, python_workers="2")
+            assert answer.status == 202, answer.text
+        yield running
 
 
 def test_an_asgi_application_sees_its_own_path_and_its_state(server: Penstock) -> None:

@@ -13,24 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.programs import Workshop
-from tests.e2e.serving import Penstock, wait_until
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
+from tests.e2e.serving import Penstock, serving, wait_until
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Penstock]:
     """A gateway that the user has logged in to."""
-    running = Penstock()
-    done = running.cli("login", "--password-stdin", stdin=running.password.encode())
-    assert done.returncode == 0, done.stderr
-    yield running
-    assert running.stop() == 0
+    with serving() as running:
+        done = running.cli("login", "--password-stdin", stdin=running.password.encode())
+        assert done.returncode == 0, done.stderr
+        yield running
 
 
 def ok(server: Penstock, *arguments: str, stdin: bytes = b"") -> str:

@@ -12,23 +12,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.programs import Workshop, below
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Penstock]:
-    running = Penstock("--workers", "2")
-    running.deploy("env", "env")
-    running.deploy("cat", "cat")
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
+    with serving("--workers", "2") as running:
+        running.deploy("env", "env")
+        running.deploy("cat", "cat")
+        yield running
 
 
 def post(server: Penstock, spec: dict[str, object], method: str = "POST") -> int:

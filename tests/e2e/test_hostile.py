@@ -15,23 +15,15 @@ import psutil
 import pytest
 
 from tests.e2e.programs import Workshop, alive, below, descendants, wait_dead
-from tests.e2e.serving import Penstock, wait_until
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
+from tests.e2e.serving import Penstock, serving, wait_until
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Penstock]:
-    running = Penstock("--log-level", "warning")
-    running.deploy("cat", "cat")
-    running.deploy("stream", "cat", mode="streaming")
-    yield running
-    assert running.stop() == 0
+    with serving("--log-level", "warning") as running:
+        running.deploy("cat", "cat")
+        running.deploy("stream", "cat", mode="streaming")
+        yield running
 
 
 @pytest.fixture(autouse=True)

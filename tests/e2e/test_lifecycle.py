@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from tests.e2e.programs import Workshop, alive, below, descendants, role, wait_dead
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 WORKER, CONTROL, ZYGOTE = "penstock.gateway.worker", "penstock.control.process", "penstock.providers.runtimes.zygote"
 
@@ -45,20 +45,12 @@ print("slept")
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
-
-
-@pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
     """Two workers, a CLI function `cat` and an HTTP function `pid`."""
-    running = Penstock("--workers", "2")
-    running.deploy("cat", "cat")
-    running.deploy("pid", workshop.python("server", SERVER), mode="http")
-    yield running
-    assert running.stop() == 0
+    with serving("--workers", "2") as running:
+        running.deploy("cat", "cat")
+        running.deploy("pid", workshop.python("server", SERVER), mode="http")
+        yield running
 
 
 @pytest.fixture

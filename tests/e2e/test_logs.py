@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.programs import Workshop
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 WRITER = """
 import sys
@@ -24,18 +24,10 @@ print("written")
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
-
-
-@pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
-    running = Penstock()
-    running.deploy("writer", workshop.python("writer", WRITER), combine_output="false")
-    yield running
-    assert running.stop() == 0
+    with serving() as running:
+        running.deploy("writer", workshop.python("writer", WRITER), combine_output="false")
+        yield running
 
 
 def lines(server: Penstock, query: str) -> list[dict[str, Any]]:

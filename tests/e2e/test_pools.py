@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.programs import Workshop, below, wait_dead
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "afterburn" / "python"
 
@@ -44,22 +44,11 @@ serve(handle)
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
-
-
-@pytest.fixture(scope="module")
 def penstock(workshop: Workshop) -> Iterator[Penstock]:
-    server = Penstock()
-    try:
+    with serving() as server:
         server.deploy("once", workshop.python("once", ONE_SHOT), mode="prefork", cgi_headers="false", pool_size="2")
         server.deploy("stays", workshop.python("stays", STAYS), mode="afterburn", pool_size="2", exec_timeout="3s")
         yield server
-        assert server.stop() == 0
-    finally:
-        server.kill()
 
 
 def programs(penstock: Penstock, name: str) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.programs import Workshop
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 HANDLER = """
 import os, threading, time
@@ -56,27 +56,19 @@ async def handle(event, context):
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
-
-
-@pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
-    running = Penstock()
-    for name, text, most in (
-        ("py", HANDLER, "60s"),
-        ("apy", ASYNCHRONOUS, "60s"),
-        ("brief", HANDLER, "3s"),
-        ("abrief", ASYNCHRONOUS, "3s"),
-    ):
-        path = workshop.file(f"{name}.py")
-        path.write_text(text)
-        answer = running.deploy(name, mode="python", handler=str(path), exec_timeout=most)
-        assert answer.status == 202, answer.text
-    yield running
-    assert running.stop() == 0
+    with serving() as running:
+        for name, text, most in (
+            ("py", HANDLER, "60s"),
+            ("apy", ASYNCHRONOUS, "60s"),
+            ("brief", HANDLER, "3s"),
+            ("abrief", ASYNCHRONOUS, "3s"),
+        ):
+            path = workshop.file(f"{name}.py")
+            path.write_text(text)
+            answer = running.deploy(name, mode="python", handler=str(path), exec_timeout=most)
+            assert answer.status == 202, answer.text
+        yield running
 
 
 def test_a_handler_gets_the_request_and_makes_the_answer(server: Penstock) -> None:

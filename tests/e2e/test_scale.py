@@ -11,21 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.programs import Workshop
-from tests.e2e.serving import Answer, Penstock, wait_until
+from tests.e2e.serving import Answer, Penstock, serving, wait_until
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Penstock]:
-    running = Penstock()
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
+    with serving() as running:
+        yield running
 
 
 def scale(server: Penstock, name: str, replicas: int) -> Answer:

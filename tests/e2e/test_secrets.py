@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.programs import Workshop
-from tests.e2e.serving import Answer, Penstock, wait_until
+from tests.e2e.serving import Answer, Penstock, serving, wait_until
 
 VALUE = b"hunter2-\x00\xff-binary\n"
 
@@ -34,17 +34,9 @@ except OSError as error:
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[Penstock]:
-    running = Penstock()
-    yield running
-    assert running.stop() == 0
+    with serving() as running:
+        yield running
 
 
 def secrets(server: Penstock, method: str, **body: str) -> Answer:

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.e2e.programs import Workshop, wait_dead
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 LARGE = 100 << 20
 BLOCK = random.Random(1).randbytes(1 << 20)
@@ -73,21 +73,13 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    shop = Workshop()
-    yield shop
-    shop.close()
-
-
-@pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
-    running = Penstock()
-    running.deploy("cat", "cat", mode="streaming")
-    running.deploy("buffered", "cat")
-    running.deploy("sum", "sha256sum", mode="streaming")
-    running.deploy("app", workshop.python("app", APP), mode="http")
-    yield running
-    assert running.stop() == 0
+    with serving() as running:
+        running.deploy("cat", "cat", mode="streaming")
+        running.deploy("buffered", "cat")
+        running.deploy("sum", "sha256sum", mode="streaming")
+        running.deploy("app", workshop.python("app", APP), mode="http")
+        yield running
 
 
 def blocks() -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import Penstock, wait_until
+from tests.e2e.serving import Penstock, serving, wait_until
 
 HANDLER = """
 import os, time
@@ -23,14 +23,10 @@ def handle(event, context):
 
 @pytest.fixture
 def penstock() -> Iterator[Penstock]:
-    server = Penstock()
-    try:
+    with serving() as server:
         login = server.cli("login", "--username", server.user, "--password-stdin", stdin=server.password.encode())
         assert login.returncode == 0, login.stderr
         yield server
-        assert server.stop() == 0
-    finally:
-        server.kill()
 
 
 def write(folder: Path, text: str = HANDLER) -> Path:
