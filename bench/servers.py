@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.feed import RouteFeed
-from bench.http import connect, exchange
-from bench.processes import PYTHON, BenchError, Process, Stage, free_port, wait_until
+from bench.http import Reader, connect, exchange, request_head
+from bench.processes import PYTHON, START_DEADLINE, BenchError, Process, Stage, free_port, wait_until
 from penstock.core.policy import Policy
 from penstock.gateway.messages import Route
 from penstock.model import DEFAULT_NAMESPACE
@@ -78,6 +79,15 @@ def echo_upstream(stage: Stage) -> tuple[str, str]:
     for address in addresses:
         wait_until(lambda at=address: answers(at, "/"), f"the echo server at {address}", process=process)  # type: ignore[misc]
     return addresses
+
+
+def flask_upstream(stage: Stage, *options: str) -> str:
+    """The small Flask application of this package on waitress with these options: its unix address."""
+    address = socket_path(stage, "waitress")
+    path = address.removeprefix("unix:")
+    process = stage.start([PYTHON, "-m", "waitress", f"--unix-socket={path}", *options, "bench.flask_hello:app"])
+    wait_until(lambda: answers(address, "/"), "the Flask application", process=process)
+    return address
 
 
 def nginx_proxy(stage: Stage, upstream: str, *options: str) -> Server:
@@ -147,9 +157,13 @@ class Serve:
         self.call("POST", "/system/functions", {"service": name, "envProcess": program, "envVars": environ})
         wait_until(lambda: self._function(name).get("availableReplicas"), f"a replica of {name}", process=self.process)
 
+    def ask_for(self, name: str, replicas: int) -> None:
+        """Scale, without waiting for what comes of it."""
+        self.call("POST", f"/system/scale-function/{name}", {"serviceName": name, "replicas": replicas})
+
     def scale(self, name: str, replicas: int) -> None:
         """Scale and wait until exactly so many are there; zero means that not one process is left."""
-        self.call("POST", f"/system/scale-function/{name}", {"serviceName": name, "replicas": replicas})
+        self.ask_for(name, replicas)
 
         def settled() -> bool:
             status = self._function(name)
@@ -168,6 +182,31 @@ class Serve:
     def _function(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.call("GET", f"/system/function/{name}")
         return found
+
+
+class Watch:
+    """Asks for a function's status again and again, on one kept connection."""
+
+    def __init__(self, serve: Serve, name: str) -> None:
+        self._connection = connect(serve.address)
+        self._request = request_head("GET", f"/system/function/{name}")
+        self._name = name
+
+    def until_ready(self, replicas: int) -> None:
+        """Return with the first answer that has so many ready replicas. Raises BenchError when it does not come."""
+        end = time.monotonic() + START_DEADLINE
+        while self._ready() != replicas:
+            if time.monotonic() > end:
+                raise BenchError(f"waited {START_DEADLINE:.0f} s for {replicas} replicas of {self._name}")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _ready(self) -> int:
+        self._connection.sendall(self._request)
+        answer = Reader(self._connection)
+        status: dict[str, Any] = json.loads(b"".join(bytes(piece) for piece in answer.pieces()))
+        return int(status.get("availableReplicas", 0))
 
 
 def has_routes(address: str) -> bool:
