@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import http.client
 import json
+import socket
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -356,3 +358,44 @@ def test_python_search_finds_what_the_readme_shows(ready: Penstock) -> None:
 def test_python_search_takes_every_word_as_a_word(ready: Penstock) -> None:
     for words in ("%22", "NEAR(", "*", "", "a%00b", "title:jq"):
         assert ready.request("GET", f"/function/python-search?q={words}").json() == [], words
+
+
+@pytest.mark.example("python-stats")
+def test_python_stats_answers_what_the_readme_shows(ready: Penstock) -> None:
+    answer = ready.invoke("python-stats?column=height", (INPUT / "dams.csv").read_bytes())
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    readme = (INPUT.parent / "README.md").read_text()
+    assert f"```text\n{answer.text}```" in readme
+
+
+@pytest.mark.example("python-stats")
+def test_python_stats_of_a_column_that_is_not_there_names_those_that_are(ready: Penstock) -> None:
+    answer = ready.invoke("python-stats", (INPUT / "dams.csv").read_bytes())
+    assert (answer.status, answer.text) == (400, "column must be one of: name, height, note\n")
+    assert ready.invoke("python-stats?column=x").status == 400
+
+
+@pytest.mark.example("asgi-digest")
+def test_asgi_digest_is_that_of_the_body(ready: Penstock) -> None:
+    clip = (INPUT / "clip.mkv").read_bytes()
+    last = json.loads(ready.invoke("asgi-digest", clip).text.splitlines()[-1])
+    assert last == {"bytes": len(clip), "sha256": hashlib.sha256(clip).hexdigest()}
+
+
+@pytest.mark.example("asgi-digest")
+def test_asgi_digest_tells_its_progress_while_the_body_is_on_its_way(ready: Penstock) -> None:
+    with socket.create_connection(ready.address, timeout=60) as client:
+        client.sendall(
+            b"POST /function/asgi-digest HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n"
+        )
+        told = b""
+        while b'{"bytes": 4}' not in told:
+            piece = client.recv(65536)
+            assert piece, told
+            told += piece
+        client.sendall(b"0\r\n\r\n")
+        while not told.endswith(b"0\r\n\r\n"):
+            piece = client.recv(65536)
+            assert piece, told
+            told += piece
+    assert hashlib.sha256(b"four").hexdigest().encode() in told

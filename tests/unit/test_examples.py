@@ -30,6 +30,8 @@ NAMES = [
     "java-feed",
     "node-csv",
     "python-search",
+    "python-stats",
+    "asgi-digest",
 ]
 
 
@@ -182,7 +184,16 @@ async def test_examples_without_their_program_are_left_out_naming_the_package(
     program(tmp_path, "wc")
     with caplog.at_level(logging.WARNING, "penstock.examples"):
         names = await deploy_examples(cast(Provider, provider), str(tmp_path))
-    assert names == ["wc", "http-app", "static-site", "sse-clock", "ws-echo", "python-search"]
+    assert names == [
+        "wc",
+        "http-app",
+        "static-site",
+        "sse-clock",
+        "ws-echo",
+        "python-search",
+        "python-stats",
+        "asgi-digest",
+    ]
     assert "apt-get install tesseract-ocr" in caplog.text
 
 
