@@ -154,9 +154,9 @@ class Reserve:
             self._watch_surplus()
 
     def _used(self, on_exit: Callable[[int], None], status: int) -> None:
-        """A run is over: answer first, then replace its process."""
+        """A run is over: answer, and replace its process in the next turn of the loop, when the answer is on its way."""
         on_exit(status)
-        self.fill()
+        self._loop.call_soon(self.fill)
 
     def _ended(self, waiting: Waiting, status: int) -> None:
         """A process that nobody has taken has ended: its last words go to the log, and the next has to wait."""
