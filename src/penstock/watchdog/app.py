@@ -45,6 +45,7 @@ from penstock.wire.server import Server
 from penstock.wiresettings import WireSettings
 
 if TYPE_CHECKING:
+    from penstock.watchdog.baton import Baton
     from penstock.watchdog.jwtauth import Guard
 
 _UNIX = "unix:"
@@ -66,6 +67,7 @@ class Watchdog:
         environ: Mapping[str, str],
         application: Application | None = None,
         seat: Seat | None = None,
+        baton: Baton | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.settings = settings
@@ -76,7 +78,7 @@ class Watchdog:
             call_ids=settings.log_callid,
         )
         self.spawner = Spawner(settings.fprocess, environ, settings.limits, loop)
-        context = Context(settings, loop, self.spawner, self.log, application or Application(), self._leave)
+        context = Context(settings, loop, self.spawner, self.log, application or Application(), self._leave, baton)
         self.mode = load_mode("broken" if context.application.failure else settings.mode)(context)
         self.health = Health(settings)
         self.limiter = Limiter(settings.max_inflight) if seat is None else SharedLimiter(settings.max_inflight, seat)
@@ -340,7 +342,10 @@ def _run_workers(
             for line in ours.failure.splitlines():
                 say(line)
         own = dataclasses.replace(settings, suppress_lock=True)
-        with asyncio.Runner(loop_factory=functools.partial(new_event_loop, environ)) as runner:
+        loop_factory = functools.partial(new_event_loop, environ)
+        if baton := load_baton(own, ours):
+            return baton.run(loop_factory, lambda: _serve_seat(own, environ, seat, ours, baton))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(_serve_seat(own, environ, seat, ours))
 
     # Imported before the fork, what workers need is in memory once.
@@ -354,14 +359,21 @@ def _run_workers(
 
 
 async def _serve_seat(
-    settings: WatchdogSettings, environ: Mapping[str, str], seat: Seat, application: Application
+    settings: WatchdogSettings,
+    environ: Mapping[str, str],
+    seat: Seat,
+    application: Application,
+    baton: Baton | None = None,
 ) -> int:
     """One worker, until its parent, its own end or SIGTERM has it drain."""
     loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
     attendance = Attendance(seat, loop, stop, hurry)
-    loop.add_signal_handler(signal.SIGTERM, attendance.leave, "SIGTERM")
-    watchdog = Watchdog(settings, environ, application, seat)
+    if baton is None:
+        loop.add_signal_handler(signal.SIGTERM, attendance.leave, "SIGTERM")
+    else:
+        baton.terminated = lambda: attendance.leave("SIGTERM")
+    watchdog = Watchdog(settings, environ, application, seat, baton)
     watchdog.attendance = attendance
     attendance.retire = watchdog.health.refuse
     attendance.begin()
@@ -459,6 +471,16 @@ async def _listen_everywhere(server: Server, port: int) -> int:
                 return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - a container's only way to be reached
             raise
     return await server.listen_tcp("0.0.0.0", port)  # noqa: S104 - as above
+
+
+def load_baton(settings: WatchdogSettings, application: Application) -> Baton | None:
+    """What runs the loop of a worker whose handler is called in threads."""
+    if settings.mode != "python" or application.failure:
+        return None
+    from penstock.watchdog.baton import Baton
+    from penstock.watchdog.modes.python import is_asynchronous
+
+    return None if is_asynchronous(application.target) else Baton()
 
 
 def load_guard(settings: WatchdogSettings, log: Log) -> Guard | None:

@@ -28,6 +28,7 @@ class Guard:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pid = os.getpid()
         self._directory = _directory()
+        self._input = os.dup(0)
         self._kept = {fd: os.dup(fd) for fd in (1, 2)}
         self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
         self._loop = loop
@@ -41,6 +42,10 @@ class Guard:
         if not self._open:
             return
         _fchdir(self._directory)
+        if (
+            _fcntl(0, fcntl.F_GETFD) < 0
+        ):  # or the next connection would get its number, and be closed by the next such call
+            os.dup2(self._input, 0)
         for fd in (1, 2):
             if _fcntl(fd, fcntl.F_GETFD) < 0:
                 os.dup2(self._kept[fd], fd)
@@ -60,7 +65,7 @@ class Guard:
 
     def close(self) -> None:
         self._open = False
-        for fd in (*self._kept.values(), self._directory):
+        for fd in (self._input, *self._kept.values(), self._directory):
             if fd >= 0:
                 os.close(fd)
 

@@ -285,7 +285,7 @@ def test_a_worker_leaves_after_max_requests_without_failing_any(launch: Launch) 
     assert replica.metric('http_requests_total{code="200"') == 22
 
 
-@pytest.mark.parametrize("target", ["/close/1", "/close/2", "/streams"])
+@pytest.mark.parametrize("target", ["/close/0", "/close/1", "/close/2", "/streams"])
 def test_closed_streams_do_not_harm_the_next_call(launch: Launch, target: str) -> None:
     replica = launch().ready()
     assert replica.ask(target) == (200, b"closed")

@@ -10,13 +10,16 @@ import asyncio
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from penstock.watchdog.call import Call
 from penstock.watchdog.importing import Application
 from penstock.watchdog.logs import Log
 from penstock.watchdog.settings import WatchdogSettings
 from penstock.watchdog.spawn import Spawner
+
+if TYPE_CHECKING:
+    from penstock.watchdog.baton import Baton
 
 _PLACES = {
     "classic": "penstock.watchdog.modes.classic:Classic",
@@ -48,6 +51,8 @@ class Context:
     """The modes that import the function: what was imported."""
     leave: Callable[[str], None] = lambda reason: None
     """The modes that import the function: have this process drained and replaced, for the reason given."""
+    baton: Baton | None = None
+    """What the loop is run by, where it is run so that short calls can be made by the same thread."""
 
 
 class Mode(Protocol):

@@ -29,6 +29,8 @@ LOST_AFTER = 0.5
 """Seconds that a handler gets to return after its deadline, before its thread counts as lost."""
 CHECK = 1.0
 """Seconds between two looks at what only a broken handler changes."""
+_COMMON = frozenset({str, bytes, dict, list, tuple, type(None)})
+"""What most handlers return, of which there is no need to ask whether it can be awaited."""
 _LINES_MOST = 200
 """Lines of a traceback in the log."""
 
@@ -45,10 +47,10 @@ class Python:
         self._arguments: Callable[[Job], tuple[Any, ...]] = (
             _nothing if takes == 0 else (_raw if raw else _text) if takes == 1 else _event_and_context
         )
-        self._asynchronous = _is_asynchronous(self._handler)
+        self._asynchronous = is_asynchronous(self._handler)
         self._renderer = Renderer(context.settings.content_type, plain=takes == 1)
         self.sweeper = Sweeper(context.loop, SWEEP)
-        self.threads: Threads[Job] = Threads(context.loop, context.settings.python_threads, self._work)
+        self.threads: Threads[Job] = Threads(context.loop, context.settings.python_threads, self._work, context.baton)
         self._guard = Guard(context.loop)
         self._damaged = 0
         self._checking = context.loop.call_later(CHECK, self._check)
@@ -154,7 +156,7 @@ class Python:
         """The handler's answer; None when it gave an awaitable."""
         try:
             result = self._handler(*self._arguments(job))
-            if inspect.isawaitable(result):
+            if type(result) not in _COMMON and inspect.isawaitable(result):
                 job.awaitable = result
                 return None
             return self._renderer.render(result)
@@ -251,7 +253,8 @@ def _parameters(handler: Any) -> int:
     return min(len(required), 2) if required or not possible else min(len(possible), 2)
 
 
-def _is_asynchronous(handler: Any) -> bool:
+def is_asynchronous(handler: Any) -> bool:
+    """Whether it is called on the loop."""
     while hasattr(handler, "func"):  # functools.partial
         handler = handler.func
     candidates = (handler, getattr(handler, "__call__", None))  # noqa: B004 - the method itself is asked
