@@ -33,7 +33,7 @@ def handle(event, context):
 _NOTES = (
     "`penstock serve` with the process provider. The handler imports Flask and sleeps until its import has taken 500 ms. Each time "
     "the function is scaled from one replica to two by the REST API. Clock: from the send of that POST to the first answer of "
-    "`GET /system/function/NAME` that has two ready replicas, asked without a pause on one kept connection; so the write of the "
+    "`GET /system/function/NAME` that has two ready replicas, asked every millisecond on one kept connection; so the write of the "
     "desired state and the pace of the questions are part of it.",
     "Each replica importing for itself: the same with `python_reload=true`, which does without the warmed parent.",
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ from penstock.providers.runtimes.messages import (
     read_launch,
 )
 from penstock.providers.runtimes.processes import children, die_with_parent, refuse_new_privileges
+from penstock.providers.runtimes.spare import Spare, next_launch
 from penstock.readiness import shorten
 from penstock.watchdog.modes import load_mode
 from penstock.watchdog.settings import load_settings
@@ -44,6 +46,10 @@ Serve = Callable[[Mapping[str, str], str, "Application"], int]
 """A replica's main, for a function that has been imported."""
 
 _READ = 1 << 20
+_IDLE_MS = 200
+"""Milliseconds without a launch before a process is forked that stands by for the next: not while a replica starts."""
+_STANDS_WITHIN = 60.0
+"""Seconds for a process to say that it stands by. Without one, replicas are forked when they are launched."""
 _LUGGAGE_BYTES = 4 << 20
 _LUGGAGE_FILES = 200
 """What the import has written to its /tmp and home is copied for each replica, up to this; with more, each replica imports."""
@@ -79,6 +85,7 @@ class _Parent:
         self._base = -1
         self._application: Application | None = None
         self._luggage: tuple[Path, ...] = ()
+        self._spare: Spare | None = None
 
     def run(self) -> int:
         replica.furnish(self._directory, self._launch, self._launch.order.token)
@@ -148,23 +155,45 @@ class _Parent:
 
     def _fork_on_request(self) -> int:
         frames = Frames()
-        while data := self._channel.recv(_READ):
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        while True:
+            if not self._spare and not poll.poll(_IDLE_MS):
+                self._prepare()
+            data = self._channel.recv(_READ)
+            if not data:
+                return os.EX_OK
             for body in frames.feed(data):
-                self._fork(read_launch(body))
-        return os.EX_OK
+                self._launch_one(read_launch(body))
 
-    def _fork(self, launch: Launch) -> None:
-        """Fork twice: what is forked by the one in between becomes the zygote's child when that one ends."""
+    def _launch_one(self, launch: Launch) -> None:
+        spare, self._spare = self._spare, None
+        pid = spare.hand_over(launch) if spare else 0
+        if pid:
+            self._say(Forked(token=launch.order.token, pid=pid))
+        elif not self._fork(lambda: self._come_between(launch)):
+            self._say(NotForked(token=launch.order.token))
+
+    def _prepare(self) -> None:
+        """Have a process stand by. Two forks take as long as all the rest of a replica's start."""
+        spare = Spare.open()
+        spare.ours.settimeout(_STANDS_WITHIN)
+        if self._fork(lambda: self._come_between_spare(spare)):
+            with contextlib.suppress(OSError):
+                spare.adopt(int.from_bytes(spare.ours.recv(8), "little"))
+        spare.ours.setblocking(False)
+        self._spare = spare
+
+    def _fork(self, life: Callable[[], int]) -> bool:
+        """Fork one that forks: what it forks becomes the zygote's child when it ends. False when the system refuses."""
         try:
             pid = os.fork()
         except OSError:
-            self._say(NotForked(token=launch.order.token))
-            return
+            return False
         if pid == 0:
-            os._exit(self._come_between(launch))
+            os._exit(life())
         _, status = os.waitpid(pid, 0)
-        if status != 0:
-            self._say(NotForked(token=launch.order.token))
+        return status == 0
 
     def _come_between(self, launch: Launch) -> int:
         code = 1
@@ -177,9 +206,24 @@ class _Parent:
                 self._say(Forked(token=launch.order.token, pid=pid))
                 code = 0
         except BaseException as error:
-            with contextlib.suppress(OSError):
-                os.write(2, f"a replica could not be set up: {error!r}\n".encode("utf-8", "backslashreplace"))
+            _complain(error)
         return code
+
+    def _come_between_spare(self, spare: Spare) -> int:
+        code = 1
+        try:
+            code = self._stand_by(spare) if os.fork() == 0 else 0
+        except BaseException as error:
+            _complain(error)
+        return code
+
+    def _stand_by(self, spare: Spare) -> int:
+        """Wait for a launch, and become that replica. Ends with the parent, whose ends of the sockets must not be open here."""
+        spare.ours.close()
+        self._channel.close()
+        spare.theirs.send(os.getpid().to_bytes(8, "little"))
+        launch = next_launch(spare.theirs)
+        return self._become(launch) if launch else os.EX_OK
 
     def _become(self, launch: Launch) -> int:
         """The replica's whole life."""
@@ -214,6 +258,11 @@ class _Parent:
 
     def _say(self, report: FromParent) -> None:
         self._channel.sendall(frame(report))
+
+
+def _complain(error: BaseException) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"a replica could not be set up: {error!r}\n".encode("utf-8", "backslashreplace"))
 
 
 def _moved(path: str, before: str, after: str) -> str:

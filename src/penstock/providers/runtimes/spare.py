@@ -1,6 +1,7 @@
 """A forked process that stands by, so that the next replica need not wait for the fork.
 
-The zygote keeps one at a time and hands it the next launch over a socket pair; it makes another when it has nothing to do.
+The zygote, and each warmed parent, keeps one at a time and hands it the next launch over a socket pair; it makes another when it has
+nothing to do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _MOST = 64 << 10
 
 
 class Spare:
-    """The zygote's side: two ends of a socket pair, and from `adopt` on the pid of who stands by."""
+    """The side of who keeps it: two ends of a socket pair, and from `adopt` on the pid of who stands by."""
 
     def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
         self.ours = ours
@@ -42,7 +43,7 @@ class Spare:
         """Give away the part and the process; its pid, or 0 when it cannot take it."""
         data = frame(launch)
         try:
-            taken = len(data) <= _MOST and self.ours.send(data) == len(data)
+            taken = self.pid > 0 and len(data) <= _MOST and self.ours.send(data) == len(data)
         except OSError:
             taken = False
         self.close()
@@ -53,9 +54,15 @@ def stand_by(channel: socket.socket, main: Main, lifeline: int) -> int:
     """The child's side: wait for a launch, and become that replica. Leaves when the zygote does."""
     # It could rehearse meanwhile: 1.3 ms less for the next start, but 0.5 MB more private memory for every replica's life.
     let_go(lifeline, keep=channel.fileno())
+    launch = next_launch(channel)
+    return take_part(launch, main, lifeline) if launch else os.EX_OK
+
+
+def next_launch(channel: socket.socket) -> Launch | None:
+    """The launch that comes over this socket, which is closed then; None when the other side leaves."""
     frames = Frames()
     while data := channel.recv(_MOST):
         for body in frames.feed(data):
             channel.close()
-            return take_part(read_launch(body), main, lifeline)
-    return os.EX_OK
+            return read_launch(body)
+    return None

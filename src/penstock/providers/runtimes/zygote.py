@@ -226,6 +226,9 @@ class Zygote:
         stat = stat_of(pid)
         started = stat.started if stat else 0
         self.tell(Launched(token=token, pid=pid, started=started, parent=parent, failure=failure))
+        if stat is None:  # it stood by, and was reaped before we heard what it had become
+            del self._replicas[pid]
+            self.tell(Exited(token=token, error="it was killed as it was about to start"))
 
     def fork(self, life: Callable[[], int]) -> int:
         """The pid of a child that lives `life` and exits with its result; 0 when the system refuses."""

@@ -17,6 +17,7 @@ import pytest
 from penstock.errors import InvalidInput
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, LogQuery, Secret
 from penstock.providers.local import LocalProvider
+from penstock.providers.runtimes.processes import all_processes
 from penstock.providers.runtimes.records import read_record
 from tests.integration.providers.runtimes.harness import (
     Server,
@@ -309,6 +310,35 @@ async def test_a_parent_keeps_a_function_warm_that_is_scaled_to_zero(function: F
         assert function.imports() == 1
 
 
+async def test_a_replica_that_stood_by_is_used_once_and_ends_with_its_parent(function: Function) -> None:
+    function.write("def answer(): return os.getpid()")
+    async with scaled(function, 1) as (provider, server):
+        (parent,) = parent_pids(server)
+
+        def standing_by() -> list[int]:
+            """Living processes of the parent's session; a replica has one of its own."""
+            return [
+                stat.pid for stat in all_processes() if stat.session == parent != stat.pid and stat.state not in "ZX"
+            ]
+
+        await until("one stands by", lambda: len(standing_by()) == 1)
+        (spare,) = standing_by()
+        await provider.scale("warm", NS, 2)
+        endpoints = (await ready(provider, "warm", 2)).endpoints
+        assert spare in [pid_of(endpoint) for endpoint in endpoints]
+        await until("another stands by", lambda: len(standing_by()) == 1 and standing_by() != [spare])
+        (spare,) = standing_by()
+        os.kill(spare, signal.SIGKILL)
+        await provider.scale("warm", NS, 3)
+        for endpoint in (await ready(provider, "warm", 3)).endpoints:
+            assert (await call(endpoint))[0] == 200
+        await until("another stands by", lambda: len(standing_by()) == 1)
+        (spare,) = standing_by()
+        os.kill(parent, signal.SIGKILL)
+        await until("it has ended", lambda: ended(spare))
+        assert function.imports() == 1
+
+
 async def test_parents_end_with_a_zygote_that_was_killed_and_replicas_live_on(function: Function) -> None:
     function.write("def answer(): return 1")
     async with scaled(function, 2) as (provider, server):
@@ -373,8 +403,8 @@ async def test_a_launch_whose_control_process_died_during_the_import_leaves_no_r
         try:
             gate.touch()
             await ready(second, "warm")
-            # The zygote, the spare, the parent and one replica.
-            await until("only one replica is left", lambda: len(server.tokens()) == 2 and len(server.children()) <= 3)
+            # Children of the zygote: its spare, the parent, the spare of that, and one replica.
+            await until("only one replica is left", lambda: len(server.tokens()) == 2 and len(server.children()) <= 4)
         finally:
             await second.close()
 
