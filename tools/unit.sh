@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 # Every process would compile every module anew, which takes half of a test that starts one.
 unset PYTHONDONTWRITEBYTECODE
 # Plugins that are installed with our tools and not used here take as long to import as all tests together.
-exec .venv/bin/python -m pytest -q -n 4 --dist worksteal -p no:schemathesis -p no:anyio tests/unit "$@"
+exec .venv/bin/python -m pytest -q -n 6 --dist worksteal -p no:schemathesis -p no:anyio tests/unit "$@"
