@@ -350,6 +350,7 @@ def _run_workers(
 
     # Imported before the fork, what workers need is in memory once.
     load_mode("broken" if loaded.failure else settings.mode)
+    load_baton(settings, loaded)
     import_event_loop(environ)
     parent = workers.Parent(settings, workers.bind(settings, listen), life, inherited)
     if loaded.threads:

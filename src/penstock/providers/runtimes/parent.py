@@ -121,7 +121,7 @@ class _Parent:
 
     def _import(self) -> Imported:
         """As the watchdog would do it, see `penstock.watchdog.app`."""
-        from penstock.watchdog import workers  # noqa: F401 - imported once here instead of in every replica
+        from penstock.watchdog import baton, workers  # noqa: F401 - imported once here instead of in every replica
         from penstock.watchdog.importing import load_application
 
         environ = replica.environment(self._launch, self._lifeline)
