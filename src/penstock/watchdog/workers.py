@@ -90,6 +90,10 @@ class _Worker:
         self.clock = StallClock(_TICK)
         self.files: dict[str, int] = {}
 
+    def has_ended(self) -> bool:
+        """Whether it has ended and nobody has reaped it yet."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def say(self, order: bytes) -> None:
         with contextlib.suppress(OSError):  # it is gone, or full of orders already
             self.channel.send(order + b"\n", socket.MSG_DONTWAIT)
@@ -408,10 +412,11 @@ class Parent:
 
     def _reap_orphans(self) -> None:
         """Processes that workers left behind have become ours; as process 1 of a container so have all others."""
-        for pid in _children():
-            if pid not in self._workers and not _reaped(pid):
-                self._strays.add(pid)
-        self._strays.intersection_update(_children())
+        found = {pid for pid in _children() if pid not in self._workers and not _reaped(pid)}
+        # Of a worker that has just ended they are ours because of that, and `_ended` is about to end them.
+        if any(worker.has_ended() for worker in self._workers.values()):
+            found &= self._strays
+        self._strays = found
 
     def _end_those_left_by_a_worker(self) -> None:
         """Kill what has become ours by the end of a worker, and what becomes ours by the end of that: nobody waits for it. What was
