@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def test_orphans_of_a_long_lived_program_are_reaped_while_it_runs(listener: tupl
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"])
 @pytest.mark.parametrize("loop", ["", "asyncio"])
 def test_what_ends_the_watchdog_drains_it_first(launch: Any, tmp_path: Path, name: str, loop: str) -> None:
-    process = launch(fprocess="cat", PENSTOCK_LOOP=loop)
+    with hangups(signal.SIG_DFL):  # whoever runs the tests may have them ignored
+        process = launch(fprocess="cat", PENSTOCK_LOOP=loop)
     wait_for((tmp_path / ".lock").exists)
     process.send_signal(getattr(signal, name))
     assert process.wait(30) == 0
@@ -83,17 +85,24 @@ def test_what_ends_the_watchdog_drains_it_first(launch: Any, tmp_path: Path, nam
 @pytest.mark.parametrize("variables", [{"fprocess": "cat"}, {"mode": "python"}])
 def test_a_hangup_that_is_ignored_stays_ignored(launch: Any, tmp_path: Path, variables: dict[str, str]) -> None:
     (tmp_path / "shop.py").write_text("def handle(event, context):\n    return 'served'\n")
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+    with hangups(signal.SIG_IGN):
         process = launch(handler=f"{tmp_path}/shop.py", **variables)
-    finally:
-        signal.signal(signal.SIGHUP, before)
     wait_for((tmp_path / ".lock").exists)
     process.send_signal(signal.SIGHUP)
     assert b" 200 " in get(tmp_path, "/")
     assert (tmp_path / ".lock").exists()
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+@contextlib.contextmanager
+def hangups(disposition: signal.Handlers) -> Iterator[None]:
+    """What is started meanwhile begins with this reaction to SIGHUP."""
+    before = signal.signal(signal.SIGHUP, disposition)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def get(tmp_path: Path, target: str) -> bytes:
