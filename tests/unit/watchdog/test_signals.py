@@ -74,8 +74,7 @@ def test_orphans_of_a_long_lived_program_are_reaped_while_it_runs(listener: tupl
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"])
 @pytest.mark.parametrize("loop", ["", "asyncio"])
 def test_what_ends_the_watchdog_drains_it_first(launch: Any, tmp_path: Path, name: str, loop: str) -> None:
-    with hangups(signal.SIG_DFL):  # whoever runs the tests may have them ignored
-        process = launch(fprocess="cat", PENSTOCK_LOOP=loop)
+    process = launch(fprocess="cat", PENSTOCK_LOOP=loop)
     wait_for((tmp_path / ".lock").exists)
     process.send_signal(getattr(signal, name))
     assert process.wait(30) == 0
