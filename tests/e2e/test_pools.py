@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.programs import Workshop, below, wait_dead
 from tests.e2e.serving import Penstock, serving, wait_until
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "afterburn" / "python"
+LIBRARY = Path(__file__).parents[2] / "examples" / "afterburn" / "python" / "afterburn.py"
 
 ONE_SHOT = """
 import os, sys
@@ -24,9 +24,9 @@ if text == "fail":
 print(born, text.upper(), end="")
 """
 
-STAYS = f"""
+STAYS = """
 import os, sys, time
-sys.path.insert(0, {str(EXAMPLES)!r})
+sys.path.insert(0, os.path.dirname(__file__))
 from afterburn import serve
 
 def handle(request):
@@ -37,7 +37,7 @@ def handle(request):
         os.write(1, b"nor this")
     if request.target == "/sleep":
         time.sleep(600)
-    return f"{{os.getpid()}} {{len(request.body.read())}}"
+    return f"{os.getpid()} {len(request.body.read())}"
 
 serve(handle)
 """
@@ -45,6 +45,8 @@ serve(handle)
 
 @pytest.fixture(scope="module")
 def penstock(workshop: Workshop) -> Iterator[Penstock]:
+    # Beside the program, since functions see of /tmp only where their own program is.
+    workshop.file("afterburn.py").write_bytes(LIBRARY.read_bytes())
     with serving() as server:
         server.deploy("once", workshop.python("once", ONE_SHOT), mode="prefork", cgi_headers="false", pool_size="2")
         server.deploy("stays", workshop.python("stays", STAYS), mode="afterburn", pool_size="2", exec_timeout="3s")

@@ -1,4 +1,4 @@
-"""Full-text search in the README of the examples: the index is built once, before the first request.
+"""Full-text search in a page of Markdown, which is the argument: the index is built once, before the first request.
 
 GET /?q=first+picture  -> [{"title": "video-frame", "text": "… its [first] [picture] comes out as PNG …"}, …]
 """
@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from afterburn import Request, Response, serve
-
-README = Path(__file__).parents[2] / "README.md"
 
 QUERY = (
     "SELECT title, snippet(sections, 1, '[', ']', ' … ', 16) FROM sections WHERE sections MATCH ? ORDER BY rank LIMIT 5"
@@ -39,7 +38,7 @@ def search(database: sqlite3.Connection, words: list[str]) -> list[dict[str, str
 
 
 def main() -> None:
-    database = index(README.read_text(encoding="utf-8"))
+    database = index(Path(sys.argv[1]).read_text(encoding="utf-8"))
 
     def handle(request: Request) -> Response:
         words = parse_qs(request.query).get("q", [""])[0].replace("\0", " ").split()
