@@ -117,8 +117,15 @@ async def read_answer(reader: asyncio.StreamReader, method: str) -> Answer:
 Start = Callable[..., Awaitable[Running]]
 
 
-ONE_LOOP = ("test_fetch.py", "test_jwtauth.py", "test_parity.py")
-"""Tests of what is answered and why, which no event loop has a part in."""
+ONE_LOOP = (
+    "test_afterburn.py",
+    "test_fetch.py",
+    "test_jwtauth.py",
+    "test_parity.py",
+    "test_prefork.py",
+    "test_serializing.py",
+)
+"""Tests of what is answered and why, which no event loop has a part in; what these modes do with pipes has tests of its own."""
 
 
 def pytest_asyncio_loop_factories(
