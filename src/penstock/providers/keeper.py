@@ -6,23 +6,14 @@ call it as well. Nothing here polls, except the readiness probe of a replica tha
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 
 from penstock.errors import ProviderUnavailable
-from penstock.model import Function, FunctionSpec, Replica, ReplicaState
-from penstock.providers.clock import Clock
+from penstock.model import Function, FunctionSpec
 from penstock.providers.limits import limits_of
-from penstock.providers.runtimes.base import Order, Running, Runtime
+from penstock.providers.members import Crew, Member
+from penstock.providers.runtimes.base import Order, Running
 from penstock.providers.store import FunctionRecord
-
-Probe = Callable[[str], Awaitable[bool | str]]
-"""Asks the function port at an address: True when it answers, else False or the reason in words."""
 
 SETTLE = 0.2
 """Seconds between a replica leaving the routes and its SIGTERM, so that workers have heard of it before it stops accepting."""
@@ -36,76 +27,6 @@ PROBE_FAST = 0.001
 PROBE_SLOW = 0.25
 PROBE_FAST_TIMES = 24
 """The first probes come every millisecond, since a forked replica is ready within a few; then the pause doubles."""
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass
-class Crew:
-    """What all keepers share: the runtime, the clock, and ways to tell the provider."""
-
-    runtime: Runtime
-    probe: Probe
-    clock: Clock
-    publish: Callable[[str], None]
-    read_secret: Callable[[str, str], bytes]
-    by_token: dict[str, tuple[Keeper, Member]] = field(default_factory=dict)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if not task.cancelled() and task.exception():
-            _log.error("replica task failed", exc_info=task.exception())
-
-
-@dataclass(eq=False)
-class Member:
-    """One replica: a place in the function that outlives the crashes of what runs in it."""
-
-    id: str
-    spec: FunctionSpec
-    generation: int
-    state: ReplicaState = "starting"
-    token: str = ""
-    address: str = ""
-    reason: str = ""
-    waiting: str = ""
-    """What the runtime says it waits for before it can be ready."""
-    failure: str = ""
-    """Why the runtime says that it will not become ready."""
-    restarts: int = 0
-    failures: int = 0
-    """Exits in a row without a healthy minute in between."""
-    proven: bool = False
-    """Whether it has ever been ready."""
-    ready_since: float = 0.0
-    started_at: datetime | None = None
-    leaving: bool = False
-    unlaunched: bool = False
-    """Waiting only for the runtime to be available again."""
-    timer: asyncio.Task[None] | None = None
-    """Its probe, its back-off or its drain; one at a time."""
-
-    def view(self) -> Replica:
-        return Replica(
-            id=self.id,
-            state=self.state,
-            address=self.address,
-            reason=self.reason,
-            restarts=self.restarts,
-            started_at=self.started_at,
-        )
-
-    def cancel_timer(self) -> None:
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Keeper:

@@ -37,7 +37,8 @@ from penstock.model import (
     Secret,
 )
 from penstock.providers.clock import Clock, SystemClock
-from penstock.providers.keeper import Crew, Keeper, Probe
+from penstock.providers.keeper import Keeper
+from penstock.providers.members import Crew, Probe
 from penstock.providers.runtimes.base import Running, Runtime
 from penstock.providers.secretfiles import SecretStore
 from penstock.providers.store import FunctionRecord, Store

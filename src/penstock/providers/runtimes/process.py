@@ -20,9 +20,9 @@ from typing import Any
 from penstock import __version__, readiness
 from penstock.errors import InvalidInput, ProviderUnavailable, SettingsError
 from penstock.model import Capabilities, FunctionSpec, LogLine, LogQuery, ProviderInfo, Usage
-from penstock.providers.keeper import Probe
 from penstock.providers.limits import Limits, limits_of
 from penstock.providers.local import LocalProvider, Parts
+from penstock.providers.members import Probe
 from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.base import Events, Order, Running
 from penstock.providers.runtimes.logfiles import LogFiles
