@@ -145,6 +145,18 @@ def test_a_copy_as_python_is_the_interpreter_too(launched: Launched) -> None:
     assert arguments == launched.expected()
 
 
+def test_as_penstock_it_is_the_command_line_with_the_environment_as_it_is(launched: Launched) -> None:
+    environ = {"LC_ALL": "x", "PENSTOCK_HOST": "0.0.0.0"}
+    arguments, environment = launched.run("serve", "--workers", "2", name="/usr/local/bin/penstock", environ=environ)
+    assert arguments == launched.expected("-I", "-S", "-m", "penstock", "serve", "--workers", "2")
+    assert environment == environ
+
+
+def test_a_name_that_only_begins_with_penstock_is_a_watchdogs(launched: Launched) -> None:
+    arguments, _ = launched.run(name="penstock-watchdog")
+    assert arguments == launched.expected(*WATCHDOG, "penstock-watchdog")
+
+
 def test_without_its_bundle_it_says_so(launched: Launched, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     shutil.copy(launched.program, alone)

@@ -6,7 +6,8 @@
  *
  * where NAME is what it was called by. Variables that would steer the loader or the interpreter's locale belong to the
  * image's programs: they are passed under names that begin with ASIDE, and penstock.watchdog.__main__ gives them back.
- * Called python..., it is the interpreter instead, with its arguments and its environment as they are.
+ * Called python..., it is the interpreter instead, with its arguments and its environment as they are. Called penstock, it
+ * starts the command line by `-I -S -m penstock ARGS...`, also in the environment as it is.
  *
  * Built by tools/build_launchers.sh; the results are kept beside this file.
  */
@@ -20,6 +21,7 @@ typedef unsigned long word;
 #define AT_EXECFN 31
 #define CANNOT_RUN 127
 #define ASIDE "PENSTOCK_ASIDE_"
+#define COMMAND_LINE "penstock"
 
 #if defined(__x86_64__)
 #define LOADER "ld-linux-x86-64.so.2"
@@ -73,6 +75,10 @@ static int begins(const char *text, const char *with) {
         if (*text++ != *with++)
             return 0;
     return 1;
+}
+
+static int same(const char *text, const char *other) {
+    return begins(text, other) && begins(other, text);
 }
 
 static int has_slash(const char *text) {
@@ -189,7 +195,12 @@ static char **arguments(char **to, const char *directory, const char *name, char
     *to++ = "--argv0";
     *to++ = join(directory, "/bin/python3");
     *to++ = join(directory, "/lib/interpreter");
-    if (!begins(name, "python")) {
+    if (same(name, COMMAND_LINE)) {
+        *to++ = "-I";
+        *to++ = "-S";
+        *to++ = "-m";
+        *to++ = COMMAND_LINE;
+    } else if (!begins(name, "python")) {
         *to++ = "-I";
         *to++ = "-S";
         *to++ = "-m";
@@ -226,6 +237,8 @@ void begin(word *stack) {
     if (begins(name, "python")) {
         variables = environment;
         turns = 2; /* a copy of it, instead of a link, is in bin: the bundle is one level above */
+    } else if (same(name, COMMAND_LINE)) {
+        variables = environment;
     } else {
         set_aside(environment, variables);
     }
