@@ -23,6 +23,7 @@ BACKOFF_LAST = 30.0
 hides a program's first crash from nobody and costs everyone."""
 HEALTHY_AFTER = 60.0
 """A replica that has been ready for this many seconds starts its back-off anew."""
+UNADDRESSED = "it has no address yet"
 PROBE_FAST = 0.001
 PROBE_SLOW = 0.25
 PROBE_FAST_TIMES = 24
@@ -93,7 +94,27 @@ class Keeper:
         member.proven = True
         self.members[member.id] = member
         self._crew.by_token[member.token] = (self, member)
-        member.timer = self._crew.spawn(self._until_ready(member))
+        self._begin_probing(member)
+
+    def addressed(self, member: Member, address: str) -> None:
+        """What was launched has an address now, or another than before."""
+        if not member.leaving and member.address != address:
+            member.cancel_timer()
+            member.state, member.address = "starting", address
+            self._begin_probing(member)
+            self._crew.publish(self.key)
+
+    def waiting(self, member: Member, what: str) -> None:
+        """What the runtime waits for is the reason why a replica is not ready; empty when it waits no more."""
+        over, member.waiting = member.waiting, what
+        if member.state == "starting" and (what or member.reason == over):
+            member.reason = what or ("" if member.address else UNADDRESSED)
+            self._crew.publish(self.key)
+
+    def broken(self, member: Member, why: str) -> None:
+        """It will not become ready, and says why."""
+        member.state, member.failure, member.reason = "failed", why, why
+        self._crew.publish(self.key)
 
     def exited(self, member: Member, reason: str) -> None:
         """What ran in this place has ended."""
@@ -126,14 +147,21 @@ class Keeper:
         try:
             address = self._crew.runtime.launch(self._order(member))
         except ProviderUnavailable as error:
-            member.unlaunched = True
+            member.unlaunched, member.token = True, ""
             self._back_off(member, str(error))
             return
         member.state, member.address = "starting", address
         member.reason = member.waiting = member.failure = ""
         member.started_at = self._crew.clock.now()
         self._crew.by_token[member.token] = (self, member)
-        member.timer = self._crew.spawn(self._until_ready(member))
+        self._begin_probing(member)
+
+    def _begin_probing(self, member: Member) -> None:
+        """At once, or not before the runtime tells its address."""
+        if member.address:
+            member.timer = self._crew.spawn(self._until_ready(member))
+        else:
+            member.reason = member.waiting or UNADDRESSED
 
     def _order(self, member: Member) -> Order:
         spec = member.spec
@@ -153,10 +181,11 @@ class Keeper:
 
     async def _until_ready(self, member: Member) -> None:
         pause, tries, token = PROBE_FAST, 0, member.token
-        while (answer := await self._crew.probe(member.address)) is not True:
+        while (answer := await self._crew.probe(member.address)) is not True or member.failure:
             if member.token != token or member.leaving:
                 return  # a probe may answer although it was cancelled
-            member.reason = member.failure or member.waiting or answer or "its port does not answer yet"
+            said = answer if isinstance(answer, str) else ""
+            member.reason = member.failure or member.waiting or said or "its port does not answer yet"
             await self._crew.clock.sleep(pause)
             tries += 1
             if tries >= PROBE_FAST_TIMES:
@@ -189,7 +218,7 @@ class Keeper:
         served = member.state == "ready"
         member.cancel_timer()
         member.leaving = True
-        if not member.address:
+        if not member.token:  # it waits for its next start, nothing runs
             del self.members[member.id]
             return
         member.state = "draining"
@@ -198,7 +227,7 @@ class Keeper:
     async def _drain(self, member: Member, settle: float) -> None:
         if settle:
             await self._crew.clock.sleep(settle)
-        if not member.proven:
+        if not member.proven or not member.address:
             # It never had a request, so there is nothing to finish.
             self._crew.runtime.stop(member.token, kill=True)
             return

@@ -272,14 +272,17 @@ class LocalProvider:
             keeper.exited(member, reason)
             self._forget_if_gone(keeper)
 
+    def addressed(self, token: str, address: str) -> None:
+        if found := self._crew.by_token.get(token):
+            found[0].addressed(found[1], address)
+
     def waiting(self, token: str, what: str) -> None:
         if found := self._crew.by_token.get(token):
-            found[1].waiting = what
+            found[0].waiting(found[1], what)
 
     def broken(self, token: str, why: str) -> None:
         if found := self._crew.by_token.get(token):
-            found[1].state, found[1].failure, found[1].reason = "failed", why, why
-            self._watchers.publish(found[0].key)
+            found[0].broken(found[1], why)
 
     def available(self) -> None:
         for keeper in list(self._functions.values()):

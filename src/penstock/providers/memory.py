@@ -25,6 +25,10 @@ from penstock.settings import ServeSettings
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """How each start of a replica goes. Times in seconds of the provider's clock, counted from the start."""
 
+    address_after: float = 0.0
+    """Until it has an address, as while an image is pulled."""
+    waits_for: str = ""
+    """What it says it waits for meanwhile."""
     start_delay: float = 0.0
     """Until its port answers."""
     never_ready: bool = False
@@ -114,7 +118,7 @@ class MemoryRuntime:
 
     def launch(self, order: Order) -> str:
         script = self._script(order.spec)
-        entry = _Entry(order, script, self._address(order))
+        entry = _Entry(order, script, "" if script.address_after else self._address(order))
         self.starts.append(order)
         self._live[order.token] = entry
         for text in script.lines:
@@ -186,21 +190,33 @@ class MemoryRuntime:
     async def _live_and_die(self, entry: _Entry) -> None:
         script = entry.script
         crashes = script.crash_after is not None and (script.crashes < 0 or entry.order.restarts < script.crashes)
-        told = False
-        if not script.never_ready:
-            told = await self._told(entry, script.start_delay)
-            if not told:
-                entry.ready.set()
+        told = await self._come_up(entry)
         if not told:
-            told = await self._told(
-                entry, max(0.0, (script.crash_after or 0.0) - script.start_delay) if crashes else None
-            )
+            up_after = max(script.address_after, script.start_delay)
+            told = await self._told(entry, max(0.0, (script.crash_after or 0.0) - up_after) if crashes else None)
         reason = "exit code 0" if told else script.crash_reason
         while told:
             told = await self._told(entry, entry.patience)
         del self._live[entry.order.token]
         if self._events:
             self._events.exited(entry.order.token, entry.end_reason or reason)
+
+    async def _come_up(self, entry: _Entry) -> bool:
+        """Get an address, then a port that answers; True when told to stop meanwhile."""
+        script, token = entry.script, entry.order.token
+        if script.address_after and self._events:
+            self._events.waiting(token, script.waits_for)
+            if await self._told(entry, script.address_after):
+                return True
+            entry.address = self._address(entry.order)
+            self._events.waiting(token, "")
+            self._events.addressed(token, entry.address)
+        if script.never_ready:
+            return False
+        told = await self._told(entry, max(0.0, script.start_delay - script.address_after))
+        if not told:
+            entry.ready.set()
+        return told
 
     async def _told(self, entry: _Entry, seconds: float | None) -> bool:
         """Let time pass (None: without end); True when told to stop meanwhile."""

@@ -212,3 +212,66 @@ async def test_a_probe_that_ignores_its_cancellation_changes_nothing() -> None:
         assert all(replica.state == "draining" for replica in (await view(provider)).replicas)
         await clock.advance(10)
         assert (await view(provider)).replicas == ()
+
+
+PULLS = Script(address_after=5, waits_for="pulling alpine: 40 %")
+
+
+async def test_a_replica_without_an_address_says_what_it_waits_for_and_is_asked_once_it_has_one() -> None:
+    async with started(lambda spec: PULLS) as (provider, clock):
+        await provider.deploy(spec())
+        replica = await only(provider)
+        assert (replica.state, replica.address, replica.reason) == ("starting", "", "it has no address yet")
+        await clock.advance(4.9)
+        replica = await only(provider)
+        assert (replica.state, replica.address, replica.reason) == ("starting", "", "pulling alpine: 40 %")
+        await clock.advance(0.2)
+        replica = await only(provider)
+        assert (replica.state, replica.reason) == ("ready", "")
+        assert (await view(provider)).endpoints == (replica.address,) != ("",)
+
+
+async def test_what_a_replica_waits_for_is_told_to_watchers() -> None:
+    async with started(lambda spec: PULLS) as (provider, clock):
+        watch = provider.watch()
+        await anext(watch)
+        await provider.deploy(spec())
+        await anext(watch)
+        await clock.advance(0.1)
+        event = await asyncio.wait_for(anext(watch), 10)
+        assert event.function and event.function.replicas[0].reason == "pulling alpine: 40 %"
+
+
+async def test_a_replica_without_an_address_is_stopped_when_it_is_wanted_no_more() -> None:
+    async with started(lambda spec: PULLS) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(1)
+        await provider.scale("f", NS, 0)
+        assert (await only(provider)).state == "draining"
+        await clock.advance(0.01)
+        assert (await view(provider)).replicas == ()
+        assert not provider.runtime._live
+
+
+async def test_a_start_that_fails_before_there_is_an_address_backs_off() -> None:
+    async with started(lambda spec: PULLS) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(1)
+        provider.runtime.crash(provider.runtime.starts[0].token, "no such image: alpine")
+        await clock.advance(0.05)
+        replica = await only(provider)
+        assert (replica.state, replica.reason) == ("backoff", "no such image: alpine")
+        await provider.scale("f", NS, 0)
+        assert (await view(provider)).replicas == ()
+
+
+async def test_a_replica_that_moves_is_asked_at_its_new_address() -> None:
+    async with started(lambda spec: Script()) as (provider, clock):
+        await provider.deploy(spec())
+        await clock.advance(0.1)
+        token = provider.runtime.starts[0].token
+        provider.addressed(token, "10.0.0.7:8080")
+        assert (await view(provider)).endpoints == ()
+        provider.runtime._live[token].address = "10.0.0.7:8080"
+        await clock.advance(0.1)
+        assert (await view(provider)).endpoints == ("10.0.0.7:8080",)

@@ -42,6 +42,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     deployed: str
     restarts: int
     address: str
+    """Empty when it is told by `addressed` later."""
     started_at: datetime
 
 
@@ -50,6 +51,9 @@ class Events(Protocol):
 
     def exited(self, token: str, reason: str) -> None:
         """A replica ended, with the reason in words. Called exactly once for each launched or adopted token."""
+
+    def addressed(self, token: str, address: str) -> None:
+        """A launched replica has an address from now on. Only for those that were launched or found without one, or that moved."""
 
     def waiting(self, token: str, what: str) -> None:
         """What a launched replica waits for before it can be asked whether it is ready; empty when it waits no more."""
@@ -81,7 +85,8 @@ class Runtime(Protocol):
         """Raise InvalidInput when this runtime could never run the specification."""
 
     def launch(self, order: Order) -> str:
-        """Begin to start a replica and return the address it will answer on; does not wait. Raises ProviderUnavailable."""
+        """Begin to start a replica and return the address it will answer on, or "" when that will be told by `addressed`;
+        does not wait. A start that fails later is an exit. Raises ProviderUnavailable."""
 
     def stop(self, token: str, kill: bool = False) -> None:
         """Ask a replica to finish and end (SIGTERM), or end it at once with all its processes (SIGKILL)."""
