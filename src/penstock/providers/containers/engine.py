@@ -85,10 +85,13 @@ class Engine:
     async def put_archive(self, container: str, folder: str, archive: bytes | AsyncIterator[bytes]) -> None:
         """Unpack a tar archive into a folder of a container, which need not run (`PUT /containers/ID/archive`)."""
         headers = {"Content-Type": "application/x-tar"}
-        async with self._asking(f"/containers/{container}/archive"):
-            await self._opened()._query_json(
+        async with (
+            self._asking("/containers/ID/archive"),
+            self._opened()._query(
                 f"containers/{container}/archive", "PUT", params={"path": folder}, data=archive, headers=headers
-            )
+            ) as response,
+        ):
+            await response.read()
 
     async def stream(
         self, path: str, method: str = "GET", *, auth: str = "", **params: Any
