@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from penstock.core.health import check_health
 from penstock.core.names import check_env_name, check_function_name, check_namespace, check_secret_name
 from penstock.core.policy import Policy, initial_replicas, policy_of
 from penstock.errors import InvalidInput
@@ -25,7 +26,7 @@ MAX_ENVIRONMENT = 1 << 20
 
 
 def check_spec(spec: FunctionSpec) -> None:
-    """Names, texts, environment, labels and limits of a specification; not whether its secrets exist."""
+    """Names, texts, environment, labels, limits and health checks of a specification; not whether its secrets exist."""
     check_function_name(spec.name)
     check_namespace(spec.namespace)
     _check_environment(spec)
@@ -38,6 +39,7 @@ def check_spec(spec: FunctionSpec) -> None:
         check_secret_name(name)
     policy_of_checked(spec)
     limits_of(spec)
+    check_health(spec)
 
 
 def check_program(spec: FunctionSpec) -> None:
