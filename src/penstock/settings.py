@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
 
 UNIX_PATH_MAX = 107
 """Bytes in a unix socket's address without its NUL (unix(7))."""
+
+CHOICES = {
+    "provider": ("process", "memory", "docker", "swarm"),
+    "pull": ("missing", "always", "never"),
+    "docker_connect": ("auto", "ip", "port"),
+    "log_level": ("debug", "info", "warning", "error"),
+}
+"""Settings that are one word of a few."""
+
+INSTALLATION = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+"""A label's value and a part of names at once, with room for the rest of a name."""
+_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+_NO_NETWORKS = ("host", "none", "default")
+"""Words that an engine takes for a way of connecting and not for a network."""
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.:/@\[\]-]{0,254}")
+"""What may be a reference; whether it is one is for whoever reads it to say."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,11 @@ class Home:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def installation(self) -> Path:
+        """The identifier of this installation on an engine that it may share with others."""
+        return self.path / "installation"
 
     @property
     def auth(self) -> Path:
@@ -97,7 +119,23 @@ class ServeSettings:
     workers: int = 1
     """Gateway worker processes on the public port."""
     provider: str = "process"
-    """Where functions run: process, or memory, which keeps them in memory and runs none: to try clients of the REST API."""
+    """Where functions run: process, docker (containers of one Docker Engine), swarm (services of a Docker Swarm), or memory,
+    which keeps them in memory and runs none: to try clients of the REST API."""
+    pull: str = "missing"
+    """When an image is pulled, with the providers docker and swarm: missing pulls what the engine does not have, always asks
+    the registry at each start of a replica, never uses only what is there."""
+    docker_connect: str = "auto"
+    """How the gateway reaches containers of the docker provider: ip is the container's own address, port a port published
+    on the engine's host (on loopback, unless the engine is reached over TCP). auto takes ip where it is reachable, else port."""
+    docker_network: str = "penstock"
+    """Network that functions' containers join, made when there is none of that name. One that you made is used as it is and
+    never removed."""
+    watchdog_image: str = ""
+    """Image whose /penstock folder holds the watchdog for functions of unmodified images. Empty: the watchdog of this
+    installation, so that no image is needed."""
+    installation: str = ""
+    """Whose containers, networks and volumes these are, for installations that share an engine: at most 32 lower-case
+    letters, digits and hyphens. Empty: a random one kept in the home for docker, penstock for swarm."""
     no_auth: bool = False
     """Leave the REST API open; refused unless `host` is loopback."""
     examples: bool = False
@@ -153,12 +191,32 @@ def _contradictions(settings: ServeSettings) -> list[str]:
             faults.append(f"{name}: {getattr(settings, name)} is not a port (0 to 65535)")
     if settings.workers < 1:
         faults.append(f"workers: {settings.workers} must be 1 or more")
-    if settings.provider not in ("process", "memory"):
-        faults.append(f"provider: {settings.provider!r} is unknown, use process or memory")
-    if settings.log_level not in ("debug", "info", "warning", "error"):
-        faults.append(f"log_level: {settings.log_level!r} is unknown, use debug, info, warning or error")
+    for name, choices in CHOICES.items():
+        if getattr(settings, name) not in choices:
+            known = f"{', '.join(choices[:-1])} or {choices[-1]}"
+            faults.append(f"{name}: {getattr(settings, name)!r} is unknown, use {known}")
+    faults += _unusable_names(settings)
     if settings.no_auth and settings.host not in ("127.0.0.1", "::1", "localhost"):
         faults.append(f"no_auth: refused on {settings.host}, it is allowed on loopback only")
+    return faults
+
+
+def _unusable_names(settings: ServeSettings) -> list[str]:
+    """Names of things on an engine that it would refuse, or take for something else."""
+    faults = []
+    network, image, installation = settings.docker_network, settings.watchdog_image, settings.installation
+    if not _NETWORK.fullmatch(network) or network in _NO_NETWORKS:
+        faults.append(
+            f"docker_network: {network!r} is no name of a network: letters, digits, '_', '.' and '-', at most 63"
+        )
+    if image and not _IMAGE.fullmatch(image):
+        faults.append(
+            f"watchdog_image: {image!r} is no reference of an image, such as registry.example:5000/penstock:1.0"
+        )
+    if installation and not INSTALLATION.fullmatch(installation):
+        faults.append(
+            f"installation: {installation!r} cannot be a label: lower-case letters, digits and inner hyphens, at most 32"
+        )
     return faults
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from penstock.errors import SettingsError
 from penstock.settings import (
+    CHOICES,
     UNIX_PATH_MAX,
     Home,
     ServeSettings,
@@ -72,6 +73,17 @@ def test_the_policy_of_functions_comes_from_the_settings() -> None:
         ("PENSTOCK_WORKERS", "1.5"),
         ("PENSTOCK_PROVIDER", "cloud"),
         ("PENSTOCK_LOG_LEVEL", "loud"),
+        ("PENSTOCK_PULL", "sometimes"),
+        ("PENSTOCK_DOCKER_CONNECT", "tunnel"),
+        ("PENSTOCK_DOCKER_NETWORK", "host"),
+        ("PENSTOCK_DOCKER_NETWORK", "container:db"),
+        ("PENSTOCK_DOCKER_NETWORK", "n" * 64),
+        ("PENSTOCK_WATCHDOG_IMAGE", "two words"),
+        ("PENSTOCK_WATCHDOG_IMAGE", "--privileged"),
+        ("PENSTOCK_INSTALLATION", "Big"),
+        ("PENSTOCK_INSTALLATION", "-a"),
+        ("PENSTOCK_INSTALLATION", "a/../b"),
+        ("PENSTOCK_INSTALLATION", "i" * 33),
         ("PENSTOCK_NO_AUTH", "yes"),
         ("PENSTOCK_EXAMPLES", "2"),
         ("PENSTOCK_UPSTREAM_TIMEOUT", "soon"),
@@ -89,6 +101,38 @@ def test_a_value_that_cannot_be_meant_is_refused_and_named(variable: str, value:
     name = variable.removeprefix("PENSTOCK_")
     assert name.lower() in str(caught.value).lower()
     assert value in str(caught.value)
+
+
+def test_words_of_a_choice_are_listed_in_the_refusal() -> None:
+    with pytest.raises(SettingsError, match="use process, memory, docker or swarm"):
+        load_serve_settings({"PENSTOCK_PROVIDER": "nomad"})
+
+
+@pytest.mark.parametrize(("name", "choices"), CHOICES.items())
+def test_each_word_of_a_choice_is_taken(name: str, choices: tuple[str, ...]) -> None:
+    for word in choices:
+        assert getattr(load_serve_settings({f"PENSTOCK_{name.upper()}": word}), name) == word
+
+
+def test_what_containers_need_is_read() -> None:
+    settings = load_serve_settings(
+        {
+            "PENSTOCK_DOCKER_NETWORK": "my_net.1",
+            "PENSTOCK_WATCHDOG_IMAGE": "registry.example:5000/penstock:1.0@sha256:" + "a" * 64,
+            "PENSTOCK_INSTALLATION": "blue-2",
+        }
+    )
+    assert (settings.docker_network, settings.installation) == ("my_net.1", "blue-2")
+    assert settings.watchdog_image.startswith("registry.example:5000/")
+
+
+def test_all_faults_of_containers_are_told_at_once() -> None:
+    environ = {
+        f"PENSTOCK_{name.upper()}": "?" for name in (*CHOICES, "docker_network", "watchdog_image", "installation")
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_serve_settings(environ)
+    assert str(caught.value).count("\n  - ") == len(environ)
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -129,7 +173,7 @@ def test_settings_survive_the_way_to_another_process() -> None:
 def test_everything_in_a_home_is_below_it() -> None:
     home = Home(Path("/srv/p"))
     inside = [home.state_db, home.secrets, home.logs, home.password_file, home.user_file, home.control_socket]
-    inside += [home.feed_socket, home.zygote_socket, home.replicas]
+    inside += [home.installation, home.feed_socket, home.zygote_socket, home.replicas]
     assert all(path.is_relative_to("/srv/p") for path in inside)
 
 

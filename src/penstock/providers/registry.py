@@ -28,6 +28,8 @@ class Place(NamedTuple):
 PLACES = {
     "process": Place("penstock.providers.runtimes.process", "create_process_provider"),
     "memory": Place("penstock.providers.memory", "create_memory_provider"),
+    "docker": Place("penstock.providers.runtimes.docker", "create_docker_provider", "docker"),
+    "swarm": Place("penstock.providers.swarm.provider", "create_swarm_provider", "docker"),
 }
 
 

@@ -8,8 +8,8 @@ import pytest
 from penstock.errors import SettingsError
 from penstock.providers.local import LocalProvider
 from penstock.providers.memory import MemoryProvider
-from penstock.providers.registry import Place, create_provider
-from penstock.settings import ServeSettings
+from penstock.providers.registry import PLACES, Place, create_provider
+from penstock.settings import CHOICES, ServeSettings
 
 
 @pytest.fixture
@@ -27,8 +27,12 @@ def test_providers_are_made_by_name(settings: ServeSettings) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones(settings: ServeSettings) -> None:
-    with pytest.raises(SettingsError, match="'nomad' is unknown, use memory or process"):
+    with pytest.raises(SettingsError, match="'nomad' is unknown, use docker or memory or process or swarm"):
         create_provider(named(settings, "nomad"), {})
+
+
+def test_every_provider_that_the_settings_accept_has_a_place() -> None:
+    assert set(PLACES) == set(CHOICES["provider"])
 
 
 def test_a_missing_module_asks_for_a_new_installation(settings: ServeSettings) -> None:
