@@ -16,7 +16,9 @@ from penstock.cli.commands import Verb
 @click.option("--port", type=int, help="Public port: functions, REST API and portal. [default: 8080]")
 @click.option("--metrics-port", type=int, help="Port of /metrics; 0 picks a free one. [default: 8082]")
 @click.option("--workers", type=int, metavar="N", help="Gateway processes on the public port. [default: 1]")
-@click.option("--provider", metavar="NAME", help="Where functions run: process or memory. [default: process]")
+@click.option(
+    "--provider", metavar="NAME", help="Where functions run: process, docker, swarm or memory. [default: process]"
+)
 @click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
@@ -24,6 +26,29 @@ from penstock.cli.commands import Verb
 )
 @click.option("--no-auth/--auth", default=None, help="Leave the REST API open; on loopback only.")
 @click.option("--examples/--no-examples", default=None, help="Deploy the bundled examples at start.")
+@click.option(
+    "--pull", metavar="POLICY", help="When images are pulled: missing, always (each start) or never. [default: missing]"
+)
+@click.option(
+    "--docker-connect",
+    metavar="WAY",
+    help="How containers are reached: ip (their own address), port (a published one) or auto. [default: auto]",
+)
+@click.option(
+    "--docker-network",
+    metavar="NETWORK",
+    help="Network that containers join, made when there is none of that name. [default: penstock]",
+)
+@click.option(
+    "--watchdog-image",
+    metavar="IMAGE",
+    help="Image to take the watchdog for unmodified images from. [default: this installation's own watchdog]",
+)
+@click.option(
+    "--installation",
+    metavar="ID",
+    help="Whose containers these are, where installations share an engine. [default: one kept in the home]",
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [default: info]")
 def command(**flags: Any) -> int:
     """Run a gateway with everything it needs on this machine.
@@ -31,10 +56,14 @@ def command(**flags: Any) -> int:
     Each flag has an environment variable, PENSTOCK_ and its name in capitals; the flag wins. SIGTERM or Ctrl-C lets
     requests in flight finish; a second one stops at once.
 
+    The providers docker and swarm need the extra: pip install 'penstock[docker]'. The engine is the one that the docker
+    command would use: $DOCKER_HOST, its current context, or the socket of this machine.
+
     \b
     Examples:
       penstock serve
       penstock serve --examples --port 9000
+      penstock serve --provider docker --pull never
       PENSTOCK_HOME=/var/lib/penstock penstock serve --host 0.0.0.0 --workers 2
     """
     from penstock.settings import load_serve_settings

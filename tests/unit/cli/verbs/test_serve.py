@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from penstock import supervisor
-from penstock.settings import ServeSettings
+from penstock.cli.verbs.serve import command
+from penstock.settings import CHOICES, ServeSettings
 from tests.unit.cli.support import run_cli
 
 
@@ -39,6 +40,20 @@ def test_every_flag_overrides_its_variable(served: list[ServeSettings], tmp_path
     s = served[0]
     assert (s.host, s.port, s.metrics_port, s.workers, s.provider) == ("0.0.0.0", 1, 2, 3, "memory")
     assert (s.home, s.no_auth, s.examples, s.log_level) == (tmp_path / "x", False, True, "debug")
+
+
+def test_flags_of_containers_override_their_variables(served: list[ServeSettings]) -> None:
+    flags = "--provider docker --pull never --docker-connect port --docker-network mine --watchdog-image w:1 --installation i"
+    result = run_cli("serve", *flags.split(), env={"PENSTOCK_PULL": "always", "PENSTOCK_DOCKER_NETWORK": "theirs"})
+    assert result.exit_code == 0
+    s = served[0]
+    assert (s.provider, s.pull, s.docker_connect, s.docker_network) == ("docker", "never", "port", "mine")
+    assert (s.watchdog_image, s.installation) == ("w:1", "i")
+
+
+def test_every_setting_that_is_a_word_has_a_flag() -> None:
+    flags = {option.name for option in command.params}
+    assert flags >= {*CHOICES, "docker_network", "watchdog_image", "installation"}
 
 
 def test_a_switch_can_be_turned_off_again(served: list[ServeSettings]) -> None:
