@@ -2,5 +2,6 @@
 
 `penstock watchdog bundle` calls `directory` or `image`. In reading order: `trace` finds what the watchdog imports, `collect`
 decides what belongs in a bundle, `libraries` and `elf` find the shared libraries, `write` lays it all out, `rehearse` starts
-it once, and `replace` puts it in place. The `launcher` is what starts it in an image without a shell.
+it once, and `replace` puts it in place. `tar` and `archive` write images. The `launcher` is what starts it in an image without a
+shell.
 """

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from penstock.errors import InvalidInput
 from penstock.watchdog.bundle import image
-from penstock.watchdog.bundle.collect import LAUNCHER_NAMES, Contents, collect
+from penstock.watchdog.bundle.collect import Contents, collect
 from penstock.watchdog.bundle.reference import check_reference
 from penstock.watchdog.bundle.rehearse import Rehearsal, rehearse
 from penstock.watchdog.bundle.replace import check_directory, check_file, put_directory, workplace
-from penstock.watchdog.bundle.write import PLACE, Size, command_line, measure, write
+from penstock.watchdog.bundle.write import PLACE, Size, entrypoint, measure, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ def make_directory(target: Path, environ: Mapping[str, str]) -> Result:
     check_directory(target)
     with workplace(target) as place:
         bundle = place / "bundle"
-        contents, rehearsal = _make(bundle, when)
-        result = Result(target, measure(bundle), entrypoint(contents, str(target)), rehearsal)
+        contents, rehearsal = make_bundle(bundle, when)
+        result = Result(target, measure(bundle), tuple(entrypoint(contents, str(target))), rehearsal)
         put_directory(bundle, target)
         return result
 
@@ -51,16 +51,11 @@ def make_image(reference: str, target: Path, environ: Mapping[str, str]) -> Resu
     check_file(target)
     with workplace(target) as place:
         bundle, archive = place / "bundle", place / "image.tar"
-        contents, rehearsal = _make(bundle, when)
-        start = entrypoint(contents, PLACE)
-        image.write_archive(image.Image(reference, contents.machine, start, when), bundle, archive)
+        contents, rehearsal = make_bundle(bundle, when)
+        start = tuple(entrypoint(contents, PLACE))
+        image.write_image(image.image_of(reference, contents.machine, start, when), bundle, archive)
         archive.replace(target)
         return Result(target, measure(bundle), start, rehearsal, reference)
-
-
-def entrypoint(contents: Contents, root: str) -> tuple[str, ...]:
-    """How a bundle at `root` is started: by its launcher, where there is one for this machine."""
-    return (f"{root}/{LAUNCHER_NAMES[0]}",) if contents.launcher else tuple(command_line(contents, root))
 
 
 def time_of(environ: Mapping[str, str]) -> int:
@@ -71,7 +66,8 @@ def time_of(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _make(bundle: Path, when: int) -> tuple[Contents, Rehearsal]:
+def make_bundle(bundle: Path, when: int) -> tuple[Contents, Rehearsal]:
+    """Make a bundle where nothing is, and start it once. Raises PenstockError, OSError."""
     contents = collect()
     bundle.mkdir()
     write(contents, bundle, when)

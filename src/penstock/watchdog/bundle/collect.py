@@ -1,11 +1,13 @@
 """Decides what belongs in a bundle: the interpreter, the standard library, what the watchdog imports, and their libraries.
 
-Called by `build`. Only looks; `write` copies. Works for the interpreter that runs it, wherever that keeps its files.
+Called by `build`, and for all of Penstock by `penstock.image`. Only looks; `write` copies. Works for the interpreter that runs
+it, wherever that keeps its files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -18,6 +20,7 @@ from pathlib import Path
 import penstock
 from penstock.errors import NotSupported, PenstockError
 from penstock.watchdog.bundle import libraries
+from penstock.watchdog.bundle.trace import WATCHDOG, Scope
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 LIBRARY = f"lib/{VERSION}"
@@ -60,7 +63,7 @@ class Contents:
     binaries: Mapping[str, Path]
     """Programs and libraries."""
     texts: Mapping[str, Path]
-    """Licences."""
+    """Licences, and files that are read as they are."""
     loader: str
     """The loader's place."""
     distributions: tuple[str, ...]
@@ -73,13 +76,13 @@ class Contents:
         return path if path.is_file() else None
 
 
-def collect() -> Contents:
+def collect(scope: Scope = WATCHDOG) -> Contents:
     """Everything that belongs in a bundle made from this interpreter. Raises NotSupported, NotFound, PenstockError."""
     program = Path(os.path.realpath(sys.executable))
     loader = libraries.loader_of(program)
     if not libraries.can_rename(loader):
         raise NotSupported(f"the loader {loader} has no --argv0: a bundle is made where glibc is 2.33 or later")
-    modules = imported_modules()
+    modules = imported_modules(scope)
     distributions = distributions_of(modules)
     bytecode, extensions = sort_out([*standard_library(), *packages(modules)])
     extensions["lib/interpreter"] = program
@@ -95,17 +98,17 @@ def collect() -> Contents:
     )
 
 
-def imported_modules() -> dict[str, Path]:
-    """The modules that the watchdog imports, whatever its mode, with their files. Raises PenstockError."""
+def imported_modules(scope: Scope) -> dict[str, Path]:
+    """The modules that the scope imports, whatever it will be told to do, with their files. Raises PenstockError."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", Path(__file__).with_name("trace.py")],
-        input=json.dumps([os.path.abspath(entry) for entry in sys.path]),
+        input=json.dumps({"path": [os.path.abspath(entry) for entry in sys.path], **dataclasses.asdict(scope)}),
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
-        raise PenstockError(f"the watchdog's modules cannot all be imported here:\n{done.stderr.strip()}")
+        raise PenstockError(f"the modules of {scope.root} cannot all be imported here:\n{done.stderr.strip()}")
     return {name: Path(file) for name, file in json.loads(done.stdout)}
 
 
@@ -133,7 +136,7 @@ def packages(modules: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
 
 def _package(file: Path) -> Iterator[tuple[str, Path]]:
     """The whole package: what it imports late, at the first request of some kind, is needed too."""
-    if file.stem == "__init__":
+    if file.name.startswith("__init__."):  # it may be a compiled one
         yield from _tree(file.parent, f"{LIBRARY}/{file.parent.name}")
     else:
         yield f"{LIBRARY}/{file.name}", file

@@ -1,8 +1,8 @@
-"""Finds out what the watchdog imports, by importing it: run as a program, in a process of its own.
+"""Finds out what the watchdog, or all of Penstock, imports, by importing it: run as a program, in a process of its own.
 
-`collect` starts it with the interpreter and the search path that the bundle is made from. The list goes to stdout as JSON:
-name, file of every module that is there once all of the watchdog has been imported, and every module that it mentions inside
-of functions as well. The package `penstock.watchdog.bundle` is left out: a bundle does not make bundles.
+`collect` starts it with the interpreter and the search path that the bundle is made from, and the scope as JSON on stdin. The
+list goes to stdout as JSON: name, file of every module that is there once all of the scope has been imported, and every module
+that it mentions inside of functions as well.
 """
 
 from __future__ import annotations
@@ -13,22 +13,36 @@ import importlib.util
 import json
 import pkgutil
 import sys
-from collections.abc import Iterator
-
-_ROOT = "penstock.watchdog"
-_LEFT_OUT = "penstock.watchdog.bundle"
-_ROOMS = ("penstock.watchdog", "penstock.wire")
-"""Where late imports are looked for: of what lies below them, not every function is used."""
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 
-def own_modules(package: str = _ROOT) -> Iterator[str]:
-    """The watchdog's modules. Unlike walk_packages this does not import what is left out in order to look below it."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of ours a bundle is made of."""
+
+    root: str
+    """The package of which every module is imported."""
+    rooms: tuple[str, ...]
+    """Where late imports are looked for: of what lies below the others, not every function is used."""
+    left_out: tuple[str, ...] = ()
+    """Packages that do not belong to it."""
+    optional: tuple[str, ...] = ()
+    """Packages of others that may be missing, and with them what needs them."""
+
+
+WATCHDOG = Scope("penstock.watchdog", ("penstock.watchdog", "penstock.wire"), ("penstock.watchdog.bundle",))
+"""A bundle does not make bundles."""
+
+
+def own_modules(package: str, left_out: tuple[str, ...]) -> Iterator[str]:
+    """The package's modules. Unlike walk_packages this does not import what is left out in order to look below it."""
     yield package
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-        if module.name == _LEFT_OUT:
+        if module.name in left_out:
             continue
         if module.ispkg:
-            yield from own_modules(module.name)
+            yield from own_modules(module.name, left_out)
         else:
             yield module.name
 
@@ -42,26 +56,40 @@ def mentioned(source: bytes) -> Iterator[str]:
             yield node.module
 
 
-def import_all() -> None:
-    """Import every module of the watchdog, then what their functions import late."""
-    waiting = [name for name in own_modules() if not name.endswith(".__main__")]
+def import_all(names: Iterable[str], scope: Scope) -> None:
+    """Import these modules, then what functions of the rooms import late. Raises ModuleNotFoundError."""
+    waiting = list(names)
     seen = set(waiting)
     while waiting:
-        module = importlib.import_module(waiting.pop())
-        file = getattr(module, "__file__", None)
-        if file is None or not module.__name__.startswith(_ROOMS):
+        file = _imported(waiting.pop(), scope)
+        if not file:
             continue
         with open(file, "rb") as opened:
-            late = {name for name in mentioned(opened.read()) if not name.startswith(_LEFT_OUT)}
+            late = {name for name in mentioned(opened.read()) if not name.startswith(scope.left_out)}
         waiting += sorted(late - seen)
         seen |= late
 
 
+def _imported(name: str, scope: Scope) -> str:
+    """The module's file; none for one outside of the rooms, and for one that needs what is optional and missing."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in scope.optional:
+            raise
+        return ""
+    return (getattr(module, "__file__", None) or "") if module.__name__.startswith(scope.rooms) else ""
+
+
 def main() -> None:
-    sys.path[:] = json.load(sys.stdin)
-    import_all()
-    spec = importlib.util.find_spec(f"{_ROOT}.__main__")
-    found = {f"{_ROOT}.__main__": spec.origin if spec else None}
+    given = json.load(sys.stdin)
+    sys.path[:] = given["path"]
+    scope = Scope(given["root"], *(tuple(given[name]) for name in ("rooms", "left_out", "optional")))
+    names = list(own_modules(scope.root, scope.left_out))
+    programs = [name for name in names if name.endswith(".__main__")]  # to import one is to run it
+    import_all([name for name in names if name not in programs], scope)
+    specs = {name: importlib.util.find_spec(name) for name in programs}
+    found = {name: spec.origin for name, spec in specs.items() if spec}
     found.update({name: getattr(module, "__file__", None) for name, module in sys.modules.items()})
     json.dump(sorted((name, file) for name, file in found.items() if isinstance(file, str)), sys.stdout)
 

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,24 @@ from penstock.watchdog.bundle.elf import is_elf, without_sections
 MARK = "bundle.json"
 """The file by which a bundle is known; tells what it was made from."""
 PLACE = "/penstock"
-"""Where a bundle is in an image, which is also what tracebacks show."""
+"""Where the watchdog's bundle is in an image."""
 
 _PROGRAM, _FILE = 0o755, 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Whose bundle it is."""
+
+    place: str
+    """Where it is in an image, which is also what tracebacks show."""
+    names: tuple[str, ...]
+    """What its launcher can be called by."""
+    module: str
+    """What the launcher runs when it is called so."""
+
+
+WATCHDOG = Kind(PLACE, LAUNCHER_NAMES, "penstock.watchdog")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +51,16 @@ class Size:
     bytes: int
 
 
-def write(contents: Contents, directory: Path, when: int) -> None:
+def write(contents: Contents, directory: Path, when: int, kind: Kind = WATCHDOG) -> None:
     """Write the bundle into the empty directory; all times become `when`, seconds since 1970. Raises OSError, PenstockError."""
     (directory / LIBRARY / "lib-dynload").mkdir(parents=True)  # it must be there for the interpreter to know its place
-    _compile(contents.bytecode, directory)
+    _compile(contents.bytecode, directory, kind.place)
     for place, path in contents.binaries.items():
         _put(directory / place, _loadable(path), _PROGRAM)
     for place, path in contents.texts.items():
         _put(directory / place, path.read_bytes(), _FILE)
-    _put(directory / MARK, _description(contents), _FILE)
-    _launchers(contents, directory)
+    _put(directory / MARK, _description(contents, kind), _FILE)
+    _launchers(contents, directory, kind.names)
     _settle(directory, when)
 
 
@@ -55,17 +70,22 @@ def measure(directory: Path) -> Size:
     return Size(len(sizes), sum(sizes))
 
 
-def command_line(contents: Contents, root: str) -> list[str]:
+def entrypoint(contents: Contents, root: str, kind: Kind = WATCHDOG) -> list[str]:
+    """How a bundle at `root` is started: by its launcher, where there is one for this machine."""
+    return [f"{root}/{kind.names[0]}"] if contents.launcher else command_line(contents, root, kind.module)
+
+
+def command_line(contents: Contents, root: str, module: str = WATCHDOG.module) -> list[str]:
     """How a bundle at `root` is started without its launcher."""
     library = f"{root}/lib"
     return [
         f"{root}/{contents.loader}", "--library-path", library, "--argv0", f"{root}/bin/python3", f"{library}/interpreter",
-        "-I", "-S", "-m", "penstock.watchdog",
+        "-I", "-S", "-m", module,
     ]  # fmt: skip
 
 
-def _compile(jobs: Mapping[str, Path], directory: Path) -> None:
-    listed = [(str(path), str(directory / place), f"{PLACE}/{place[:-1]}") for place, path in sorted(jobs.items())]
+def _compile(jobs: Mapping[str, Path], directory: Path, shown: str) -> None:
+    listed = [(str(path), str(directory / place), f"{shown}/{place[:-1]}") for place, path in sorted(jobs.items())]
     for folder in {Path(target).parent for _, target, _ in listed}:
         folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
@@ -93,22 +113,22 @@ def _loadable(path: Path) -> bytes:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _description(contents: Contents) -> bytes:
+def _description(contents: Contents, kind: Kind) -> bytes:
     facts = {
         "penstock": penstock.__version__,
         "python": sys.version.split()[0],
         "machine": contents.machine,
-        "entrypoint": [f"{PLACE}/{LAUNCHER_NAMES[0]}"] if contents.launcher else command_line(contents, PLACE),
+        "entrypoint": entrypoint(contents, kind.place, kind),
         "packages": {name: importlib.metadata.version(name) for name in contents.distributions},
     }
     return json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def _launchers(contents: Contents, directory: Path) -> None:
+def _launchers(contents: Contents, directory: Path, names: Sequence[str]) -> None:
     (directory / "bin").mkdir()
     if contents.launcher is None:
         return
-    first, *others = LAUNCHER_NAMES
+    first, *others = names
     _put(directory / first, contents.launcher.read_bytes(), _PROGRAM)
     for name in others:
         (directory / name).symlink_to(first)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import penstock
-from penstock.watchdog.bundle.image import Image, write_archive
+from penstock.watchdog.bundle.image import image_of, write_image
 
-IMAGE = Image("registry.example.org/watchdog:1", "x86_64", ("/penstock/fwatchdog",), 86400)
+IMAGE = image_of("registry.example.org/watchdog:1", "x86_64", ("/penstock/fwatchdog",), 86400)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def archived(bundle: Path, name: str = "image.tar") -> Path:
     file = bundle.parent / name
-    write_archive(IMAGE, bundle, file)
+    write_image(IMAGE, bundle, file)
     return file
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.watchdog.bundle.trace import mentioned, own_modules
+from penstock.watchdog.bundle.trace import WATCHDOG, mentioned, own_modules
 
 
 def test_imports_inside_of_functions_are_mentioned() -> None:
@@ -11,6 +11,6 @@ def test_imports_inside_of_functions_are_mentioned() -> None:
 
 
 def test_a_bundle_makes_no_bundles() -> None:
-    names = list(own_modules())
+    names = list(own_modules(WATCHDOG.root, WATCHDOG.left_out))
     assert {"penstock.watchdog", "penstock.watchdog.__main__", "penstock.watchdog.asgi.http"} <= set(names)
     assert [name for name in names if "bundle" in name] == []

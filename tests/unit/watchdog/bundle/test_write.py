@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import InvalidInput, PenstockError
-from penstock.watchdog.bundle.build import entrypoint, time_of
+from penstock.watchdog.bundle.build import time_of
 from penstock.watchdog.bundle.collect import LIBRARY, Contents
 from penstock.watchdog.bundle.elf import without_sections
-from penstock.watchdog.bundle.write import MARK, Size, command_line, measure, write
+from penstock.watchdog.bundle.write import MARK, Size, command_line, entrypoint, measure, write
 from tests.unit.watchdog.bundle.support import make_elf, small_contents
 
 
@@ -111,8 +111,8 @@ def test_a_broken_library_is_named(tmp_path: Path, contents: Contents) -> None:
 
 def test_a_machine_without_a_launcher_is_told_the_long_way(contents: Contents) -> None:
     other = Contents("riscv64", {}, {}, {}, "lib/ld-linux-riscv64-lp64d.so.1", ())
-    assert entrypoint(contents, "/b") == ("/b/fwatchdog",)
-    assert list(entrypoint(other, "/b")) == command_line(other, "/b")
+    assert entrypoint(contents, "/b") == ["/b/fwatchdog"]
+    assert entrypoint(other, "/b") == command_line(other, "/b")
     assert " ".join(command_line(other, "/b")) == (
         "/b/lib/ld-linux-riscv64-lp64d.so.1 --library-path /b/lib --argv0 /b/bin/python3 /b/lib/interpreter"
         " -I -S -m penstock.watchdog"
