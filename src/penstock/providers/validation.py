@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from penstock.core.health import check_health
+from penstock.core.labels import check_labels
 from penstock.core.names import check_env_name, check_function_name, check_namespace, check_secret_name
 from penstock.core.policy import Policy, initial_replicas, policy_of
 from penstock.errors import InvalidInput
@@ -32,6 +33,7 @@ def check_spec(spec: FunctionSpec) -> None:
     _check_environment(spec)
     _check_texts("labels", spec.labels)
     _check_texts("annotations", spec.annotations)
+    check_labels(spec.labels)
     _check_text("image", spec.image)
     for text in (*spec.constraints, *spec.secrets):
         _check_text("constraints or secrets", text)

@@ -36,6 +36,8 @@ def test_a_usual_specification_passes() -> None:
         FunctionSpec(name="f", secrets=("../x",)),
         FunctionSpec(name="f", namespace="../x"),
         FunctionSpec(name="f", labels={"com.openfaas.scale.min": "1000000"}),
+        FunctionSpec(name="f", labels={"com.penstock.timout": "5s"}),
+        FunctionSpec(name="f", labels={"com.penstock.owner": "another"}),
     ],
     ids=lambda spec: repr(spec)[:40],
 )

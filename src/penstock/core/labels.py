@@ -1,0 +1,50 @@
+"""Which labels of ours a function may carry, so that a mistyped one is refused instead of having no effect.
+
+Called where a provider checks a specification. Values are read, and judged, by whoever honours the label; foreign labels are
+not looked at.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from penstock.core.policy import MAX_INFLIGHT_LABEL, QUEUE_LENGTH_LABEL, QUEUE_TIMEOUT_LABEL, TIMEOUT_LABEL
+from penstock.errors import InvalidInput
+
+PREFIX = "com.penstock."
+
+KNOWN = frozenset(
+    {
+        TIMEOUT_LABEL,
+        MAX_INFLIGHT_LABEL,
+        QUEUE_LENGTH_LABEL,
+        QUEUE_TIMEOUT_LABEL,
+        "com.penstock.allow-new-privileges",
+        "com.penstock.http-port",
+        "com.penstock.limit.cpu-seconds",
+        "com.penstock.limit.open-files",
+        "com.penstock.limit.processes",
+        "com.penstock.logs.max-bytes",
+        "com.penstock.watchdog",
+        "com.penstock.zero",
+    }
+)
+"""What a function can say; docs/reference/labels.md has each of them."""
+
+RESERVED = frozenset({"com.penstock.owner", "com.penstock.kind", "com.penstock.function", "com.penstock.order"})
+"""What providers write on containers to know them by; a function that carried them could pass for another's container."""
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raises InvalidInput for a label of ours that does not exist, with the one that may have been meant."""
+    for name in labels:
+        if name in RESERVED:
+            raise InvalidInput(f"labels: {name} is written by Penstock itself and cannot be given to a function")
+        if name.lower().startswith(PREFIX) and name not in KNOWN:
+            raise InvalidInput(f"labels: there is no label {name[:200]!r}; {_advice(name)}")
+
+
+def _advice(name: str) -> str:
+    near = difflib.get_close_matches(name[:200].lower(), sorted(KNOWN), n=1, cutoff=0.8)
+    return f"did you mean {near[0]}?" if near else f"labels of Penstock are {', '.join(sorted(KNOWN))}"

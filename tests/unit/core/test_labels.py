@@ -1,0 +1,81 @@
+"""Labels of ours: known ones pass, others are refused with advice, and the documentation has all of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from penstock.core.labels import KNOWN, RESERVED, check_labels
+from penstock.errors import InvalidInput
+from penstock.examples import PACKAGE_ANNOTATION, PROGRAM_ANNOTATION
+
+TREE = Path(__file__).parents[3]
+ANNOTATIONS = {PACKAGE_ANNOTATION, PROGRAM_ANNOTATION}
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_a_known_label_passes_whatever_its_value(name: str) -> None:
+    check_labels({name: "?"})
+
+
+@pytest.mark.parametrize("name", ["a", "com.openfaas.scale.max", "com.penstockish.x", "penstock", "com.penstock", ""])
+def test_labels_of_others_are_theirs(name: str) -> None:
+    check_labels({name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("com.penstock.timout", "com.penstock.timeout"),
+        ("com.penstock.max_inflight", "com.penstock.max-inflight"),
+        ("com.penstock.Timeout", "com.penstock.timeout"),
+        ("COM.PENSTOCK.ZERO", "com.penstock.zero"),
+        ("com.penstock.http_port", "com.penstock.http-port"),
+        ("com.penstock.limits.open-files", "com.penstock.limit.open-files"),
+    ],
+)
+def test_a_slip_is_refused_with_what_was_meant(slip: str, meant: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"did you mean {re.escape(meant)}\?"):
+        check_labels({slip: "1"})
+
+
+def test_what_resembles_nothing_is_answered_with_all_there_are() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_labels({"com.penstock.cheese-and-wine": "1"})
+    assert all(name in str(caught.value) for name in KNOWN)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_labels_by_which_containers_are_known_cannot_be_given(name: str) -> None:
+    with pytest.raises(InvalidInput, match="written by Penstock itself"):
+        check_labels({name: "x"})
+
+
+def test_a_hostile_name_is_told_escaped_and_shortened() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_labels({"com.penstock.\n\x1b[2J" + "x" * 10_000: "1"})
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_every_label_of_the_source_is_listed_here() -> None:
+    """Whoever adds a label adds it to `KNOWN` when users give it, to `RESERVED` when a provider writes it."""
+    literal = re.compile(r'"(com\.penstock\.[a-z.-]+[a-z])"')
+    named = {label for path in TREE.glob("src/**/*.py") for label in literal.findall(path.read_text())}
+    tried = {label for path in TREE.glob("src/penstock/testing/*.py") for label in literal.findall(path.read_text())}
+    assert named - tried - KNOWN - RESERVED - ANNOTATIONS == set()
+
+
+def test_every_label_of_the_list_is_in_the_source() -> None:
+    text = "\n".join(
+        path.read_text() for path in TREE.glob("src/**/*.py") if path.name != "labels.py" or "core" not in path.parts
+    )
+    assert {label for label in KNOWN | RESERVED if f'"{label}"' not in text} == set()
+
+
+def test_the_documentation_has_every_label() -> None:
+    page = (TREE / "docs/reference/labels.md").read_text()
+    assert {label for label in KNOWN | RESERVED | ANNOTATIONS if f"`{label}`" not in page} == set()
