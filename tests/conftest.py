@@ -16,6 +16,8 @@ import pytest
 
 from penstock.examples import find_program
 
+pytest_plugins = ("tests.engines.fixtures",)
+
 PACKAGES = {
     "convert": "imagemagick",
     "ffmpeg": "ffmpeg",
@@ -25,6 +27,11 @@ PACKAGES = {
     "nginx": "nginx-light",
     "wrk": "wrk",
     "dockerd": "docker.io",
+    "docker-registry": "docker-registry",
+    "debootstrap": "debootstrap",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
     "busybox": "busybox-static",
     "musl-gcc": "musl-tools",
     "unshare": "util-linux",

@@ -10,13 +10,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
-from tests.conftest import in_ci
-from tests.integration.watchdog.engine import Engine, EngineFailed
-from tests.integration.watchdog.running import is_root
+from tests.engines.engine import Engine
 
 
 def make(*arguments: str | Path, **environ: str) -> dict[str, Any]:
@@ -55,19 +53,5 @@ def archive(workshop: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    if not is_root():
-        absent("dockerd runs as root only")
-    try:
-        engine = Engine()
-    except EngineFailed as error:
-        absent(f"dockerd does not start here: {error}")
-    yield engine
-    engine.close()
-
-
-def absent(reason: str) -> NoReturn:
-    """A service is missing: a skip at home, a failure where nothing may be missing."""
-    if in_ci():
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+def engine(docker_engine: Engine) -> Engine:
+    return docker_engine

@@ -9,28 +9,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-DEADLINE = 60.0
-"""Seconds that anything may take; generous, because test machines are shared."""
+from tests.engines.waiting import DEADLINE, wait_until
 
 LISTENING = re.compile(r"^.*Listening on port: (\d+)$|workers serve \S+ .* on port (\d+)$", re.MULTILINE)
-
-T = TypeVar("T")
-
-
-def wait_until(condition: Callable[[], T], what: str) -> T:
-    """The first true value of `condition`. Raises TimeoutError that says what was waited for."""
-    end = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {DEADLINE:.0f} s for {what}")
-        time.sleep(0.02)
-    return value
 
 
 @dataclass(frozen=True)
@@ -44,9 +29,9 @@ class Answer:
         return dict(line.split("=", 1) for line in self.body.decode().splitlines())
 
 
-def ask(port: int, path: str = "/", body: bytes = b"") -> Answer:
-    """The answer of a watchdog on this machine."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+def ask(port: int, path: str = "/", body: bytes = b"", host: str = "127.0.0.1") -> Answer:
+    """The answer of a watchdog on this machine, or on another host."""
+    connection = http.client.HTTPConnection(host, port, timeout=DEADLINE)
     try:
         connection.request("POST" if body else "GET", path, body or None)
         answer = connection.getresponse()

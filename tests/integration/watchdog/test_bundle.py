@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import penstock
+from tests.engines.waiting import wait_until
 from tests.integration.watchdog.conftest import make
-from tests.integration.watchdog.running import SETTINGS, Answer, Running, ask, children, is_root, wait_until
+from tests.integration.watchdog.running import SETTINGS, Answer, Running, ask, children, is_root
 
 Start = Callable[..., Running]
 

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import debian_path
-from tests.integration.watchdog.engine import Container, Engine, Root, busybox_root
-from tests.integration.watchdog.running import ask, children, wait_until
+from tests.engines.engine import Engine
+from tests.engines.images import Root, busybox_root, import_root
+from tests.engines.waiting import wait_until
+from tests.integration.watchdog.container import Container
+from tests.integration.watchdog.running import children
 
 Run = Callable[..., Container]
 
@@ -48,8 +51,7 @@ def busybox(engine: Engine) -> str:
     root = busybox_root()
     root.add("handler.py", HANDLER, 0o644)
     root.add("server", SERVER)
-    engine.docker("import", "--change", 'CMD ["/usr/bin/fwatchdog"]', "-", "busybox:it", data=root.packed())
-    return "busybox:it"
+    return import_root(engine, "watchdog:busybox", root.packed(), ['CMD ["/usr/bin/fwatchdog"]'])
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_process_1_of_a_container_reaps_orphans_and_forwards_signals(
     run: Run, busybox: str, mounted: tuple[str, str]
 ) -> None:
     container = run(busybox, *mounted, mode="http", fprocess="/server")
-    first = int(container.inspect("{{.State.Pid}}"))
+    first = container.process
     [program] = wait_until(lambda: children(first), "the program")
     container.execute("sh", "-c", "sleep 300 >/dev/null 2>&1 &")
     [orphan] = wait_until(lambda: [pid for pid in children(first) if pid != program], "the orphan's adoption")
@@ -139,8 +141,7 @@ def musl(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
     root.add("opt/other.so", (folder / "other.so").read_bytes())
     for name in ("tmp", "penstock"):
         root.folder(name)
-    engine.docker("import", "-", "musl:it", data=root.packed())
-    return "musl:it"
+    return import_root(engine, "watchdog:musl", root.packed())
 
 
 @pytest.mark.service("dockerd", "musl-gcc")
@@ -154,5 +155,5 @@ def test_it_runs_beside_musl_whose_programs_keep_their_libraries(run: Run, musl:
         LD_PRELOAD="/opt/other.so",
     )
     assert container.ask() == b"2 /opt/other.so\n"
-    assert ask(container.port, "/_/health").status == 200
+    assert container.answer("/_/health").status == 200
     assert container.end() == "0"
