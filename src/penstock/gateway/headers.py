@@ -81,9 +81,9 @@ class AnswerPlan:
 
 def plan_answer(head: ResponseHead) -> AnswerPlan:
     """The plan of an answer, kept with its head."""
-    if head.note is None:
-        head.note = AnswerPlan(head)
-    return head.note  # type: ignore[no-any-return]
+    if head.lasting is None:
+        head.lasting = AnswerPlan(head)
+    return head.lasting  # type: ignore[no-any-return]
 
 
 def answer_fields(plan: AnswerPlan, request: RequestHead, own: bytes) -> bytes:

@@ -240,7 +240,7 @@ class Watchdog:
         else:
             probe = copy.copy(request)
             probe.target = self.settings.ready_path.encode("utf-8", "surrogateescape")
-            probe.note = None
+            probe.note = probe.lasting = None
             # Not limited and not counted: a probe is no use of the function.
             self._handle(Call(exchange, probe, effective_timeout(probe, self.settings.exec_timeout), _forget))
 

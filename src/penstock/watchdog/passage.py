@@ -41,17 +41,18 @@ class Passage:
 
     def go(self, head: bytes, body: bytes = b"") -> None:
         """Send `head`; `body` is what was gathered of the request's body already."""
-        timeout = 0.0 if is_endless(self._call.request) else self._call.timeout
+        timeout = 0.0 if _shape_of(self._call.request).endless else self._call.timeout
         Relay(self, self._call.exchange, self._upstream.connections, head, timeout).start(body)
 
     def relay_response(self, relay: Relay, head: ResponseHead) -> bytes:
         call = self._call
-        call.show(head.fields)
+        if call.on_head is not None:
+            call.on_head(head.fields)
         call.reason = head.reason
         call.size = -1 if head.content_length is None else head.content_length
-        if head.status == 101 or b"x-duration-seconds" in head.raw_fields.lower():  # once: the program's own stands
-            return b""
-        return b"%b: %b\r\n" % call.duration()
+        if head.lasting is None:  # once: the program's own duration stands
+            head.lasting = head.status != 101 and b"x-duration-seconds" not in head.raw_fields.lower()
+        return b"%b: %b\r\n" % call.duration() if head.lasting else b""
 
     def relay_done(self, relay: Relay, status: int, complete: bool) -> None:
         self._call.end(status)
@@ -62,7 +63,7 @@ class Passage:
             return
         self._retries -= 1
         call = self._call
-        left = 0.0 if is_endless(call.request) or not call.timeout else max(call.timeout - call.elapsed(), 0.1)
+        left = 0.0 if _shape_of(call.request).endless or not call.timeout else max(call.timeout - call.elapsed(), 0.1)
         Relay(self, relay.exchange, self._upstream.connections, relay.head, left).start(relay.sent_body)
 
 
@@ -97,16 +98,35 @@ class Gathering:
         """Nothing is written meanwhile."""
 
 
+class _Shape:
+    """What is sent to the program of a request, besides its fields; the same for all that differ in their call alone."""
+
+    __slots__ = ("endless", "line", "own")
+
+    def __init__(self, request: RequestHead) -> None:
+        self.line = b""
+        """The request line; empty until the program's prefix is known."""
+        upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % request.upgrade if request.upgrade else b""
+        host = b"Host: localhost\r\n" if request.get(b"host") is None else b""
+        self.own = upgrade + host + b"\r\n"
+        """Field lines of ours, and the empty line."""
+        self.endless = is_endless(request)
+
+
+def _shape_of(request: RequestHead) -> _Shape:
+    if request.lasting is None:
+        request.lasting = _Shape(request)
+    return request.lasting  # type: ignore[no-any-return]
+
+
 def request_head(request: RequestHead, prefix: bytes = b"") -> bytes:
-    """The request head for the program: its fields without hop-by-hop ones, its target as sent behind the prefix."""
-    target = prefix + request.path + (b"?" + request.query if b"?" in request.target else b"")
-    lines = [b"%b %b HTTP/1.1\r\n" % (request.method, target), forward_fields(request)]
-    if request.upgrade:
-        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % request.upgrade)
-    if request.get(b"host") is None:
-        lines.append(b"Host: localhost\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    """The request head for the program: its fields without hop-by-hop ones, its target as sent behind the prefix, which is
+    always the same for one program."""
+    shape = _shape_of(request)
+    if not shape.line:
+        target = prefix + request.path + (b"?" + request.query if b"?" in request.target else b"")
+        shape.line = b"%b %b HTTP/1.1\r\n" % (request.method, target)
+    return b"".join((shape.line, forward_fields(request), shape.own))
 
 
 def is_endless(request: RequestHead) -> bool:

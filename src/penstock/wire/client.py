@@ -11,9 +11,10 @@ import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from penstock.wire.connection import LINGER, MEMO_HEAD, WRITE_HIGH, WRITE_LOW
+from penstock.wire.connection import LINGER, WRITE_HIGH, WRITE_LOW
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody, UntilClose
+from penstock.wire.memory import HeadMemory
 from penstock.wire.message import ResponseHead, parse_response
 from penstock.wire.timeouts import NEVER, Timers
 from penstock.wiresettings import WireSettings
@@ -57,9 +58,8 @@ class ClientConnection(asyncio.Protocol):
         "_buffer",
         "_head_only",
         "_interim_for",
-        "_last_head",
-        "_last_response",
         "_listener",
+        "_memory",
         "_paused",
         "_poll",
         "_pool",
@@ -79,7 +79,6 @@ class ClientConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
     _poll: Callable[[int], object]
-    _last_response: ResponseHead
 
     def __init__(self, pool: Connections) -> None:
         self._pool = pool
@@ -89,7 +88,7 @@ class ClientConnection(asyncio.Protocol):
         self._response: ResponseHead | None = None
         self._request_done = True
         self._head_only = False
-        self._last_head = b""
+        self._memory: HeadMemory[ResponseHead] = HeadMemory()
         self._paused = False
         self._tunnel = False
         self._write_paused = False
@@ -221,11 +220,11 @@ class ClientConnection(asyncio.Protocol):
 
     def _parse(self, head: bytes) -> ResponseHead:
         """Parse a head, unless this upstream sent the very same before."""
-        if head == self._last_head:
-            return self._last_response
-        response = parse_response(head)
-        if len(head) <= MEMO_HEAD and response.status >= 200:
-            self._last_head, self._last_response = head, response
+        response = self._memory.recall(head)
+        if response is None:
+            response = parse_response(head)
+            if response.status >= 200:
+                self._memory.keep(head, response)
         return response
 
     def _begin_body(self, listener: ResponseListener, response: ResponseHead, rest: bytes) -> None:

@@ -18,6 +18,7 @@ from penstock.wire.date import date_line
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.exchange import Exchange
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody
+from penstock.wire.memory import HeadMemory
 from penstock.wire.message import RequestHead, check_partial, parse_request
 from penstock.wire.timeouts import NEVER, Sweeper
 from penstock.wiresettings import WireSettings
@@ -34,9 +35,6 @@ WRITE_HIGH, WRITE_LOW = 256 << 10, 64 << 10
 LINGER = 5.0
 """Seconds to go on reading a body that nobody wants after an error was answered, so that the client sees the answer
 and not a reset (RFC 9112 §9.6)."""
-
-MEMO_HEAD = 2 << 10
-"""Bytes of a request head up to which a connection remembers it, so as not to parse its repetition."""
 
 PEEK = 1.0
 """Seconds between looks at a paused connection, whose client may have gone while nobody reads."""
@@ -68,8 +66,7 @@ class Connection(asyncio.Protocol):
         "_advancing",
         "_discarding",
         "_keep_alive",
-        "_last_head",
-        "_last_request",
+        "_memory",
         "_paused",
         "_scanned",
         "_sweeper",
@@ -86,7 +83,6 @@ class Connection(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
-    _last_request: RequestHead
 
     def __init__(self, server: Host) -> None:
         self.server = server
@@ -97,7 +93,7 @@ class Connection(asyncio.Protocol):
         self._sweeper = server.sweeper
         self._keep_alive = True
         self._scanned = 0
-        self._last_head = b""
+        self._memory: HeadMemory[RequestHead] = HeadMemory()
         self._advancing = False
         self._paused = False
         self._write_paused = False
@@ -202,12 +198,10 @@ class Connection(asyncio.Protocol):
             head = bytes(buffer[:end])
             self.buffer = bytes(buffer[end:])
             self._scanned = 0
-            if head == self._last_head:  # clients that keep a connection often repeat themselves
-                request = self._last_request
-            else:
+            request = self._memory.recall(head)
+            if request is None:
                 request = parse_request(head, settings.max_target, settings.max_fields)
-                if end <= MEMO_HEAD:
-                    self._last_head, self._last_request = head, request
+                self._memory.keep(head, request)
         except MalformedMessage as error:
             self._refuse(error)
             return False

@@ -69,6 +69,15 @@ class Head:
         self.named_by_connection: frozenset[bytes] = _NOTHING
         self._fields: list[Field] | None = None
 
+    def _vary(self, other: Head) -> None:
+        """Frame another head as this one is framed."""
+        other.content_length = self.content_length
+        other.chunked = self.chunked
+        other.keep_alive = self.keep_alive
+        other.closing = self.closing
+        other.hop_by_hop = self.hop_by_hop
+        other.named_by_connection = self.named_by_connection
+
     @property
     def fields(self) -> list[Field]:
         """All fields in order: name in lower case, value without surrounding white space."""
@@ -84,7 +93,7 @@ class Head:
 class RequestHead(Head):
     """Request line and fields. `target` is as sent: a path, or an absolute http URL."""
 
-    __slots__ = ("expect_continue", "method", "note", "target", "upgrade")
+    __slots__ = ("expect_continue", "lasting", "method", "note", "target", "upgrade")
 
     def __init__(self, method: bytes, target: bytes, http10: bool, raw_fields: bytes) -> None:
         super().__init__(http10, raw_fields)
@@ -94,6 +103,8 @@ class RequestHead(Head):
         self.upgrade = b""
         self.note: Any = None
         """For the application: what it worked out from this head. A client that repeats a head finds it again."""
+        self.lasting: Any = None
+        """As `note`, of what holds as well for heads with another call id and start time at their end."""
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target!r}>"
@@ -114,8 +125,17 @@ class RequestHead(Head):
         head.target = target
         head.raw_fields = raw_fields
         head._fields = None
-        head.note = None
+        head.note = head.lasting = None
         return head
+
+    def varied(self, head: bytes) -> RequestHead:
+        """This head with the values of fields that neither frame nor route it as they are in `head`."""
+        other = RequestHead(self.method, self.target, self.http10, head[head.index(b"\r\n") + 2 : -2])
+        self._vary(other)
+        other.expect_continue = self.expect_continue
+        other.upgrade = self.upgrade
+        other.lasting = self.lasting
+        return other
 
     @property
     def has_body(self) -> bool:
@@ -125,19 +145,27 @@ class RequestHead(Head):
 class ResponseHead(Head):
     """Status line and fields of a response."""
 
-    __slots__ = ("_passed_on", "note", "reason", "status", "upgrade")
+    __slots__ = ("_passed_on", "lasting", "reason", "status", "upgrade")
 
     def __init__(self, status: int, reason: bytes, http10: bool, raw_fields: bytes) -> None:
         super().__init__(http10, raw_fields)
         self.status = status
         self.reason = reason
         self.upgrade = status == 101
-        self.note: Any = None
-        """For the application: what it worked out from this head. An upstream that repeats a head finds it again."""
+        self.lasting: Any = None
+        """For the application: what it worked out from this head and holds for the same with another duration at its end. An
+        upstream that repeats itself finds it again."""
         self._passed_on = b""
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.reason!r}>"
+
+    def varied(self, head: bytes) -> ResponseHead:
+        """This head with the values of fields that do not frame it as they are in `head`."""
+        other = ResponseHead(self.status, self.reason, self.http10, head[head.index(b"\r\n") + 2 : -2])
+        self._vary(other)
+        other.lasting = self.lasting
+        return other
 
     @property
     def passed_on(self) -> bytes:
