@@ -22,7 +22,15 @@ from bench.wrk import LoadFailed
 
 RESULTS = ROOT / "bench" / "results"
 
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "java": "default-jdk-headless", "javac": "default-jdk-headless"}
+PACKAGES = {
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "java": "default-jdk-headless",
+    "javac": "default-jdk-headless",
+    "dockerd": "docker.io",
+    "busybox": "busybox-static",
+    "debootstrap": "debootstrap",
+}
 """Debian's names for the programs that rows need."""
 
 

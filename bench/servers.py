@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,13 +134,15 @@ def watchdog(stage: Stage, address: str = "", **environ: str) -> Server:
 
 
 class Serve:
-    """A whole `penstock serve` with the process provider and a home of its own; no password on its REST API."""
+    """A whole `penstock serve` with a home of its own and no password on its REST API; the process provider unless `flags` say
+    otherwise."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *flags: str, **environ: str) -> None:
         self.home = stage.directory("serve")
         port = free_port()
         command = [PYTHON, "-m", "penstock", "serve", "--no-auth", "--port", str(port), "--metrics-port", "0"]
-        self.process = stage.start([*command, "--home", str(self.home)], {"HOME": str(self.home)})
+        variables = {"HOME": str(self.home), **environ}
+        self.process = stage.start([*command, "--home", str(self.home), *flags], variables)
         self.address = f"127.0.0.1:{port}"
         wait_until(lambda: answers(self.address, "/healthz"), "penstock serve", process=self.process)
 
@@ -153,9 +155,22 @@ class Serve:
         return json.loads(answer) if answer else None
 
     def deploy(self, name: str, program: str, **environ: str) -> None:
-        """Deploy a function and wait until it has a ready replica."""
-        self.call("POST", "/system/functions", {"service": name, "envProcess": program, "envVars": environ})
-        wait_until(lambda: self._function(name).get("availableReplicas"), f"a replica of {name}", process=self.process)
+        """Deploy a program as a function and wait until it has a ready replica."""
+        self.deploy_all({"service": name, "envProcess": program, "envVars": environ})
+
+    def deploy_all(self, document: Mapping[str, Any], replicas: int = 1) -> None:
+        """Deploy what the document of the REST API describes and wait until it has so many ready replicas."""
+        self.call("POST", "/system/functions", document)
+        name = document["service"]
+
+        def ready() -> bool:
+            return int(self._function(name).get("availableReplicas", 0)) >= replicas
+
+        wait_until(ready, f"{replicas} replicas of {name}", process=self.process)
+
+    def remove(self, name: str) -> None:
+        """Delete a function, without waiting for its replicas' end."""
+        self.call("DELETE", "/system/functions", {"functionName": name})
 
     def ask_for(self, name: str, replicas: int) -> None:
         """Scale, without waiting for what comes of it."""

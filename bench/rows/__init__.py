@@ -42,4 +42,10 @@ ROWS = (
     Row("memory", "private memory of an idle replica", "memory"),
     Row("idle", "requests per second beside many idle connections", "idle", ("nginx", "wrk")),
     Row("functions", "requests per second beside many functions at zero replicas", "functions", ("nginx", "wrk")),
+    Row(
+        "containers",
+        "functions in containers: requests per second, waking from zero, many at once",
+        "containers",
+        ("nginx", "wrk", "dockerd", "busybox", "debootstrap"),
+    ),
 )
