@@ -4,19 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from penstock.core.health import Check
 from penstock.readiness import probe
 
 
 @asynccontextmanager
-async def answering(path: Path, answer: bytes, stay: bool = False) -> AsyncIterator[str]:
+async def answering(path: Path, answer: bytes, stay: bool = False, asked: str = "/_/ready") -> AsyncIterator[str]:
     done = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
-        assert request.startswith(b"GET /_/ready HTTP/1.1\r\n")
+        assert request.startswith(f"GET {asked} HTTP/1.1\r\n".encode())
         writer.write(answer)
         if stay:
             await done.wait()
@@ -61,7 +63,7 @@ async def test_hostile_answers_are_reasons(tmp_path: Path, answer: bytes) -> Non
 
 async def test_a_port_that_never_answers_runs_into_the_timeout(tmp_path: Path) -> None:
     async with answering(tmp_path / "s", b"", stay=True) as address:
-        assert await probe(address, timeout=0.05) == "its port does not answer within 0.05 s"
+        assert await probe(address, Check(timeout=0.05)) == "its port does not answer within 0.05 s"
 
 
 async def test_tcp_addresses_work(tmp_path: Path) -> None:
@@ -82,3 +84,42 @@ async def test_tcp_addresses_work(tmp_path: Path) -> None:
 async def test_addresses_without_a_listener_are_reasons(address: str) -> None:
     result = await probe(address)
     assert isinstance(result, str) and result
+
+
+def answer_of(status: int) -> bytes:
+    return f"HTTP/1.1 {status} X\r\nContent-Length: 3\r\n\r\nno\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("passes", "good", "bad"),
+    [
+        ("success", (200, 204, 302, 399), (400, 404, 429, 500, 503)),
+        ("alive", (200, 204, 302, 429), (400, 404, 500, 503)),
+        ("any", (200, 302, 404, 405, 429, 499), (500, 502, 503)),
+    ],
+)
+async def test_each_kind_of_check_takes_its_own_statuses(
+    tmp_path: Path, passes: Literal["success", "alive", "any"], good: tuple[int, ...], bad: tuple[int, ...]
+) -> None:
+    for status in (*good, *bad):
+        async with answering(tmp_path / str(status), answer_of(status)) as address:
+            assert (await probe(address, Check(passes=passes)) is True) == (status in good), status
+
+
+async def test_another_path_is_asked_and_named_in_the_reason(tmp_path: Path) -> None:
+    check = Check(path="/live?deep=1")
+    async with answering(tmp_path / "s", answer_of(200), asked="/live?deep=1") as address:
+        assert await probe(address, check) is True
+    async with answering(tmp_path / "t", answer_of(404), asked="/live?deep=1") as address:
+        assert await probe(address, check) == "/live?deep=1 answers 404: no"
+    page = b"HTTP/1.1 500 X\r\n\r\n<html>a page for people</html>"
+    async with answering(tmp_path / "u", page, asked="/live?deep=1") as address:
+        assert await probe(address, check) == "/live?deep=1 answers 500"
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(200, True), (404, "/x answers 404: no")])
+async def test_a_server_that_keeps_the_connection_open_is_judged_by_its_answer(
+    tmp_path: Path, status: int, verdict: bool | str
+) -> None:
+    async with answering(tmp_path / "s", answer_of(status), stay=True, asked="/x") as address:
+        assert await probe(address, Check(path="/x", timeout=0.2)) == verdict

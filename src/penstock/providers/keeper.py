@@ -1,15 +1,19 @@
 """One function's replicas: decides which to start, restart and drain, and does it through the runtime.
 
 The local provider has one keeper per deployed function and calls `reconcile` after every change; exits, probes and timers
-call it as well. Nothing here polls, except the readiness probe of a replica that is starting.
+call it as well. Nothing here polls, except the readiness probe of a replica that is starting; what is asked of ready ones is in
+`penstock.providers.healthwatch`.
 """
 
 from __future__ import annotations
 
 import secrets
 
+from penstock.core.duration import format_duration
+from penstock.core.health import readiness_of
 from penstock.errors import ProviderUnavailable
 from penstock.model import Function, FunctionSpec
+from penstock.providers.healthwatch import watch_health
 from penstock.providers.limits import limits_of
 from penstock.providers.members import Crew, Member
 from penstock.providers.runtimes.base import Order, Running
@@ -94,12 +98,13 @@ class Keeper:
         member.proven = True
         self.members[member.id] = member
         self._crew.by_token[member.token] = (self, member)
-        self._begin_probing(member)
+        age = (self._crew.clock.now() - running.started_at).total_seconds()
+        self._begin_probing(member, max(0.0, age))
 
     def addressed(self, member: Member, address: str) -> None:
         """What was launched has an address now, or another than before."""
         if not member.leaving and member.address != address:
-            member.cancel_timer()
+            member.cancel_tasks()
             member.state, member.address = "starting", address
             self._begin_probing(member)
             self._crew.publish(self.key)
@@ -107,7 +112,7 @@ class Keeper:
     def waiting(self, member: Member, what: str) -> None:
         """What the runtime waits for is the reason why a replica is not ready; empty when it waits no more."""
         over, member.waiting = member.waiting, what
-        if member.state == "starting" and (what or member.reason == over):
+        if member.state == "starting" and what != over and (what or member.reason == over):
             member.reason = what or ("" if member.address else UNADDRESSED)
             self._crew.publish(self.key)
 
@@ -116,23 +121,45 @@ class Keeper:
         member.state, member.failure, member.reason = "failed", why, why
         self._crew.publish(self.key)
 
+    def unready(self, member: Member, why: str) -> None:
+        """Its repeated readiness check fails: out of the routes until it passes again, even when no other replica is ready."""
+        self._forgive(member)
+        reason = f"its readiness check fails: {why}"
+        if (member.state, member.reason) != ("starting", reason):
+            member.state, member.reason = "starting", reason
+            self._crew.publish(self.key)
+
+    def ready(self, member: Member) -> None:
+        """It may be sent requests from now on."""
+        member.state, member.reason, member.proven = "ready", "", True
+        member.ready_since = self._crew.clock.monotonic()
+        self.reconcile()
+
+    def condemn(self, member: Member, why: str) -> None:
+        """Its liveness check has failed too often: out of the routes now, ended by force, and started again by `exited`."""
+        self._forgive(member)
+        member.cancel_tasks()
+        member.state, member.reason, member.cause = "backoff", why, why
+        member.timer = self._crew.spawn(self._end(member))
+        self._crew.publish(self.key)
+
     def exited(self, member: Member, reason: str) -> None:
         """What ran in this place has ended."""
-        member.cancel_timer()
+        member.cancel_tasks()
         self._crew.by_token.pop(member.token, None)
         member.token = member.address = ""
         if member.leaving:
             self.members.pop(member.id, None)
             self._crew.publish(self.key)
         else:
-            self._back_off(member, reason)
+            self._back_off(member, member.cause or reason)
             self.reconcile()
 
     def retry_launches(self) -> None:
         """The runtime is available again: those that waited only for it start now."""
         for member in list(self.members.values()):
             if member.unlaunched and not member.leaving:
-                member.cancel_timer()
+                member.cancel_tasks()
                 self._launch(member)
         self._crew.publish(self.key)
 
@@ -151,13 +178,14 @@ class Keeper:
             self._back_off(member, str(error))
             return
         member.state, member.address = "starting", address
-        member.reason = member.waiting = member.failure = ""
+        member.reason = member.waiting = member.failure = member.cause = ""
         member.started_at = self._crew.clock.now()
         self._crew.by_token[member.token] = (self, member)
         self._begin_probing(member)
 
-    def _begin_probing(self, member: Member) -> None:
-        """At once, or not before the runtime tells its address."""
+    def _begin_probing(self, member: Member, age: float = 0.0) -> None:
+        """At once, or not before the runtime tells its address. `age`: seconds since it was started."""
+        member.begun_at = self._crew.clock.monotonic() - age
         if member.address:
             member.timer = self._crew.spawn(self._until_ready(member))
         else:
@@ -180,31 +208,45 @@ class Keeper:
         )
 
     async def _until_ready(self, member: Member) -> None:
-        pause, tries, token = PROBE_FAST, 0, member.token
-        while (answer := await self._crew.probe(member.address)) is not True or member.failure:
-            if member.token != token or member.leaving:
+        plan = readiness_of(member.spec)
+        check = plan.ready_check(self._crew.runtime.check_of(member.token))
+        pause, tries, passed, start = PROBE_FAST, 0, 0, member.start
+        rest = member.begun_at + plan.initial_delay - self._crew.clock.monotonic()
+        if rest > 0:
+            member.reason = f"its first readiness check comes {format_duration(plan.initial_delay)} after its start"
+            await self._crew.clock.sleep(rest)
+        while True:
+            answer = await self._crew.probe(member.address, check)
+            if member.start != start or member.leaving:
                 return  # a probe may answer although it was cancelled
+            passed = passed + 1 if answer is True and not member.failure else 0
+            if passed >= plan.successes:
+                break
+            if passed:
+                await self._crew.clock.sleep(plan.period)
+                continue
             said = answer if isinstance(answer, str) else ""
             member.reason = member.failure or member.waiting or said or "its port does not answer yet"
             await self._crew.clock.sleep(pause)
             tries += 1
             if tries >= PROBE_FAST_TIMES:
                 pause = min(pause * 2, PROBE_SLOW)
-        if member.token != token or member.leaving:
-            return
         member.timer = None
-        member.state, member.reason, member.proven = "ready", "", True
-        member.ready_since = self._crew.clock.monotonic()
-        self.reconcile()
+        member.watches = watch_health(member, self._crew, self)
+        self.ready(member)
 
     def _back_off(self, member: Member, reason: str) -> None:
         """Restart later, the later the more often it ended in a row."""
-        if member.state == "ready" and self._crew.clock.monotonic() - member.ready_since >= HEALTHY_AFTER:
-            member.failures = 0
+        self._forgive(member)
         delay = min(BACKOFF_FIRST * 2 ** min(member.failures, 20), BACKOFF_LAST)
         member.failures += 1
         member.state, member.reason = "backoff", reason
         member.timer = self._crew.spawn(self._restart_after(member, delay))
+
+    def _forgive(self, member: Member) -> None:
+        """Forget earlier failures of one that was ready for long enough."""
+        if member.state == "ready" and self._crew.clock.monotonic() - member.ready_since >= HEALTHY_AFTER:
+            member.failures = 0
 
     async def _restart_after(self, member: Member, delay: float) -> None:
         await self._crew.clock.sleep(delay)
@@ -216,7 +258,7 @@ class Keeper:
     def _retire(self, member: Member) -> None:
         """Out of the routes now, asked to end shortly after, ended by force when its grace is over."""
         served = member.state == "ready"
-        member.cancel_timer()
+        member.cancel_tasks()
         member.leaving = True
         if not member.token:  # it waits for its next start, nothing runs
             del self.members[member.id]
@@ -224,11 +266,16 @@ class Keeper:
         member.state = "draining"
         member.timer = self._crew.spawn(self._drain(member, self._settle if served else 0.0))
 
+    async def _end(self, member: Member) -> None:
+        """By force, once workers have heard that it is out of the routes."""
+        await self._crew.clock.sleep(SETTLE)
+        self._crew.runtime.stop(member.token, kill=True)
+
     async def _drain(self, member: Member, settle: float) -> None:
         if settle:
             await self._crew.clock.sleep(settle)
-        if not member.proven or not member.address:
-            # It never had a request, so there is nothing to finish.
+        if not member.proven or not member.address or member.cause:
+            # It has no request that it could finish.
             self._crew.runtime.stop(member.token, kill=True)
             return
         self._crew.runtime.stop(member.token)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.health import Check
 from penstock.model import FunctionSpec, Replica, ReplicaState
 from penstock.providers.clock import Clock
 from penstock.providers.runtimes.base import Runtime
@@ -20,8 +21,8 @@ from penstock.providers.runtimes.base import Runtime
 if TYPE_CHECKING:
     from penstock.providers.keeper import Keeper
 
-Probe = Callable[[str], Awaitable[bool | str]]
-"""Asks the function port at an address: True when it answers, else False or the reason in words."""
+Probe = Callable[[str, Check], Awaitable[bool | str]]
+"""Asks the function port at an address: True when the check passes, else False or the reason in words."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +66,15 @@ class Member:
     """What the runtime says it waits for before it can be ready."""
     failure: str = ""
     """Why the runtime says that it will not become ready."""
+    cause: str = ""
+    """Why we are ending it, which says more than how it ended."""
     restarts: int = 0
     failures: int = 0
     """Exits in a row without a healthy minute in between."""
     proven: bool = False
     """Whether it has ever been ready."""
+    begun_at: float = 0.0
+    """When it could first be asked."""
     ready_since: float = 0.0
     started_at: datetime | None = None
     leaving: bool = False
@@ -77,6 +82,13 @@ class Member:
     """Waiting only for the runtime to be available again."""
     timer: asyncio.Task[None] | None = None
     """Its probe, its back-off or its drain; one at a time."""
+    watches: list[asyncio.Task[None]] = field(default_factory=list)
+    """Its repeated checks, where its function asks for any."""
+
+    @property
+    def start(self) -> tuple[str, str]:
+        """What tells one start, and one address, from the next."""
+        return self.token, self.address
 
     def view(self) -> Replica:
         return Replica(
@@ -88,7 +100,8 @@ class Member:
             started_at=self.started_at,
         )
 
-    def cancel_timer(self) -> None:
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
+    def cancel_tasks(self) -> None:
+        for task in (*self.watches, *((self.timer,) if self.timer else ())):
+            task.cancel()
+        self.timer = None
+        self.watches.clear()

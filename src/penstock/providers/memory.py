@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock import __version__
+from penstock.core.health import Check
 from penstock.model import Capabilities, FunctionSpec, LogLine, LogQuery, Namespace, ProviderInfo, Usage
 from penstock.providers.clock import Clock, SystemClock
 from penstock.providers.local import LocalProvider, Parts
@@ -20,6 +21,11 @@ from penstock.providers.loglines import matches, select
 from penstock.providers.runtimes.base import Events, Order, Running
 from penstock.providers.store import Desired, FunctionRecord
 from penstock.settings import ServeSettings
+
+
+def always_well(path: str) -> bool | str:
+    """The answer to every check."""
+    return True
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +37,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     """What it says it waits for meanwhile."""
     start_delay: float = 0.0
     """Until its port answers."""
+    check: Check = Check()
+    """What is asked about its readiness where no annotation says."""
+    health: Callable[[str], bool | str] = always_well
+    """What it answers to a check of this path once its port answers: True, or what is wrong."""
     never_ready: bool = False
     """Its port never answers."""
     crash_after: float | None = None
@@ -126,6 +136,9 @@ class MemoryRuntime:
         entry.life = asyncio.get_running_loop().create_task(self._live_and_die(entry))
         return entry.address
 
+    def check_of(self, token: str) -> Check:
+        return self._live[token].script.check
+
     def stop(self, token: str, kill: bool = False) -> None:
         entry = self._live.get(token)
         if entry and (kill or not entry.stopping):
@@ -148,15 +161,15 @@ class MemoryRuntime:
         self._written.set()
         self._written = asyncio.Event()
 
-    async def probe(self, address: str) -> bool | str:
-        """Whether the replica at this address is ready; waits for one that will be."""
+    async def probe(self, address: str, check: Check) -> bool | str:
+        """Whether the replica at this address passes a check; waits for one whose port will answer."""
         entry = next((entry for entry in self._live.values() if entry.address == address), None)
         if not entry:
             return "nothing listens at its address"
         if entry.script.never_ready:
             return "scripted never to become ready"
         await entry.ready.wait()
-        return True
+        return entry.script.health(check.path)
 
     async def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
         lines = self._lines.setdefault((query.name, query.namespace), [])

@@ -287,6 +287,46 @@ async def unreadable_limits_and_labels_are_refused(kit: Kit) -> None:
 
 
 @_check
+async def hostile_health_annotations_are_refused(kit: Kit) -> None:
+    for family in ("com.openfaas.health.http.", "com.openfaas.ready.http."):
+        for name, text in (
+            ("path", "no-slash"),
+            ("path", "/x y"),
+            ("path", "/x\r\nHost: elsewhere"),
+            ("path", "/" * 100_000),
+            ("periodSeconds", "-1"),
+            ("periodSeconds", "9" * 5000),
+            ("initialDelay", "soon"),
+            ("timeoutSeconds", "0"),
+            ("failureThreshold", "0"),
+            ("failureThreshold", "many"),
+            ("paht", "/x"),
+        ):
+            message = await expect_error(
+                InvalidInput,
+                kit.provider.deploy(kit.spec("ill", annotations={family + name: text})),
+                f"{family}{name}={text[:20]!r}",
+            )
+            expect(family + name in message, "the message names the annotation")
+    expect(not await kit.provider.list(DEFAULT_NAMESPACE), "a refused deployment leaves nothing")
+
+
+@_check
+async def a_function_with_health_annotations_becomes_ready_and_stays(kit: Kit) -> None:
+    annotations = {
+        "com.openfaas.health.http.path": "/_/health",
+        "com.openfaas.health.http.initialDelay": "100ms",
+        "com.openfaas.health.http.period": "200ms",
+        "com.openfaas.ready.http.path": "/_/ready",
+        "com.openfaas.ready.http.period": "200ms",
+    }
+    await kit.deploy("well", annotations=annotations)
+    await asyncio.sleep(1.0)  # several checks
+    function = await kit.until_ready("well")
+    expect(all(replica.restarts == 0 for replica in function.replicas), "a replica that is well is not restarted")
+
+
+@_check
 async def a_missing_secret_is_named_when_deployment_is_refused(kit: Kit) -> None:
     message = await expect_error(
         InvalidInput, kit.provider.deploy(kit.spec("wants", secrets=("absent",))), "deploying with an unknown secret"

@@ -5,38 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec, Replica
-from penstock.providers.memory import MemoryProvider, Script, ScriptOf
-from penstock.testing.clock import FakeClock
-
-NS = DEFAULT_NAMESPACE
-
-
-@asynccontextmanager
-async def started(script: ScriptOf) -> AsyncIterator[tuple[MemoryProvider, FakeClock]]:
-    clock = FakeClock()
-    provider = MemoryProvider(script, clock=clock)
-    await provider.start()
-    yield provider, clock
-    closing = asyncio.create_task(provider.close())
-    while not closing.done():
-        await clock.advance(1)
-
-
-def spec(version: str = "1", **labels: str) -> FunctionSpec:
-    return FunctionSpec(name="f", env_process="cat", env_vars={"V": version}, labels=labels)
-
-
-async def view(provider: MemoryProvider) -> Function:
-    return await provider.get("f", NS)
-
-
-async def only(provider: MemoryProvider) -> Replica:
-    (replica,) = (await view(provider)).replicas
-    return replica
+from penstock.core.health import Check
+from penstock.model import FunctionSpec
+from penstock.providers.memory import Script
+from tests.unit.providers.scripted import NS, only, spec, started, view
 
 
 async def test_a_replica_is_starting_until_its_port_answers() -> None:
@@ -198,7 +171,7 @@ async def test_a_probe_that_ignores_its_cancellation_changes_nothing() -> None:
     async with started(lambda spec: Script(stop_delay=5)) as (provider, clock):
         asked = asyncio.Event()
 
-        async def stubborn(address: str) -> bool | str:
+        async def stubborn(address: str, check: Check) -> bool | str:
             asked.set()
             with contextlib.suppress(asyncio.CancelledError):
                 await clock.sleep(100)

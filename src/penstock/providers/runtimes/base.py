@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.core.health import Check
 from penstock.model import Capabilities, FunctionSpec, LogLine, LogQuery, ProviderInfo, Usage
 
 
@@ -87,6 +88,11 @@ class Runtime(Protocol):
     def launch(self, order: Order) -> str:
         """Begin to start a replica and return the address it will answer on, or "" when that will be told by `addressed`;
         does not wait. A start that fails later is an exit. Raises ProviderUnavailable."""
+
+    def check_of(self, token: str) -> Check:
+        """How to ask a launched or found replica that has an address whether it is ready, unless its function's annotations say.
+        `Check()` where a Penstock watchdog answers; a path that exists for other watchdogs; `passes="any"` for an image that
+        runs as it is, without any."""
 
     def stop(self, token: str, kill: bool = False) -> None:
         """Ask a replica to finish and end (SIGTERM), or end it at once with all its processes (SIGKILL)."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock import __version__, readiness
+from penstock.core.health import Check
 from penstock.errors import InvalidInput, ProviderUnavailable, SettingsError
 from penstock.model import Capabilities, FunctionSpec, LogLine, LogQuery, ProviderInfo, Usage
 from penstock.providers.limits import Limits, limits_of
@@ -140,6 +141,10 @@ class ProcessRuntime:
         self._client.send(self._launch_message(order, entry.address))
         self._entries[order.token] = entry
         return entry.address
+
+    def check_of(self, token: str) -> Check:
+        """Every replica is a watchdog of ours."""
+        return Check()
 
     def stop(self, token: str, kill: bool = False) -> None:
         entry = self._entries.get(token)
