@@ -24,7 +24,7 @@ PIPE_CLOSED = 141
 
 _VERBS = (
     "serve", "deploy", "invoke", "list", "describe", "remove", "scale", "logs", "secret", "namespace",
-    "login", "logout", "version", "watchdog", "completion",
+    "login", "logout", "version", "health", "watchdog", "image", "completion",
 )  # fmt: skip
 _ALIASES = {"ls": "list", "rm": "remove", "delete": "remove", "ns": "namespace"}
 

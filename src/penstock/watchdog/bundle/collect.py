@@ -43,11 +43,13 @@ LEFT_OUT = frozenset(
         "curses", "_curses", "_curses_panel", "readline", "rlcompleter", "ossaudiodev", "_gdbm", "_dbm",
         # The network information service, which needs half a dozen libraries.
         "nis",
+        # Programs and extensions of SQLite that apsw carries along.
+        "sqlite_extra_binaries",
         # Where the machine's own changes to Python are.
         "sitecustomize", "usercustomize", "site-packages", "dist-packages", "__pycache__",
     }
 )  # fmt: skip
-"""Modules and folders of the standard library that no function needs."""
+"""Modules and folders that no function needs, and Penstock neither."""
 
 _OPENED_LATER = ("libgcc_s.so.1",)
 """glibc opens it when a thread ends."""
