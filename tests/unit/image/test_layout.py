@@ -7,12 +7,14 @@ import os
 import stat
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from penstock.image.layout import CERTIFICATES, FILES, FOLDERS, HOME, USER, divide, lay_out
 from penstock.watchdog.bundle.collect import LIBRARY, Contents
+from penstock.watchdog.bundle.tar import write_layer
 from penstock.watchdog.bundle.write import write
 from tests.unit.watchdog.bundle.support import small_contents
 
@@ -80,6 +82,17 @@ def test_a_machine_that_trusts_nobody_makes_an_image_that_does_not(
     write(watchdog, tmp_path / "root" / "penstock", 0)
     lay_out(tmp_path / "root", watchdog, gateway, None, 0)
     assert not (tmp_path / "root/etc/ssl").exists()
+
+
+def test_a_layer_of_it_names_everything_once_and_folders_before_what_is_in_them(root: Path) -> None:
+    write_layer(root.parent / "layer", 0, {"": root}, FOLDERS)
+    with tarfile.open(root.parent / "layer") as layer:
+        names = layer.getnames()
+    assert sorted(set(names)) == sorted(names)  # engines refuse another
+    known = {"."}
+    for name in names:
+        assert str(Path(name).parent) in known, name
+        known.add(name)
 
 
 def test_the_home_is_penstocks_and_any_users_of_group_0() -> None:
