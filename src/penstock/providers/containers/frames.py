@@ -19,7 +19,7 @@ STDOUT, STDERR, TROUBLE = 1, 2, 3
 SPLIT = 16 << 10
 """Bytes at which the engine splits a long line; all pieces but the last have at least that many, and no line end."""
 LONGEST = 1 << 20
-"""Bytes of a line; a longer one becomes several. The same bounds what is held of a frame."""
+"""Bytes after which a line that goes on becomes several. The same bounds what is held of a frame."""
 HELD = 4 << 20
 """Bytes of unfinished lines held together; a service has one for each stream of each task at most."""
 _SECOND = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from penstock.errors import ProviderUnavailable
@@ -54,7 +54,7 @@ async def function_lines(
     deployed: Callable[[], bool] = lambda: True,
     changes: Changes | None = None,
     clock: Clock | None = None,
-) -> AsyncIterator[LogLine]:
+) -> AsyncGenerator[LogLine, None]:
     """Lines by time; then, with `follow`, those of all present and future sources as they come, until `deployed` says no.
 
     `sources` names those that there are now; it and `deployed` are asked again whenever `changes` fires. Raises
@@ -152,7 +152,9 @@ def _report(query: LogQuery, pasts: list[_Past]) -> None:
         raise away
     for past in pasts:
         if past.failure and not _gone(past.failure):
-            _log.info("the log at %s was not read to its end: %s", past.source.path, str(past.failure) or "it is silent")
+            _log.info(
+                "the log at %s was not read to its end: %s", past.source.path, str(past.failure) or "it is silent"
+            )
 
 
 def _gone(failure: Exception) -> bool:

@@ -16,8 +16,8 @@ from penstock.providers.clock import Clock, SystemClock
 from penstock.providers.containers.engine import Document, Engine, EngineRefused
 
 INTERVAL = 0.25
-"""Seconds between two samples. The engine reads counters of nanoseconds, so that little is gained by more; `docker stats`
-takes a second or two because it lets the engine wait."""
+"""Seconds between two samples; counters are of nanoseconds, so that little is gained by more. Docker 20.10 reads them once a
+second, which makes this one to two seconds; without `one-shot` it is always two."""
 LIMIT = 10.0
 """Seconds for all answers."""
 
