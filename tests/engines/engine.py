@@ -1,6 +1,7 @@
 """A Docker Engine of the tests' own, in a sandbox: its socket is in the sandbox's folder, its containers answer by address.
 
-It makes no firewall rules. It has no default bridge: containers are joined to networks made for them, or to the sandbox's.
+It makes no firewall rules. Unless told so it has no default bridge: containers are joined to networks made for them, or to
+the sandbox's own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from tests.engines.sandbox import Program, Sandbox
 from tests.engines.waiting import DEADLINE, wait_until
 
 PID_FILES = ("/run/docker.pid", "/run/docker/containerd/containerd.pid")
+REGISTRIES = "10.199.0.0/16"
+"""Where sandboxes are: their registries have no TLS."""
 
 
 class EngineFailed(Exception):
@@ -22,16 +25,17 @@ class EngineFailed(Exception):
 class Engine:
     """dockerd, from its start to its end."""
 
-    def __init__(
-        self, *, live_restore: bool = False, insecure: Sequence[str] = (), sandbox: Sandbox | None = None
-    ) -> None:
-        """`insecure` registries are spoken to without TLS; `live_restore` keeps containers running while dockerd is away."""
-        self.sandbox = sandbox or Sandbox()
+    def __init__(self, *, live_restore: bool = False, insecure: Sequence[str] = (), bridge: bool = False) -> None:
+        """`insecure` registries, besides those in sandboxes, are spoken to without TLS; `live_restore` keeps containers
+        running while dockerd is away; `bridge` gives it the network that containers have by default.
+        """
+        self.sandbox = Sandbox()
         self.folder = self.sandbox.folder
         self.url = f"unix://{self.folder}/docker.sock"
         self._environ = {**self.sandbox.environ, "DOCKER_HOST": self.url, "DOCKER_CONFIG": str(self.folder / "config")}
         self._flags = [part for registry in insecure for part in ("--insecure-registry", registry)]
         self._flags += ["--live-restore"] if live_restore else []
+        self._flags += [] if bridge else ["--bridge", "none"]
         self._process: Program | None = None
         (self.folder / "daemon.json").write_text("{}")
         try:
@@ -58,9 +62,9 @@ class Engine:
         return [
             "dockerd", "--host", self.url, "--data-root", f"{self.folder}/data", "--pidfile", PID_FILES[0],
             "--config-file", f"{self.folder}/daemon.json", "--cgroup-parent", f"/{self.sandbox.name}",
-            "--exec-opt", "native.cgroupdriver=cgroupfs", "--bridge", "none",
+            "--exec-opt", "native.cgroupdriver=cgroupfs",
             "--default-address-pool", f"base={self.sandbox.link.pool},size=24",
-            "--iptables=false", "--ip6tables=false", "--ip-masq=false", *self._flags,
+            "--insecure-registry", REGISTRIES, "--iptables=false", "--ip6tables=false", "--ip-masq=false", *self._flags,
         ]  # fmt: skip
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import pytest
 
@@ -17,10 +17,13 @@ from tests.engines.registry import Registry, RegistryFailed
 from tests.engines.sandbox import SandboxFailed
 from tests.engines.swarm import SwarmNode, TwoNodeSwarm
 
-StartEngine = Callable[..., Engine]
-"""What the `start_engine` fixtures give: takes the options of Engine."""
-
 OF_ENGINES = ("dockerd", "ip", "nsenter", "setpriv", "unshare")
+
+
+class StartEngine(Protocol):
+    """What the `start_engine` fixtures give: takes options of Engine."""
+
+    def __call__(self, *, live_restore: bool = False, insecure: Sequence[str] = (), bridge: bool = False) -> Engine: ...
 
 
 def absent(reason: str) -> NoReturn:
@@ -53,9 +56,9 @@ def _factory() -> Iterator[StartEngine]:
     require()
     with ExitStack() as started:
 
-        def start(**options: object) -> Engine:
+        def start(*, live_restore: bool = False, insecure: Sequence[str] = (), bridge: bool = False) -> Engine:
             with or_absent():
-                engine = Engine(**options)  # type: ignore[arg-type] # the caller's options are Engine's
+                engine = Engine(live_restore=live_restore, insecure=insecure, bridge=bridge)
             started.callback(engine.close)
             return engine
 

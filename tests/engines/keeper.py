@@ -28,7 +28,7 @@ def main(owner: int, name: str, folder: str) -> None:
 
 
 def _keep(owner: int, name: str) -> None:
-    """Return when the owner has ended, has closed this program's stdin, or the sandbox is gone."""
+    """Return when the owner has ended, has written to this program or closed its stdin, or the sandbox is gone."""
     try:
         watched = os.pidfd_open(owner)
     except ProcessLookupError:

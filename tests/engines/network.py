@@ -67,7 +67,7 @@ def connect(pid: int) -> Link:
 
 
 def disconnect(link: Link) -> None:
-    """Remove the link, if the end of its namespace has not done so."""
+    """Remove the link with its routes, if the end of its namespace has not done so."""
     _run("ip", "link", "delete", link.name)
 
 

@@ -29,7 +29,7 @@ class Registry:
         """`account` is the user and the password that it asks for."""
         self.sandbox = sandbox
         self.address = f"{sandbox.address}:{PORT}"
-        """The same on the engines of other sandboxes, and for the machine; such engines need it in `insecure`."""
+        """The same for the machine, and on every node of the sandbox's Swarm."""
         self._folder = sandbox.folder / "registry"
         self._folder.mkdir()
         self._process: Program | None = None

@@ -117,10 +117,15 @@ class Sandbox:
     def close(self) -> None:
         """End everything in it and remove its files, link and routes."""
         assert self._keeper.stdin is not None
-        self._keeper.stdin.close()
-        self._keeper.wait(DEADLINE)
+        if self._keeper.stdin.closed:
+            return
         if self._link is not None:
+            # While it is certainly ours: once the namespace is gone, so is the link, and another may have its name.
             network.disconnect(self._link)
+        with contextlib.suppress(BrokenPipeError), self._keeper.stdin as told:
+            # A line, for a process that was forked off this one may hold the pipe open.
+            told.write(b"end\n")
+        self._keeper.wait(DEADLINE)
 
 
 class Program(subprocess.Popen[bytes]):

@@ -12,20 +12,23 @@ from tests.engines import network
 from tests.engines.engine import Engine
 from tests.engines.waiting import wait_until
 
+HEARTBEAT = "2s"
+"""How often nodes report; a node is lost when it has missed three. Swarm's own 5 s make tests wait."""
+
 WIRE = "nodes0"
 """The link between two nodes, on both ends."""
 
 
 class SwarmNode(Engine):
-    """An Engine that is a node of a Swarm. It cannot have `live_restore`."""
+    """An Engine that is a node of a Swarm. It cannot have `live_restore`, and has the bridge that Swarm gives services."""
 
     def __init__(self, *, insecure: Sequence[str] = ()) -> None:
-        super().__init__(insecure=insecure)
+        super().__init__(insecure=insecure, bridge=True)
         self._other: IPv4Network | None = None
 
     def found_swarm(self) -> None:
         """Make a Swarm of this node alone."""
-        self.docker("swarm", "init", "--advertise-addr", self.sandbox.address)
+        self.docker("swarm", "init", "--advertise-addr", self.sandbox.address, "--dispatcher-heartbeat", HEARTBEAT)
 
     def join_swarm(self, manager: SwarmNode) -> None:
         """Become a worker of that node's Swarm, over a wire of their own."""
