@@ -42,6 +42,7 @@ PACKAGES = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "qemu-x86_64": "qemu-user",
     "qemu-aarch64": "qemu-user",
+    "skopeo": "skopeo",
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 
