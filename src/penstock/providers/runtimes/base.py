@@ -106,5 +106,5 @@ class Runtime(Protocol):
     def forget(self, name: str, namespace: str) -> None:
         """The function was deleted: let go of what is kept to start its replicas faster."""
 
-    async def usage(self, tokens: Iterable[str]) -> Usage:
-        """What these replicas use together at this moment."""
+    async def usage(self, tokens: Iterable[str]) -> Usage | None:
+        """What these replicas use together at this moment; None where that cannot be known now."""
