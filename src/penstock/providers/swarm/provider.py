@@ -1,0 +1,256 @@
+"""The Swarm provider: the verbs, over services, secrets and configs of a Docker Swarm that keeps all of it.
+
+The control process owns one. Nothing is kept in a file, and functions go on without us: `close` only lets go of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+
+import msgspec
+
+from penstock import __version__
+from penstock.core.policy import initial_replicas
+from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput, ProviderUnavailable
+from penstock.model import (
+    DEFAULT_NAMESPACE,
+    Capabilities,
+    Function,
+    FunctionEvent,
+    FunctionSpec,
+    LogLine,
+    LogQuery,
+    Namespace,
+    ProviderInfo,
+    Secret,
+)
+from penstock.providers.containers.engine import EngineRefused
+from penstock.providers.containers.following import Changes
+from penstock.providers.containers.logs import function_lines
+from penstock.providers.containers.logsource import Source, task_of
+from penstock.providers.containers.plan import check_labels
+from penstock.providers.containers.reference import parse
+from penstock.providers.swarm.composition import Parts, parts_of
+from penstock.providers.swarm.generation import Generation
+from penstock.providers.swarm.manager import check_manager
+from penstock.providers.swarm.services import check_placeable, draft, scaled
+from penstock.providers.swarm.tidying import Tidying
+from penstock.providers.swarm.tracked import Tracked
+from penstock.providers.validation import check_namespace_object, check_replicas, check_secrets_exist, check_spec
+from penstock.providers.watching import Watchers
+from penstock.settings import ServeSettings
+
+
+def create_swarm_provider(settings: ServeSettings, environ: Mapping[str, str]) -> SwarmProvider:
+    return SwarmProvider(parts_of(settings, environ))
+
+
+class SwarmProvider:
+    """A `penstock.providers.base.Provider` for the Swarm whose manager the engine is."""
+
+    capabilities = Capabilities(runs_images=True, sandbox="containers")
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._engine = parts.engine
+        self._fleet = parts.fleet
+        self._secrets = parts.secrets
+        self._namespaces = parts.namespaces
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Changes of one function, one after the other."""
+        self._watchers = Watchers(self._fleet.view, lambda: self._fleet.keys)
+        self._changes = Changes()
+        self._tidying = Tidying(self._collect, parts.clock)
+        self._fleet.published = self._published
+        self._fleet.removed = self._tidying.kick
+
+    async def start(self) -> None:
+        try:
+            check_manager(await self._engine.open(), self._engine.url)
+            await self._parts.surroundings.look(self._engine)
+            await self._namespaces.load()
+            await self._parts.cluster.look()
+        except EngineRefused as error:
+            await self._engine.close()
+            raise ProviderUnavailable(f"the Docker Engine at {self._engine.url} refuses: {error}") from error
+        except ProviderUnavailable:
+            await self._engine.close()
+            raise
+        self._fleet.refresh()
+        self._parts.cluster.follow(self._fleet.refresh, self._fleet.busy)
+        self._tidying.start()
+
+    async def close(self) -> None:
+        await self._tidying.close()
+        await self._parts.cluster.close()
+        await self._fleet.close()
+        self._watchers.close()
+        self._changes.fire()
+        await self._engine.close()
+
+    def info(self) -> ProviderInfo:
+        return ProviderInfo(provider="swarm", orchestration="swarm", release=__version__)
+
+    async def health(self) -> None:
+        try:
+            check_manager(await self._engine.get("/info"), self._engine.url)
+        except EngineRefused as error:
+            raise ProviderUnavailable(f"the Docker Engine at {self._engine.url} refuses: {error}") from error
+
+    # Functions
+
+    async def deploy(self, spec: FunctionSpec) -> None:
+        await self._check(spec)
+        async with self._locks[spec.key]:
+            if self._fleet.find(spec.key):
+                raise FunctionExists(f"function {spec.key} already exists; update it instead")
+            now = self._parts.clock.now()
+            await self._create(Generation(spec=spec, number=1, created_at=now, desired=initial_replicas(spec)))
+
+    async def update(self, spec: FunctionSpec) -> None:
+        self._tracked(spec.name, spec.namespace)
+        await self._check(spec)
+        async with self._locks[spec.key]:
+            newest = self._tracked(spec.name, spec.namespace).newest
+            await self._create(msgspec.structs.replace(newest, spec=spec, number=newest.number + 1))
+
+    async def delete(self, name: str, namespace: str) -> None:
+        key = self._tracked(name, namespace).key
+        async with self._locks[key]:
+            self._tracked(name, namespace)
+            await self._fleet.retire(key)
+            self._changes.fire()
+
+    async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
+        return self._tracked(name, namespace).view()
+
+    async def list(self, namespace: str) -> list[Function]:
+        self._namespaces.check(namespace)
+        views = [view for key in self._fleet.keys if (view := self._fleet.view(key))]
+        return sorted((view for view in views if view.spec.namespace == namespace), key=lambda view: view.spec.name)
+
+    async def scale(self, name: str, namespace: str, replicas: int) -> None:
+        key = self._tracked(name, namespace).key
+        check_replicas(replicas)
+        async with self._locks[key]:
+            tracked = self._tracked(name, namespace)
+            try:
+                for generation in reversed(tracked.generations):
+                    await self._scale(tracked, generation, replicas)
+            except FunctionNotFound as error:
+                raise FunctionNotFound(f"function {key} not found") from error
+            finally:
+                self._fleet.refresh()
+
+    def watch(self) -> AsyncIterator[FunctionEvent]:
+        return self._watchers.stream()
+
+    async def logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
+        tracked = self._tracked(query.name, query.namespace)
+
+        def sources() -> builtins.list[Source]:
+            return [Source(f"/services/{generation.id}/logs", task_of) for generation in tracked.generations]
+
+        def deployed() -> bool:
+            return self._fleet.find(tracked.key) is tracked
+
+        clock = self._parts.clock
+        async for line in function_lines(self._engine, query, sources, deployed, self._changes, clock):
+            yield line
+
+    # Secrets
+
+    async def list_secrets(self, namespace: str) -> builtins.list[str]:
+        self._namespaces.check(namespace)
+        return await self._secrets.names(namespace)
+
+    async def create_secret(self, secret: Secret) -> None:
+        self._namespaces.check(secret.namespace)
+        await self._secrets.create(secret)
+
+    async def update_secret(self, secret: Secret) -> None:
+        await self._secrets.update(secret)
+        for key in self._fleet.keys:
+            view = self._fleet.view(key)
+            if view and view.spec.namespace == secret.namespace and secret.name in view.spec.secrets:
+                await self._renew(key)
+        self._tidying.kick()
+
+    async def delete_secret(self, name: str, namespace: str) -> None:
+        await self._secrets.delete(name, namespace)
+        self._tidying.kick()
+
+    # Namespaces
+
+    async def list_namespaces(self) -> builtins.list[Namespace]:
+        return self._namespaces.all()
+
+    async def create_namespace(self, namespace: Namespace) -> None:
+        check_namespace_object(namespace)
+        await self._namespaces.create(namespace)
+
+    async def update_namespace(self, namespace: Namespace) -> None:
+        self._namespaces.check(namespace.name)
+        check_namespace_object(namespace)
+        await self._namespaces.update(namespace)
+
+    async def delete_namespace(self, name: str) -> None:
+        self._namespaces.check(name)
+        if name == DEFAULT_NAMESPACE:
+            raise InvalidInput(f"namespace: {name} is the default one and cannot be deleted")
+        if await self.list(name):
+            raise InvalidInput(f"namespace: {name} still has functions, delete them first")
+        await self._namespaces.delete(name)
+        await self._secrets.delete_all(name)
+        self._tidying.kick()
+
+    # Steps
+
+    def _tracked(self, name: str, namespace: str) -> Tracked:
+        tracked = self._fleet.find(f"{name}.{namespace}")
+        if not tracked or tracked.newest.spec.name != name:
+            raise FunctionNotFound(f"function {name}.{namespace} not found")
+        return tracked
+
+    async def _check(self, spec: FunctionSpec) -> None:
+        check_spec(spec)
+        check_placeable(spec)
+        check_labels(spec)
+        parse(spec.image)
+        self._namespaces.check(spec.namespace)
+        if spec.secrets:
+            check_secrets_exist(spec.secrets, await self._secrets.names(spec.namespace), spec.namespace)
+        await self._parts.preparer.check(spec)
+
+    async def _create(self, generation: Generation) -> None:
+        await self._parts.authority.create(draft(generation, self._parts.installation))
+        self._fleet.refresh()
+
+    async def _renew(self, key: str) -> None:
+        """Replace a function's replicas by others of the same specification."""
+        async with self._locks[key]:
+            if tracked := self._fleet.find(key):
+                await self._create(msgspec.structs.replace(tracked.newest, number=tracked.newest.number + 1))
+
+    async def _scale(self, tracked: Tracked, generation: Generation, replicas: int) -> None:
+        """An older generation goes along: it serves for as long as the newest does not. It may be gone by now."""
+        try:
+            await self._parts.authority.edit(generation.id, lambda spec: scaled(spec, replicas))
+        except FunctionNotFound:
+            if generation.id == tracked.newest.id:
+                raise
+
+    def _published(self, key: str) -> None:
+        self._watchers.publish(key)
+        self._changes.fire()
+
+    async def _collect(self) -> bool:
+        """Whether something is left over that cannot be removed yet."""
+        await self._namespaces.load()
+        known = {namespace.name for namespace in self._namespaces.all()}
+        networks = await self._parts.networks.collect(known)
+        await self._parts.spread.collect(self._fleet.watchdogs)
+        return await self._secrets.collect() or networks
