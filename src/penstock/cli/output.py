@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -40,15 +40,16 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
 
 
 @contextmanager
-def spinner(text: str) -> Iterator[None]:
-    """Show that something is being waited for, on stderr and only when that is a terminal."""
+def spinner(text: str) -> Iterator[Callable[[str], None]]:
+    """Show that something is being waited for, on stderr and only when that is a terminal; what it gives takes another text."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield
+        yield lambda text: None
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(Text(text)) as status:
+        yield lambda text: status.update(Text(printable(text)))
 
 
 def printable(text: str) -> str:

@@ -33,6 +33,16 @@ def test_lines_of_one_field_stand_below_each_other(capsys: pytest.CaptureFixture
 
 
 def test_the_spinner_is_silent_unless_stderr_is_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with spinner("waiting"):
-        pass
+    with spinner("waiting") as show:
+        show("still waiting")
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_spinner_shows_on_a_terminal_what_it_is_given_without_steering_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with spinner("waiting") as show:
+        show("pulling \x1b[2J[red]3 of 9 MB")
+    assert "[red]3 of 9 MB" in screen.getvalue()
+    assert "\x1b[2J" not in screen.getvalue()

@@ -7,7 +7,9 @@ watchdog-cli §4.2). Then it watches the function until a replica answers.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from penstock.cli.schema import FunctionStatus, Instance
 from penstock.cli.target import Target
 from penstock.core.names import check_function_name
 from penstock.errors import InvalidInput, NotFound, PenstockError
+from penstock.providers.containers.labels import HTTP_PORT, WATCHDOG, ZERO
 from penstock.watchdog.settings import IMPORTING_MODES, MODES
 
 _PATH = "/system/functions"
@@ -51,6 +54,9 @@ class Wish:
     annotation: tuple[str, ...]
     secret: tuple[str, ...]
     constraint: tuple[str, ...]
+    watchdog: str | None
+    http_port: int | None
+    zero: str | None
     readonly: bool
     cpu_limit: str
     memory_limit: str
@@ -68,6 +74,22 @@ class Wish:
     help="Python code to import: a .py file, a folder, or module:attribute; short for --env handler=... --mode python.",
 )
 @click.option("--image", default="", help="Image to run it in, for providers that run images.")
+@click.option(
+    "--watchdog",
+    type=click.Choice(("inject", "image")),
+    help="Put our watchdog into the image, or run the image as it is. [default: what the image looks like]",
+)
+@click.option(
+    "--http-port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="The image serves HTTP on this port by itself; nothing else is needed.",
+)
+@click.option(
+    "--zero",
+    type=click.Choice(("remove", "stop", "pause")),
+    help="What becomes of the last container at zero replicas: a paused one wakes in milliseconds. [default: remove]",
+)
 @click.option(
     "--mode",
     type=click.Choice(MODES),
@@ -87,7 +109,10 @@ class Wish:
 @click.option("--memory-request", default="", metavar="QUANTITY", help="Memory to reserve.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until a replica is ready.")
 @namespace_option
-@connected(timeout="1m", timeout_help="Longest wait for the gateway, and for a replica to be ready; 0 waits for ever.")
+@connected(
+    timeout="1m",
+    timeout_help="Longest wait for the gateway, and for a replica that makes no progress; 0 waits for ever.",
+)
 def command(target: Target, replace: bool, update: bool, wait: bool, **flags: Any) -> None:
     """Deploy a function, or update the one of that name.
 
@@ -96,9 +121,9 @@ def command(target: Target, replace: bool, update: bool, wait: bool, **flags: An
     \b
     Examples:
       penstock deploy --name words --fprocess "wc -w"
-      penstock deploy --name shrink --fprocess "convert - -resize 50% -" --mode streaming
       penstock deploy --name hello --handler ./hello
-      penstock deploy --name jq --image jq --fprocess "jq .a" --label com.openfaas.scale.min=2
+      penstock deploy --name sum --image debian:12 --fprocess sha256sum --label com.openfaas.scale.min=2
+      penstock deploy --name site --image nginx:1.27 --http-port 80 --zero pause
     """
     wish = Wish(**{item.name: flags[item.name] for item in fields(Wish)})
     strategy = _strategy(replace, update, click.get_current_context())
@@ -107,8 +132,8 @@ def command(target: Target, replace: bool, update: bool, wait: bool, **flags: An
     suffix = f".{target.namespace}" if target.namespace else ""
     click.echo(f"\nDeployed. {reply.status} {reply.reason}.\nURL: {target.url}/function/{wish.name}{suffix}\n")
     if wait:
-        with spinner(f"Waiting for {wish.name} to be ready"):
-            talk(target, lambda gateway: _wait(gateway, wish.name))
+        with spinner(f"Waiting for {wish.name} to be ready") as show:
+            talk(target, lambda gateway: _wait(gateway, wish.name, show))
 
 
 def deployment(wish: Wish, namespace: str) -> dict[str, Any]:
@@ -142,9 +167,27 @@ def deployment(wish: Wish, namespace: str) -> dict[str, Any]:
     return {
         "service": wish.name,
         **{key: value for key, value in optional.items() if value},
-        "labels": pairs(wish.label, "--label"),
+        "labels": _labels(wish),
         "annotations": pairs(wish.annotation, "--annotation"),
     }
+
+
+def _labels(wish: Wish) -> dict[str, str]:
+    """Those that were given, and those that flags stand for. Raises InvalidInput for flags that contradict each other."""
+    labels = pairs(wish.label, "--label")
+    port = "" if wish.http_port is None else str(wish.http_port)
+    flags = (("--watchdog", WATCHDOG, wish.watchdog), ("--http-port", HTTP_PORT, port), ("--zero", ZERO, wish.zero))
+    for flag, label, value in flags:
+        if value and not wish.image:
+            raise InvalidInput(f"{flag}: is about a container; name its image with --image")
+        if value and labels.setdefault(label, value) != value:
+            raise InvalidInput(f"{flag} {value} and --label {label}={labels[label]} exclude each other")
+    if wish.http_port is not None and (wish.fprocess or wish.watchdog == "inject"):
+        raise InvalidInput(
+            "--http-port: is for an image that serves HTTP by itself, which is run as it is; leave it out to run a program "
+            "under the watchdog, or leave out --fprocess and --watchdog inject"
+        )
+    return labels
 
 
 def handler_reference(reference: str) -> str:
@@ -193,12 +236,15 @@ def _accepted(reply: Reply) -> Reply:
     return reply
 
 
-async def _wait(gateway: Gateway, name: str) -> None:
-    """Return when the function is ready. Raises PenstockError with the replica's own reason when it is not, or not in time."""
+async def _wait(gateway: Gateway, name: str, show: Callable[[str], None]) -> None:
+    """Return when the function is ready, telling `show` what it waits for. Raises PenstockError with the replica's own reason
+    when it is not, or not in time; the time begins anew whenever a pull or a start gets on."""
     seen = "the gateway does not show it yet"
     calm = 0
+    allowed = gateway.target.timeout or math.inf
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(gateway.target.timeout or None):
+        async with asyncio.timeout_at(loop.time() + allowed) as limit:
             while calm < _CALM_LOOKS:
                 try:
                     function = status_of(await gateway.function(name))
@@ -207,11 +253,13 @@ async def _wait(gateway: Gateway, name: str) -> None:
                     continue
                 _give_up_on(function)
                 calm = calm + 1 if is_settled(function) else 0
-                seen = _reason(function)
+                if seen != (seen := _reason(function)) and not _restarting(function):
+                    limit.reschedule(loop.time() + allowed)
+                show(f"Waiting for {name} to be ready: {seen}")
                 await asyncio.sleep(0 if calm >= _CALM_LOOKS else _POLL)
     except TimeoutError:
-        limit = f"{gateway.target.timeout:g} s"
-        raise PenstockError(f"{name!r} was accepted but is not ready after {limit}: {seen}") from None
+        waited = f"{gateway.target.timeout:g} s"
+        raise PenstockError(f"{name!r} was accepted but is not ready after {waited}: {seen}") from None
 
 
 def is_settled(function: FunctionStatus) -> bool:
@@ -224,6 +272,11 @@ def _give_up_on(function: FunctionStatus) -> None:
     for replica in function.instances or ():
         if replica.state == "failed" or (replica.state == "backoff" and replica.restarts >= _HOPELESS_RESTARTS):
             raise PenstockError(f"{function.name!r} was accepted but cannot start: {_words(replica)}")
+
+
+def _restarting(function: FunctionStatus) -> bool:
+    """Whether a replica has ended before it was ready: what changes then need not lead anywhere."""
+    return any(replica.restarts and replica.state != "ready" for replica in function.instances or ())
 
 
 def _reason(function: FunctionStatus) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from penstock.cli.client import Gateway
+from penstock.cli.target import Target
+from penstock.cli.verbs.deploy import _wait
+from penstock.errors import PenstockError
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
 
 FUNCTIONS = "/system/functions"
@@ -180,6 +186,97 @@ def test_a_replica_that_cannot_start_ends_the_wait_with_its_reason(
     assert result.exit_code == 1
     assert "Deployed. 202 Accepted." in result.stdout
     assert "cannot start: no such program: wcc" in result.stderr
+
+
+IMAGE = ("deploy", "--name", "words", "--image", "img:1", "--no-wait")
+
+
+@pytest.mark.parametrize(
+    ("flags", "labels"),
+    [
+        (("--watchdog", "inject"), {"com.penstock.watchdog": "inject"}),
+        (("--watchdog", "image"), {"com.penstock.watchdog": "image"}),
+        (("--http-port", "80"), {"com.penstock.http-port": "80"}),
+        (
+            ("--http-port", "80", "--watchdog", "image"),
+            {"com.penstock.http-port": "80", "com.penstock.watchdog": "image"},
+        ),
+        (("--zero", "pause", "-l", "a=b"), {"a": "b", "com.penstock.zero": "pause"}),
+        (("--zero", "stop", "-l", "com.penstock.zero=stop"), {"com.penstock.zero": "stop"}),
+    ],
+)
+def test_flags_of_images_become_labels(
+    gateway: ScriptedGateway, flags: tuple[str, ...], labels: dict[str, str]
+) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    assert run_cli(*IMAGE, *flags).exit_code == 0
+    assert gateway.requests[0].json["labels"] == labels
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--http-port", "80", "--fprocess", "cat"), "leave it out to run a program under the watchdog"),
+        (("--http-port", "80", "--watchdog", "inject"), "serves HTTP by itself"),
+        (("--http-port", "0"), "1<=x<=65535"),
+        (("--http-port", "65536"), "1<=x<=65535"),
+        (("--http-port", "http"), "http"),
+        (("--watchdog", "none"), "none"),
+        (("--zero", "freeze"), "freeze"),
+        (("--zero", "stop", "-l", "com.penstock.zero=pause"), "exclude each other"),
+        (("--image", "", "--http-port", "80"), "--image"),
+        (("--image", "", "--fprocess", "cat", "--zero", "stop"), "--image"),
+    ],
+)
+def test_flags_of_images_that_cannot_be_meant_are_refused(
+    gateway: ScriptedGateway, flags: tuple[str, ...], words: str
+) -> None:
+    result = run_cli(*IMAGE, *flags)
+    assert (result.exit_code, gateway.requests) == (2, [])
+    assert words in result.stderr
+
+
+class SlowGateway:
+    """A gateway where every look at the function takes 40 s of the loop's time, and none of ours."""
+
+    def __init__(self, *looks: dict[str, object]) -> None:
+        self.target = Target(url="http://127.0.0.1:1", timeout=60.0)
+        self._looks = list(looks)
+
+    async def function(self, name: str) -> dict[str, object]:
+        loop = asyncio.get_running_loop()
+        before = loop.time
+        loop.time = lambda: before() + 40.0  # type: ignore[method-assign]
+        await asyncio.sleep(0)
+        return {
+            "name": name,
+            "replicas": 1,
+            "instances": [self._looks.pop(0)],
+            "availableReplicas": int(len(self._looks) < 2),
+        }
+
+
+def wait_for_looks(*looks: dict[str, object]) -> list[str]:
+    """What is shown while deploy waits for a function that looks like this, one after the other."""
+    shown: list[str] = []
+    asyncio.run(_wait(cast(Gateway, SlowGateway(*looks)), "words", shown.append))
+    return shown
+
+
+def test_a_pull_that_gets_on_is_shown_and_may_take_longer_than_the_timeout() -> None:
+    pulling = [instance("starting", f"pulling img: {done} of 9 MB") for done in range(6)]
+    shown = wait_for_looks(*pulling, instance("ready"), instance("ready"))
+    assert shown[:6] == [f"Waiting for words to be ready: pulling img: {done} of 9 MB" for done in range(6)]
+
+
+def test_a_pull_that_stands_still_is_given_up() -> None:
+    with pytest.raises(PenstockError, match="not ready after 60 s: pulling img: 3 of 9 MB"):
+        wait_for_looks(*[instance("starting", "pulling img: 3 of 9 MB")] * 6, instance("ready"), instance("ready"))
+
+
+def test_a_replica_that_keeps_ending_for_changing_reasons_makes_no_progress() -> None:
+    with pytest.raises(PenstockError, match="not ready after 60 s: look"):
+        wait_for_looks(*[instance("starting", f"look {number}", 1) for number in range(6)], instance("ready"))
 
 
 def test_wait_ends_with_what_was_seen_last(gateway: ScriptedGateway) -> None:
