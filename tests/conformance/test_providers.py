@@ -1,4 +1,4 @@
-"""Every provider that runs without services passes the published suite."""
+"""Every provider passes the published suite, those of containers on real engines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from penstock.providers.memory import MemoryProvider
 from penstock.testing.provider_suite import CHECKS, Check, Kit, run_suite
+from tests.engines.engine import Engine
+from tests.integration.providers.docker.harness import running_box
 from tests.integration.providers.runtimes.harness import running_provider
 
 
@@ -38,6 +40,13 @@ async def test_memory_provider_conforms(check: Check) -> None:
 async def test_process_provider_conforms(check: Check) -> None:
     async with process_kit() as kit:
         await check(kit)
+
+
+@pytest.mark.service("dockerd", "busybox")
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_docker_provider_conforms(check: Check, docker_engine: Engine, busybox_image: str) -> None:
+    async with running_box(docker_engine) as (provider, _):
+        await check(Kit(provider, image=busybox_image, timeout=120.0))
 
 
 def test_the_suite_runs_without_a_test_framework() -> None:

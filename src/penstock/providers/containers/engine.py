@@ -94,7 +94,7 @@ class Engine:
             await response.read()
 
     async def stream(
-        self, path: str, method: str = "GET", *, auth: str = "", **params: Any
+        self, path: str, /, method: str = "GET", *, auth: str = "", **params: Any
     ) -> AsyncGenerator[bytes, None]:
         """The bytes of an answer as they arrive, on a connection of its own, until it ends or the caller closes it."""
         headers = {"X-Registry-Auth": auth} if auth else {}

@@ -1,0 +1,246 @@
+"""The volume that holds the watchdog, mounted read-only into containers of unmodified images.
+
+Called by `starting`. The volume is named after what is in it and filled once for an engine, through a container that is made
+and never started; making the bundle is `penstock.watchdog.bundle.build`'s, or it comes from the image that we run in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.metadata
+import logging
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+import penstock
+from penstock.errors import PenstockError, ProviderUnavailable
+from penstock.providers.containers import labels
+from penstock.providers.containers.engine import Engine, EngineRefused
+from penstock.providers.containers.images import Images
+from penstock.providers.containers.plan import WATCHDOG
+from penstock.providers.containers.volumes import archive_of_bundle
+from penstock.watchdog.bundle.write import MARK, PLACE
+
+_ABSENT = 404
+_CHUNK = 1 << 18
+
+_log = logging.getLogger(__name__)
+
+Tell = Callable[[str], None]
+
+
+class Source(Protocol):
+    """Where the files of the bundle come from."""
+
+    image: str
+    """An image that has them, from which the engine copies them itself; empty where they are uploaded."""
+
+    async def name(self) -> str:
+        """What tells this bundle from others: a version and a digest. Raises PenstockError."""
+
+    async def directory(self, tell: Tell) -> Path:
+        """The files; made first when there are none, which `tell` is told. Raises PenstockError."""
+
+
+class OwnImage:
+    """We run in our own image: the bundle is in it."""
+
+    image = ""
+
+    def __init__(self, place: Path = Path(PLACE)) -> None:
+        self._place = place
+
+    async def name(self) -> str:
+        return f"{penstock.__version__}-{await asyncio.to_thread(_digest_of_files, self._place)}"
+
+    async def directory(self, tell: Tell) -> Path:
+        return self._place
+
+
+class Made:
+    """Made from this installation, in a folder of the home, once for everything that it is made from."""
+
+    image = ""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environ = environ
+        self._making = asyncio.Lock()
+
+    async def name(self) -> str:
+        return f"{penstock.__version__}-{await asyncio.to_thread(_digest_of_installation)}"
+
+    async def directory(self, tell: Tell) -> Path:
+        target = self._folder / await self.name()
+        async with self._making:
+            if not (target / MARK).is_file():
+                tell("making the watchdog that is put into its image")
+                await asyncio.to_thread(self._make, target)
+        return target
+
+    def _make(self, target: Path) -> None:
+        from penstock.watchdog.bundle.build import make_directory
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target, self._environ)
+
+
+class FromImage:
+    """Another image has it."""
+
+    def __init__(self, image: str, images: Images) -> None:
+        self.image = image
+        self._images = images
+
+    async def name(self) -> str:
+        facts = await self._images.ensure(self.image, _nobody)
+        return f"image-{facts.id.removeprefix('sha256:')[:12]}"
+
+    async def directory(self, tell: Tell) -> Path:
+        raise PenstockError(f"watchdog_image: {self.image} holds no watchdog at {PLACE}; use an image of Penstock")
+
+
+@dataclass(frozen=True)
+class _Volume:
+    name: str
+    ours: bool
+
+
+class Bundle:
+    """The bundle of an installation on its engine."""
+
+    def __init__(self, engine: Engine, installation: str, source: Source) -> None:
+        self._engine = engine
+        self._installation = installation
+        self._source = source
+        self._volume = ""
+        self._filling = asyncio.Lock()
+
+    async def ensure(self, image: str, tell: Tell) -> str:
+        """The name of a volume with all of the bundle. `image` is any that is present: containers are made of one. Raises
+        PenstockError."""
+        async with self._filling:
+            if not self._volume:
+                try:
+                    self._volume = await self._find_or_fill(image, tell)
+                except EngineRefused as error:
+                    raise PenstockError(f"the watchdog cannot be put into its image: {error}") from error
+            return self._volume
+
+    def missing(self) -> None:
+        """Somebody removed the volume, or may have: look again before it is used."""
+        self._volume = ""
+
+    async def _find_or_fill(self, image: str, tell: Tell) -> str:
+        name = f"penstock-watchdog-{await self._source.name()}"
+        for candidate in (name, f"{name}-{self._installation}"):
+            volume = await self._volume_of(candidate)
+            helper = await self._make_helper(image, candidate)
+            try:
+                if await self._is_complete(helper):
+                    return candidate
+                if volume.ours:
+                    await self._fill(helper, tell)
+                    await self._remove_others(candidate)
+                    return candidate
+            finally:
+                await self._remove_helper(helper)
+        raise ProviderUnavailable(f"volume {name}-{self._installation} is not ours and holds no watchdog; remove it")
+
+    async def _volume_of(self, name: str) -> _Volume:
+        """Made when it is not there. One that is not ours is only read."""
+        ours = {labels.OWNER: self._installation, labels.KIND: "bundle"}
+        document = await self._engine.post("/volumes/create", {"Name": name, "Labels": ours})
+        return _Volume(name, (document.get("Labels") or {}).get(labels.OWNER) == self._installation)
+
+    async def _make_helper(self, image: str, volume: str) -> str:
+        body = {
+            "Image": self._source.image or image,
+            "Entrypoint": list(WATCHDOG),
+            "Labels": {labels.OWNER: self._installation, labels.KIND: "helper"},
+            "HostConfig": {
+                "NetworkMode": "none",
+                "Mounts": [
+                    {
+                        "Type": "volume",
+                        "Source": volume,
+                        "Target": PLACE,
+                        "VolumeOptions": {"NoCopy": not self._source.image},
+                    },
+                ],
+            },
+        }
+        name = f"penstock-helper-{secrets.token_hex(6)}"
+        document = await self._engine.post("/containers/create", body, name=name)
+        return str(document["Id"])
+
+    async def _remove_helper(self, helper: str) -> None:
+        # What stays is removed when control starts again.
+        with suppress(EngineRefused, ProviderUnavailable):
+            await self._engine.delete(f"/containers/{helper}", force="true")
+
+    async def _is_complete(self, helper: str) -> bool:
+        stream = self._engine.stream(f"/containers/{helper}/archive", path=f"{PLACE}/{MARK}")
+        try:
+            async for _ in stream:
+                return True
+        except EngineRefused as error:
+            if error.code != _ABSENT:
+                raise
+        finally:
+            await stream.aclose()
+        return False
+
+    async def _fill(self, helper: str, tell: Tell) -> None:
+        directory = await self._source.directory(tell)
+        tell("putting the watchdog into its image")
+        try:
+            with await asyncio.to_thread(archive_of_bundle, directory) as archive:
+                await self._engine.put_archive(helper, PLACE, _chunks(archive))
+        except OSError as error:
+            raise PenstockError(f"the watchdog in {directory} cannot be read: {error.strerror or error}") from error
+        tell("")
+
+    async def _remove_others(self, name: str) -> None:
+        """Bundles of earlier versions that no container uses any more."""
+        filters = {"label": [f"{labels.OWNER}={self._installation}", f"{labels.KIND}=bundle"]}
+        with suppress(EngineRefused, ProviderUnavailable):
+            for volume in (await self._engine.get("/volumes", filters=filters)).get("Volumes") or ():
+                if volume["Name"] != name:
+                    with suppress(EngineRefused):
+                        await self._engine.delete(f"/volumes/{volume['Name']}")
+
+
+def _nobody(text: str) -> None:
+    """Nobody waits for it to be told."""
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, _CHUNK):
+        yield chunk
+
+
+def _digest_of_files(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
+        if path.is_file() and not path.is_symlink():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _digest_of_installation() -> str:
+    """Of all that a bundle is made from: this interpreter, this package and what is installed beside it."""
+    digest = hashlib.sha256(f"{sys.version}\0{os.uname().machine}".encode())
+    for path in sorted(Path(penstock.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    installed = sorted(f"{one.name} {one.version}" for one in importlib.metadata.distributions())
+    digest.update("\n".join(installed).encode())
+    return digest.hexdigest()[:12]
