@@ -32,19 +32,16 @@ KNOWN = frozenset(
 )
 """What a function can say; docs/reference/labels.md has each of them."""
 
-RESERVED = frozenset({"com.penstock.owner", "com.penstock.kind", "com.penstock.function", "com.penstock.order"})
-"""What providers write on containers to know them by; a function that carried them could pass for another's container."""
-
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Raises InvalidInput for a label of ours that does not exist, with the one that may have been meant."""
+    """Raises InvalidInput for a label of ours that functions do not have, with the one that may have been meant. Those that
+    providers write are among them: a function that carried them could pass for another's container."""
     for name in labels:
-        if name in RESERVED:
-            raise InvalidInput(f"labels: {name} is written by Penstock itself and cannot be given to a function")
         if name.lower().startswith(PREFIX) and name not in KNOWN:
-            raise InvalidInput(f"labels: there is no label {name[:200]!r}; {_advice(name)}")
+            raise InvalidInput(f"labels: functions have no label {name[:200]!r}; {_advice(name)}")
 
 
 def _advice(name: str) -> str:
-    near = difflib.get_close_matches(name[:200].lower(), sorted(KNOWN), n=1, cutoff=0.8)
-    return f"did you mean {near[0]}?" if near else f"labels of Penstock are {', '.join(sorted(KNOWN))}"
+    words = {label.removeprefix(PREFIX): label for label in sorted(KNOWN)}
+    near = difflib.get_close_matches(name[len(PREFIX) : 200].lower(), words, n=1)
+    return f"did you mean {words[near[0]]}?" if near else f"there are {', '.join(words.values())}"
