@@ -17,7 +17,7 @@ from tests.engines.registry import Registry, RegistryFailed
 from tests.engines.sandbox import SandboxFailed
 from tests.engines.swarm import SwarmNode, TwoNodeSwarm
 
-OF_ENGINES = ("dockerd", "ip", "nsenter", "setpriv", "unshare")
+OF_ENGINES = ("dockerd", "ip", "iptables", "nsenter", "setpriv", "unshare")
 
 
 class StartEngine(Protocol):

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.engines.engine import Engine
-from tests.engines.fixtures import StartEngine
+from tests.engines.fixtures import StartEngine, require
 from tests.engines.images import import_busybox
 from tests.engines.registry import Registry
 from tests.engines.swarm import SwarmNode, TwoNodeSwarm
@@ -277,6 +278,30 @@ def test_a_node_whose_engine_is_killed_is_lost_and_comes_back(swarm: TwoNodeSwar
     finally:
         swarm.worker.start()
     wait_until(lambda: swarm.states() == {"ready"}, "the node's return")
+
+
+def test_an_engine_may_be_closed_twice(start_engine: StartEngine) -> None:
+    engine = start_engine()
+    engine.close()
+    assert not engine.folder.exists()
+    assert not Path("/sys/class/net", engine.sandbox.link.name).exists()
+    engine.close()
+
+
+def test_an_engine_outlives_the_thread_that_started_it(start_engine: StartEngine) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        engine = threads.submit(start_engine).result()
+    assert engine.docker("ps", "--quiet") == ""
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_whoever_is_not_root_is_told_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(outcome, match="enable with: sudo make test"):
+        require()
 
 
 def test_an_engine_leaves_nothing_when_its_owner_is_killed() -> None:
