@@ -86,4 +86,4 @@ def parts_of(
 def _source(settings: ServeSettings, environ: Mapping[str, str]) -> OwnImage | Made:
     if (Path(PLACE) / MARK).is_file():
         return OwnImage()
-    return Made(settings.paths.path / "watchdogs", environ)
+    return Made(settings.home / "watchdog", environ)
