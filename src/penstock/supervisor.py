@@ -6,12 +6,14 @@ but the one that reserves the public port. Called by the command line; what the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import hashlib
 import logging
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -39,6 +41,9 @@ READY_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 """Seconds beyond the drain time for a process to end before it is killed."""
 
+REASON_VARIABLE = "PENSTOCK_REASON_FD"
+"""Names the descriptor on which control says why it cannot start, at most PIPE_BUF bytes."""
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -60,6 +65,10 @@ class Child:
     pause: float = FIRST_PAUSE
     restart_at: float = 0.0
     deaths: int = 0
+    code: int = 0
+    """What it ended with last."""
+    inherits: tuple[int, ...] = ()
+    """File descriptors for it alone."""
 
     @property
     def running(self) -> bool:
@@ -79,18 +88,23 @@ class Supervisor:
         lifeline, self._lifeline_end = os.pipe()
         os.set_inheritable(lifeline, True)
         self._lifeline = lifeline
+        self._reasons, told = os.pipe()
+        for end in (self._reasons, told):
+            os.set_blocking(end, False)
+        self._reason = ""
         self._environ = {
             **os.environ,
             "PENSTOCK_SERVE_SETTINGS": dump_settings(settings),
             "PENSTOCK_RUN_ID": secrets.token_hex(8),
             "PENSTOCK_LIFELINE_FD": str(lifeline),
+            REASON_VARIABLE: str(told),
         }
         python = [sys.executable, "-m"]
         self._workers = [
             Child(f"worker-{index}", [*python, "penstock.gateway.worker", str(index)])
             for index in range(settings.workers)
         ]
-        self._control = Child("control", [*python, "penstock.control.process"])
+        self._control = Child("control", [*python, "penstock.control.process"], inherits=(told,))
         self._zygote = [Child("zygote", [*python, "penstock.providers.runtimes.zygote"])]
         if settings.provider != "process":
             self._zygote = []
@@ -120,7 +134,7 @@ class Supervisor:
             child.command,
             env=self._environ,
             stdin=subprocess.DEVNULL,
-            pass_fds=(self._lifeline,),
+            pass_fds=(self._lifeline, *child.inherits),
             process_group=0,  # a Ctrl-C in the terminal is for the supervisor alone
             preexec_fn=_in_child,
         )
@@ -150,9 +164,11 @@ class Supervisor:
     def _reap(self, child: Child) -> None:
         if child.process is None or child.process.poll() is None:
             return
-        code = child.process.returncode
+        code = child.code = child.process.returncode
         child.process = None
         child.deaths += 1
+        if child is self._control:
+            self._reason = self._read_reason()
         now = time.monotonic()
         if now - child.started > GROWN_UP:
             child.pause = FIRST_PAUSE
@@ -170,9 +186,23 @@ class Supervisor:
                 raise StartFailed(f"the gateway did not become ready within {READY_TIMEOUT:g} s; see the log above")
             got = signal.sigtimedwait(_SIGNALS, 0.02)
             self._handle(got.si_signo if got else 0)
-            if self._control.deaths >= START_DEATHS:
-                raise StartFailed("the control process keeps ending at its start; see the log above for the reason")
+            self._check_control()
         return False
+
+    def _check_control(self) -> None:
+        """Raises what control said when trying again is of no use, or was of none."""
+        if self._control.deaths and self._control.code == SettingsError.exit_code and self._reason:
+            raise SettingsError(self._reason)
+        if self._control.deaths >= START_DEATHS:
+            raise StartFailed(
+                self._reason or "the control process keeps ending at its start; see the log above for the reason"
+            )
+
+    def _read_reason(self) -> str:
+        """Why control ended, in its own words; empty when it had no time for any."""
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._reasons, select.PIPE_BUF).decode(errors="replace")
+        return ""
 
     # Death
 

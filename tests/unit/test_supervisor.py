@@ -20,13 +20,14 @@ import pytest
 
 from penstock.errors import SettingsError
 from penstock.settings import ServeSettings
-from penstock.supervisor import _claim_home, _claim_port, _reserve
+from penstock.supervisor import Supervisor, _claim_home, _claim_port, _reserve
 
 DEADLINE = 60.0
 
 HARNESS = """
 import dataclasses, json, sys
 from pathlib import Path
+from penstock.errors import SettingsError
 from penstock.settings import ServeSettings, WireSettings
 from penstock.supervisor import StartFailed, Supervisor
 home, port, scripts = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
@@ -39,6 +40,9 @@ try:
 except StartFailed as error:
     print(error, flush=True)
     sys.exit(3)
+except SettingsError as error:
+    print(error, flush=True)
+    sys.exit(error.exit_code)
 """
 
 NOTES = """
@@ -73,6 +77,8 @@ while True:
 )
 
 DIES = NOTES + "sys.exit(1)"
+SAYS_WHY = NOTES + "os.write(int(os.environ['PENSTOCK_REASON_FD']), b'no engine here'); sys.exit(CODE)"
+SAYS_TOO_MUCH = NOTES + "while os.write(int(os.environ['PENSTOCK_REASON_FD']), b'x' * 4096): pass"
 DEAF = NOTES + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nnote('deaf')\nwhile True: time.sleep(60)"
 FAILS_TO_DRAIN = STAYS.replace("os._exit(0)", "os._exit(1)")
 
@@ -200,6 +206,36 @@ def test_control_that_dies_again_and_again_at_the_start_ends_it_with_a_reason(st
     assert "control process keeps ending" in run.line()
     assert run.code() == 3
     _wait_gone(run.pids())
+
+
+def test_what_control_says_is_the_reason_that_is_told(start: Callable[..., Run]) -> None:
+    run = start(**{"control": SAYS_WHY.replace("CODE", "1"), "worker-0": STAYS})
+    assert run.line() == "no engine here"
+    assert run.code() == 3
+    assert len([note for note in run.notes("start") if note[0] == "control"]) == 3
+
+
+def test_a_setting_that_control_refuses_is_not_tried_again(start: Callable[..., Run]) -> None:
+    run = start(**{"control": SAYS_WHY.replace("CODE", "2"), "worker-0": STAYS})
+    assert run.line() == "no engine here"
+    assert run.code() == 2
+    assert len([note for note in run.notes("start") if note[0] == "control"]) == 1
+    _wait_gone(run.pids())
+
+
+def test_control_that_says_too_much_is_cut_short_and_does_not_hang(start: Callable[..., Run]) -> None:
+    run = start(**{"control": SAYS_TOO_MUCH, "worker-0": STAYS})
+    assert run.line().startswith("xxx")
+    assert run.code() == 3
+
+
+@pytest.mark.parametrize("provider", ["memory", "docker", "swarm"])
+def test_only_the_process_provider_has_a_zygote(provider: str, tmp_path: Path) -> None:
+    def roles(name: str) -> list[str]:
+        return [child.role for child in Supervisor(ServeSettings(home=tmp_path, provider=name)).children]
+
+    assert roles("process") == ["zygote", "control", "worker-0"]
+    assert roles(provider) == ["control", "worker-0"]
 
 
 def test_a_stop_before_it_was_ready_stops_everything(start: Callable[..., Run]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -32,6 +33,8 @@ from penstock.wire.loop import run
 log = logging.getLogger("penstock.control.process")  # not `__name__`, which is `__main__` here
 
 SETTINGS_VARIABLE = "PENSTOCK_SERVE_SETTINGS"
+REASON_VARIABLE = "PENSTOCK_REASON_FD"
+"""Names the descriptor on which the supervisor is told why control cannot start."""
 
 KEEP_ALIVE = 120
 """Seconds that a gateway worker may keep an idle connection; its pool lets go earlier (`upstream_idle_timeout`)."""
@@ -125,7 +128,14 @@ def main() -> None:
         run(_run(settings))
     except PenstockError as error:
         log.error("control cannot run: %s", error)
+        _tell_supervisor(str(error))
         sys.exit(error.exit_code)
+
+
+def _tell_supervisor(reason: str) -> None:
+    """Whoever typed `penstock serve` is told by it; a supervisor that does not listen is none of our trouble."""
+    with contextlib.suppress(KeyError, ValueError, OSError):
+        os.write(int(os.environ[REASON_VARIABLE]), reason.encode(errors="replace")[: select.PIPE_BUF])
 
 
 if __name__ == "__main__":
