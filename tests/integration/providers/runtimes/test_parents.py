@@ -316,9 +316,12 @@ async def test_a_replica_that_stood_by_is_used_once_and_ends_with_its_parent(fun
         (parent,) = parent_pids(server)
 
         def standing_by() -> list[int]:
-            """Living processes of the parent's session; a replica has one of its own."""
+            """Living processes of the parent's session, without the parent and the one that only forks; a replica has one of
+            its own."""
             return [
-                stat.pid for stat in all_processes() if stat.session == parent != stat.pid and stat.state not in "ZX"
+                stat.pid
+                for stat in all_processes()
+                if stat.session == parent not in (stat.pid, stat.parent) and stat.state not in "ZX"
             ]
 
         await until("one stands by", lambda: len(standing_by()) == 1)
