@@ -17,7 +17,7 @@ from penstock.model import LogLine, LogQuery
 from penstock.providers.clock import Clock, SystemClock
 from penstock.providers.containers.engine import Engine, EngineRefused
 from penstock.providers.containers.following import Changes, Following
-from penstock.providers.containers.frames import Entry, Frames
+from penstock.providers.containers.frames import STDERR, STDOUT, Entry, Frames
 from penstock.providers.containers.logsource import Patience, Position, Source, read, since_param
 from penstock.providers.loglines import select
 
@@ -78,14 +78,17 @@ async def function_lines(
 
 async def last_words(engine: Engine, path: str) -> str:
     """The last line with something in it of a container that ended, at `/containers/ID/logs`, cut and printable; "" if none
-    comes in time."""
+    comes in time. One on stderr goes before those on stdout: which pipe the engine read last says nothing."""
     query = LogQuery(name="", tail=_LAST_WORDS_TAIL)
     past = await _past(engine, query, Source(path, "", alive=False, quiet=LAST_WORDS_LIMIT), HELD, LAST_WORDS_LIMIT)
-    for entry in reversed(past.entries):
-        text = "".join(character if character.isprintable() else " " for character in entry.text).strip()
-        if text:
-            return text[:LAST_WORDS_LENGTH]
-    return ""
+    said = {STDOUT: "", STDERR: ""}
+    for entry in past.entries:
+        said[entry.stream] = _printable(entry.text) or said[entry.stream]
+    return (said[STDERR] or said[STDOUT])[:LAST_WORDS_LENGTH]
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 # What there is

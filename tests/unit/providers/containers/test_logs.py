@@ -132,10 +132,13 @@ async def test_what_is_held_is_bounded_and_the_newest_stays(monkeypatch: pytest.
 
 
 async def test_last_words_are_the_last_line_with_something_in_it() -> None:
-    engine = ScriptedEngine(
-        {A: [[frame(b"Traceback\n"), frame(b"\x1b[31mKeyError\x07: 'x'\n", stream=2), frame(b" \n")]]}
-    )
+    engine = ScriptedEngine({A: [[frame(b"Traceback\n"), frame(b"\x1b[31mKeyError\x07: 'x'\n"), frame(b" \n")]]})
     assert await last_words(engine, A) == "[31mKeyError : 'x'"
+
+
+async def test_last_words_on_stderr_go_before_those_on_stdout() -> None:
+    engine = ScriptedEngine({A: [[frame(b"died\n", 1, stream=2), frame(b"\n", 2, stream=2), frame(b"out\n", 3)]]})
+    assert await last_words(engine, A) == "died"
 
 
 async def test_last_words_without_line_end_are_heard_and_long_ones_are_cut() -> None:
