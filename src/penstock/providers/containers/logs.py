@@ -63,7 +63,8 @@ async def function_lines(
     found = [source for source in sources() if source.wanted(query)]
     pasts = await asyncio.gather(*(_past(engine, query, source, HELD // len(found)) for source in found))
     _report(query, pasts)
-    for line in _ordered(query, pasts):
+    # Hundreds of thousands of lines would hold up whatever else the event loop serves.
+    for line in await asyncio.to_thread(_ordered, query, pasts):
         yield line
     if not query.follow:
         return
