@@ -104,10 +104,12 @@ class Engine:
                 self._asking(path),
                 client._query(path.lstrip("/"), method, params=_parameters(params), headers=headers) as response,
             ):
-                while chunk := await response.content.readany():
-                    yield chunk
-                # What is left of an endless answer is not read to its end.
-                response.close()
+                try:
+                    while chunk := await response.content.readany():
+                        yield chunk
+                finally:
+                    # What is left of an endless answer is not read to its end.
+                    response.close()
         finally:
             await client.close()
 
