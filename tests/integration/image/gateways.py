@@ -16,6 +16,7 @@ class Gateway:
 
     def __init__(self, engine: Engine, network: str, *flags: str, command: tuple[str, ...] = ()) -> None:
         self._engine = engine
+        self._network = network
         fixed = ("--detach", "--network", network, "--read-only", "--tmpfs", "/tmp", "--health-interval", "1s")
         self.id = engine.docker("run", *fixed, *flags, TAG, *command)
         try:
@@ -39,7 +40,8 @@ class Gateway:
 
     @property
     def address(self) -> str:
-        return self.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+        """In the network that it was started in: it may join others."""
+        return self.inspect(f'{{{{(index .NetworkSettings.Networks "{self._network}").IPAddress}}}}')
 
     def inspect(self, form: str) -> str:
         return self._engine.docker("inspect", "--format", form, self.id)

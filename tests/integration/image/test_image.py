@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -114,6 +115,39 @@ def test_a_signal_ends_it_in_order_and_its_functions_are_there_after_the_next_st
     gateway.start()
     gateway.wait_until_ready(starts=2)
     wait_until(lambda: gateway.ask("/function/answer") == (200, b"42\n"), "the function")
+
+
+@pytest.mark.service("dockerd", "busybox")
+@pytest.mark.parametrize("flags", [("--group-add", "{group}"), ("--user", "0")], ids=["group", "root"])
+def test_with_the_engines_socket_it_runs_functions_in_containers(
+    loaded: Engine, network: str, busybox_image: str, flags: tuple[str, ...]
+) -> None:
+    socket = Path(loaded.url.removeprefix("unix://"))
+    given = [flag.format(group=socket.stat().st_gid) for flag in flags]
+    with remains_removed(loaded):
+        mounted = ("--volume", f"{socket}:/var/run/docker.sock")
+        gateway = Gateway(loaded, network, *mounted, *given, command=("serve", "--provider", "docker"))
+        gateway.execute("penstock", "deploy", "--name", "copy", "--image", busybox_image, "--fprocess", "cat")
+        assert gateway.ask("/function/copy", b"words") == (200, b"words")
+        gateway.execute("penstock", "remove", "copy")
+        wait_until(lambda: "copy" not in gateway.execute("penstock", "list"), "the function's end")
+
+
+@contextlib.contextmanager
+def remains_removed(engine: Engine) -> Iterator[None]:
+    """Remove afterwards what a gateway has made on the engine, which other tests use too."""
+    kinds = {"container": ("ls", "--all"), "network": ("ls",), "volume": ("ls",)}
+    before = {kind: names(engine, kind, *listing) for kind, listing in kinds.items()}
+    try:
+        yield
+    finally:
+        for kind, listing in kinds.items():
+            for name in sorted(names(engine, kind, *listing) - before[kind]):
+                engine.docker(kind, "rm", *(["--force"] if kind != "network" else []), name)
+
+
+def names(engine: Engine, kind: str, *listing: str) -> set[str]:
+    return set(engine.docker(kind, *listing, "--quiet").split())
 
 
 @pytest.mark.service("dockerd")
