@@ -320,7 +320,8 @@ def _announce(settings: ServeSettings) -> None:
             "            " + f"curl -N '{url}/function/sse-clock?interval=0.5&count=3'",
         ]
     else:
-        lines.append(f"  try       penstock deploy --name wc --fprocess wc -g {url}")
+        what = "--image debian:12 --fprocess wc" if settings.provider in ("docker", "swarm") else "--fprocess wc"
+        lines.append(f"  try       penstock deploy --name wc {what} -g {url}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

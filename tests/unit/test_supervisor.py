@@ -20,7 +20,7 @@ import pytest
 
 from penstock.errors import SettingsError
 from penstock.settings import ServeSettings
-from penstock.supervisor import Supervisor, _claim_home, _claim_port, _reserve
+from penstock.supervisor import Supervisor, _announce, _claim_home, _claim_port, _reserve
 
 DEADLINE = 60.0
 
@@ -366,3 +366,19 @@ def test_a_port_is_claimed_once_even_while_nobody_listens_on_it(tmp_path: Path) 
             _claim_port(settings)
     with _claim_port(settings):
         pass
+
+
+# What it says when it is ready.
+
+
+@pytest.mark.parametrize(
+    ("provider", "line"),
+    [
+        ("process", "penstock deploy --name wc --fprocess wc -g http://127.0.0.1:8080"),
+        ("docker", "penstock deploy --name wc --image debian:12 --fprocess wc -g http://127.0.0.1:8080"),
+        ("swarm", "penstock deploy --name wc --image debian:12 --fprocess wc -g http://127.0.0.1:8080"),
+    ],
+)
+def test_what_to_type_next_fits_the_provider(provider: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _announce(ServeSettings(home=Path("/srv/p"), provider=provider))
+    assert line in capsys.readouterr().out
