@@ -10,8 +10,16 @@ import pytest
 from penstock.providers.memory import MemoryProvider
 from penstock.testing.provider_suite import CHECKS, Check, Kit, run_suite
 from tests.engines.engine import Engine
+from tests.engines.images import import_busybox
+from tests.engines.swarm import SwarmNode
 from tests.integration.providers.docker.harness import running_box
 from tests.integration.providers.runtimes.harness import running_provider
+from tests.integration.providers.swarm.harness import running
+
+
+@pytest.fixture(scope="module")
+def swarm_image(swarm_engine: SwarmNode) -> str:
+    return import_busybox(swarm_engine)
 
 
 @asynccontextmanager
@@ -47,6 +55,13 @@ async def test_process_provider_conforms(check: Check) -> None:
 async def test_docker_provider_conforms(check: Check, docker_engine: Engine, busybox_image: str) -> None:
     async with running_box(docker_engine) as (provider, _):
         await check(Kit(provider, image=busybox_image, timeout=120.0))
+
+
+@pytest.mark.service("dockerd", "busybox")
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_swarm_provider_conforms(check: Check, swarm_engine: SwarmNode, swarm_image: str) -> None:
+    async with running(swarm_engine) as (provider, _):
+        await check(Kit(provider, image=swarm_image, timeout=120.0))
 
 
 def test_the_suite_runs_without_a_test_framework() -> None:

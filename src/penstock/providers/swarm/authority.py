@@ -6,10 +6,10 @@ again. What was written is shown to `cluster` at once, so that nobody has to wai
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput, ProviderUnavailable
+from penstock.providers.clock import Clock
 from penstock.providers.containers.engine import Document, Engine, EngineRefused
 from penstock.providers.swarm.cluster import Cluster
 from penstock.providers.swarm.marks import is_ours
@@ -25,9 +25,10 @@ Edit = Callable[[Document], Document | None]
 class Authority:
     """The services of one installation."""
 
-    def __init__(self, engine: Engine, cluster: Cluster, installation: str) -> None:
+    def __init__(self, engine: Engine, cluster: Cluster, installation: str, clock: Clock) -> None:
         self._engine = engine
         self._cluster = cluster
+        self._clock = clock
         self._installation = installation
 
     async def create(self, spec: Document, auth: str = "") -> Document:
@@ -58,7 +59,7 @@ class Authority:
                     raise FunctionNotFound("the function was deleted meanwhile") from error
                 if not any(phrase in str(error) for phrase in _OUT_OF_DATE):
                     raise refusal(error) from error
-            await asyncio.sleep(0.01 * attempt)
+            await self._clock.sleep(0.01 * attempt)
         raise ProviderUnavailable("the function is being changed by others all the time; try again")
 
     async def remove(self, service_id: str) -> None:

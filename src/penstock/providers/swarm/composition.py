@@ -48,15 +48,14 @@ class Parts:
 
 
 def parts_of(
-    settings: ServeSettings, environ: Mapping[str, str], clock: Clock | None = None, ask: Probe = probe
+    engine: Engine, settings: ServeSettings, environ: Mapping[str, str], clock: Clock | None = None, ask: Probe = probe
 ) -> Parts:
     """`ask` asks a port whether it is ready."""
     clock = clock or SystemClock()
     installation = settings.installation or USUAL
-    engine = Engine(environ)
     surroundings = Surroundings(settings.docker_connect, settings.watchdog_image)
     cluster = Cluster(engine, installation, clock)
-    authority = Authority(engine, cluster, installation)
+    authority = Authority(engine, cluster, installation, clock)
     secrets = Secrets(engine, installation)
     networks = Networks(engine, installation, settings.docker_network, surroundings)
     images = Images(engine, cast(PullPolicy, settings.pull), environ)

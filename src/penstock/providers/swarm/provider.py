@@ -27,7 +27,7 @@ from penstock.model import (
     ProviderInfo,
     Secret,
 )
-from penstock.providers.containers.engine import EngineRefused
+from penstock.providers.containers.engine import Engine, EngineRefused
 from penstock.providers.containers.following import Changes
 from penstock.providers.containers.logs import function_lines
 from penstock.providers.containers.logsource import Source, task_of
@@ -45,7 +45,7 @@ from penstock.settings import ServeSettings
 
 
 def create_swarm_provider(settings: ServeSettings, environ: Mapping[str, str]) -> SwarmProvider:
-    return SwarmProvider(parts_of(settings, environ))
+    return SwarmProvider(parts_of(Engine(environ), settings, environ))
 
 
 class SwarmProvider:

@@ -1,0 +1,155 @@
+"""Swarm providers on a Swarm that tests share, each with an installation of its own, of which nothing is left when a test is over.
+
+The network of the default namespace and the volume with the watchdog are made once for each engine and used by all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
+from penstock.providers.containers import labels
+from penstock.providers.swarm.provider import SwarmProvider, create_swarm_provider
+from penstock.settings import ServeSettings
+from tests.engines.engine import Engine
+from tests.engines.waiting import DEADLINE
+from tests.integration.providers.docker.harness import shared_bundle
+
+NETWORK = "penstock-tests"
+IMAGE = "busybox:it"
+"""What `import_busybox` makes."""
+SERVER = "mkdir -p /tmp/w/_; echo fine > /tmp/w/_/ready; exec httpd -f -p 8080 -h /tmp/w"
+"""A program of that image that serves HTTP by itself."""
+
+
+class Installation:
+    """One installation on a Swarm: its home, and one control process after the other."""
+
+    def __init__(self, engine: Engine, **settings: Any) -> None:
+        self.engine = engine
+        self.name = f"it-{secrets.token_hex(4)}"
+        self.home = Path(tempfile.mkdtemp(prefix="psw-"))
+        given = {"docker_connect": "port", "docker_network": NETWORK, "installation": self.name, **settings}
+        self.settings = ServeSettings(home=self.home, provider="swarm", **given)
+        self.environ = {"PATH": os.environ["PATH"], "HOME": str(self.home), "DOCKER_HOST": engine.url}
+        (self.home / "watchdog").symlink_to(shared_bundle(), target_is_directory=True)
+        with contextlib.suppress(AssertionError):
+            engine.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
+
+    def provider(self) -> SwarmProvider:
+        """One more control process, not started."""
+        return create_swarm_provider(self.settings, self.environ)
+
+    def of(self, kind: str) -> list[str]:
+        """Names of this installation's services, secrets, configs, networks."""
+        label = f"label={labels.OWNER}={self.name}"
+        return self.engine.docker(kind, "ls", "--format", "{{.Name}}", "--filter", label).split()
+
+    def purge(self) -> None:
+        for kind in ("service", "secret", "config"):
+            if names := self.of(kind):
+                self.engine.docker(kind, "rm", *names)
+        for name in self.of("network"):
+            # Tasks that are ending still use it; networks that stay end with the engine.
+            with contextlib.suppress(AssertionError):
+                self.engine.docker("network", "rm", name)
+        (self.home / "watchdog").unlink()
+        shutil.rmtree(self.home)
+
+
+@asynccontextmanager
+async def installed(engine: Engine, **settings: Any) -> AsyncIterator[Installation]:
+    installation = await asyncio.to_thread(lambda: Installation(engine, **settings))
+    try:
+        yield installation
+    finally:
+        await asyncio.to_thread(installation.purge)
+
+
+@asynccontextmanager
+async def started(installation: Installation) -> AsyncIterator[SwarmProvider]:
+    provider = installation.provider()
+    await provider.start()
+    try:
+        yield provider
+    finally:
+        await provider.close()
+
+
+@asynccontextmanager
+async def running(engine: Engine, **settings: Any) -> AsyncIterator[tuple[SwarmProvider, Installation]]:
+    """An installation with a started provider."""
+    async with installed(engine, **settings) as installation, started(installation) as provider:
+        yield provider, installation
+
+
+def program(name: str, run: str = "cat", **fields: Any) -> FunctionSpec:
+    """A program under the injected watchdog."""
+    return FunctionSpec(name=name, env_process=run, image=fields.pop("image", IMAGE), **fields)
+
+
+async def until(what: str, holds: Callable[[], bool | Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        answer = holds()
+        if answer if isinstance(answer, bool) else await answer:
+            return
+        assert time.monotonic() < deadline, f"not within {DEADLINE:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def ready(provider: SwarmProvider, name: str, replicas: int = 1) -> Function:
+    """Wait until exactly so many replicas are there and ready."""
+    seen: list[Function] = []
+
+    async def holds() -> bool:
+        seen[:] = [await provider.get(name, DEFAULT_NAMESPACE)]
+        return seen[0].available == replicas == len(seen[0].replicas)
+
+    try:
+        await until(f"{name} has {replicas} ready replicas", holds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {seen}") from error
+    return seen[0]
+
+
+async def reason(provider: SwarmProvider, name: str, part: str) -> str:
+    """Wait until a replica's reason has this in it; the whole reason."""
+    found = [""]
+
+    async def holds() -> bool:
+        found[0] = " / ".join(one.reason for one in (await provider.get(name, DEFAULT_NAMESPACE)).replicas)
+        return part in found[0]
+
+    try:
+        await until(f"a reason of {name} with {part!r}", holds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}, it was {found[0]!r}") from error
+    return found[0]
+
+
+async def deployed(provider: SwarmProvider, spec: FunctionSpec) -> Function:
+    await provider.deploy(spec)
+    return await ready(provider, spec.name)
+
+
+async def call(address: str, body: bytes = b"", path: str = "/", method: str = "POST") -> tuple[int, bytes]:
+    """One request to a replica; status and body."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"{method} {path} HTTP/1.1\r\nHost: it\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode() + body)
+    answer = await reader.read()
+    writer.close()
+    first, _, rest = answer.partition(b"\r\n\r\n")
+    return int(first.split(b" ", 2)[1]), rest

@@ -1,0 +1,75 @@
+"""What is known of the Swarm, and how often it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.providers.containers import labels
+from penstock.providers.swarm.cluster import STEADY, Cluster
+from penstock.testing.clock import FakeClock
+from tests.unit.providers.swarm.fake_swarm import FakeSwarm
+from tests.unit.providers.swarm.samples import generation, service
+
+
+def made() -> tuple[FakeSwarm, Cluster]:
+    swarm = FakeSwarm()
+    return swarm, Cluster(swarm.engine, "lab", FakeClock())
+
+
+async def test_only_services_of_the_installation_are_seen() -> None:
+    swarm, cluster = made()
+    await swarm.post("/services/create", service(generation())["Spec"])
+    await swarm.post("/services/create", service(generation(2), installation="theirs")["Spec"])
+    await cluster.look()
+    assert [one["Spec"]["Name"] for one in cluster.services.values()] == ["echo___lab"]
+
+
+async def test_a_list_that_was_asked_for_earlier_does_not_undo_what_was_written_since() -> None:
+    swarm, cluster = made()
+    created = await swarm.post("/services/create", service(generation())["Spec"])
+    await cluster.look()
+    looking = asyncio.create_task(cluster.look())
+    await asyncio.sleep(0)
+    fresh = {"ID": "new", "Spec": {"Name": "new"}}
+    cluster.wrote("new", fresh)
+    cluster.wrote(created["ID"], None)
+    await looking
+    assert cluster.services == {"new": fresh}
+    await cluster.look()
+    assert list(cluster.services) == [created["ID"]]
+
+
+async def test_an_event_makes_it_look() -> None:
+    swarm, cluster = made()
+    looks: list[int] = []
+    clock = FakeClock()
+    cluster = Cluster(swarm.engine, "lab", clock)
+    cluster.follow(lambda: looks.append(len(cluster.services)), lambda: False)
+    await clock.advance(1)
+    await swarm.post("/services/create", service(generation())["Spec"])
+    swarm.tell({"Type": "service", "Action": "create"})
+    await clock.advance(1)
+    await cluster.close()
+    assert looks[0] == 0 and looks[-1] == 1
+
+
+async def test_containers_of_others_and_commands_in_ours_are_no_reason_to_look() -> None:
+    swarm, clock = FakeSwarm(), FakeClock()
+    cluster = Cluster(swarm.engine, "lab", clock)
+    looks: list[None] = []
+    cluster.follow(lambda: looks.append(None), lambda: False)
+    await clock.advance(1)
+    before = len(looks)
+    ours = {"Attributes": {labels.OWNER: "lab"}}
+    swarm.tell({"Type": "container", "Action": "die", "Actor": {"Attributes": {}}})
+    swarm.tell({"Type": "container", "Action": "exec_start: true", "Actor": ours})
+    await clock.advance(1)
+    assert len(looks) == before
+    swarm.tell({"Type": "container", "Action": "die", "Actor": ours})
+    await clock.advance(1)
+    await cluster.close()
+    assert len(looks) == before + 1
+
+
+def test_in_a_steady_state_it_looks_every_few_seconds_only() -> None:
+    assert STEADY >= 3
