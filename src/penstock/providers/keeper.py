@@ -278,7 +278,10 @@ class Keeper:
             # It has no request that it could finish.
             self._crew.runtime.stop(member.token, kill=True)
             return
-        self._crew.runtime.stop(member.token)
+        if self.active and self.desired == 0 and member.generation == self.generation:
+            self._crew.runtime.rest(member.token)
+        else:
+            self._crew.runtime.stop(member.token)
         await self._crew.clock.sleep(limits_of(member.spec).grace)
         self._crew.runtime.stop(member.token, kill=True)
 

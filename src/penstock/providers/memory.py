@@ -145,6 +145,9 @@ class MemoryRuntime:
             entry.stopping = True
             entry.stop_after(0.0 if kill else entry.script.stop_delay)
 
+    def rest(self, token: str) -> None:
+        self.stop(token)
+
     def crash(self, token: str, reason: str = "signal: killed") -> None:
         """End a replica now, as `kill -9` would. Tokens are in `starts`."""
         entry = self._live[token]

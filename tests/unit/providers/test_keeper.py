@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 
+import pytest
+
 from penstock.core.health import Check
 from penstock.model import FunctionSpec
 from penstock.providers.memory import Script
@@ -248,3 +250,18 @@ async def test_a_replica_that_moves_is_asked_at_its_new_address() -> None:
         provider.runtime._live[token].address = "10.0.0.7:8080"
         await clock.advance(0.1)
         assert (await view(provider)).endpoints == ("10.0.0.7:8080",)
+
+
+async def test_only_the_replicas_of_a_function_at_zero_are_laid_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with started(lambda spec: Script()) as (provider, clock):
+        rested: list[str] = []
+        monkeypatch.setattr(provider.runtime, "rest", rested.append)
+        await provider.deploy(spec(**{"com.openfaas.scale.min": "2"}))
+        await provider.scale("f", NS, 1)
+        await clock.advance(1)
+        await provider.update(spec("2"))
+        await clock.advance(1)
+        assert rested == []
+        await provider.scale("f", NS, 0)
+        await clock.advance(1)
+        assert rested == [provider.runtime.starts[-1].token]

@@ -39,6 +39,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
             return None
         entry = Entry(self.record.order)
         entry.stage, entry.record, entry.container = "running", self.record, self.container
+        entry.found = True
         return entry
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Literal, Protocol, cast
@@ -20,6 +21,8 @@ from penstock.providers.containers.engine import Engine
 
 RETRY_FIRST, RETRY_LAST = 0.1, 2.0
 """Seconds between tries to reach an engine that is away."""
+OVERLAP = 5
+"""Seconds of events from before everything was looked at that are read too: an engine may still list as running what has died."""
 _ACTIONS = ("die", "destroy", "pause", "disconnect")
 
 Action = Literal["die", "destroy", "pause", "disconnect"]
@@ -34,6 +37,8 @@ class Happening(msgspec.Struct, frozen=True):
     container: str
     network: str = ""
     """Name of the network that it was disconnected from."""
+    at: float = math.inf
+    """Seconds since 1970, by the engine's clock."""
 
 
 class Listener(Protocol):
@@ -112,7 +117,8 @@ class Watch:
 
 
 def timestamp_of(time: str) -> str:
-    """An engine's time as it takes it back: seconds and nanoseconds since 1970. "0", the beginning, for what is no time."""
+    """A little before an engine's time, as it takes it back: seconds and nanoseconds since 1970. "0", the beginning, for what
+    is no time."""
     second, _, rest = time.partition(".")
     fraction = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     zone = rest[len(fraction) :]
@@ -120,7 +126,7 @@ def timestamp_of(time: str) -> str:
         seconds = int(datetime.fromisoformat(second + zone).timestamp())
     except ValueError:
         return "0"
-    return f"{seconds}.{fraction.ljust(9, '0')}"
+    return f"{seconds - OVERLAP}.{fraction.ljust(9, '0')}"
 
 
 def happening_of(document: dict[str, Any]) -> Happening | None:
@@ -134,4 +140,5 @@ def happening_of(document: dict[str, Any]) -> Happening | None:
         container, network = attributes.get("container", ""), attributes.get("name", "")
     else:
         container, network = actor.get("ID", ""), ""
-    return Happening(cast(Action, action), container, network) if container else None
+    at = document.get("timeNano", 0) / 1e9 or math.inf
+    return Happening(cast(Action, action), container, network, at) if container else None

@@ -16,7 +16,7 @@ from penstock.errors import PenstockError
 from penstock.providers.containers.plan import Plan
 from penstock.providers.runtimes.base import Order, Running
 
-Stage = Literal["preparing", "creating", "running"]
+Stage = Literal["preparing", "creating", "waking", "running"]
 
 
 class Unwanted(PenstockError):
@@ -56,11 +56,19 @@ class Entry:
         self.name = ""
         self.record: Record | None = None
         self.address = ""
+        self.pid = 0
+        """Of its first process, on the engine's machine."""
         self.started_at: datetime | None = None
+        self.found = False
+        """Whether an earlier control process started it; the order is then without secrets."""
         self.stop_signal = "SIGTERM"
         """What its image wants to be sent when it is to finish."""
         self.wish: Literal["", "end", "kill"] = ""
         """What was asked for by `stop`."""
+        self.rest: Literal["", "stop", "pause"] = ""
+        """How its container is to be kept, since its function is at zero."""
+        self.kept = False
+        """Its container is kept for another replica, or that replica's already."""
         self.unwanted = asyncio.Event()
         """Set when there is a wish."""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()

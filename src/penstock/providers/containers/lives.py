@@ -21,8 +21,10 @@ from penstock.providers.containers.endings import DISCONNECTED, REMOVED, reason_
 from penstock.providers.containers.engine import Engine, EngineRefused
 from penstock.providers.containers.entry import Entry
 from penstock.providers.containers.following import Changes
+from penstock.providers.containers.kept import Kept
 from penstock.providers.containers.logsource import Source
 from penstock.providers.containers.remains import Remains, Remnant
+from penstock.providers.containers.resting import Resting
 from penstock.providers.containers.starting import Starter
 from penstock.providers.runtimes.base import Events, Order
 
@@ -45,14 +47,19 @@ class Lives:
         self._network = network
         self._events = events
         self._remains = Remains()
+        self._resting = Resting(engine, starter, self.remove)
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
 
     def launch(self, order: Order) -> str:
+        """Begin to start a replica; the address of the container that was kept for it, if that is where it will be."""
         entry = Entry(order)
         self.entries[order.token] = entry
-        self._spawn(self._live(entry))
-        return ""
+        kept = self._resting.take(order)
+        if kept:
+            kept.lend(entry)
+        self._spawn(self._live(entry, kept))
+        return entry.address if kept and kept.manner == "pause" else ""
 
     def adopt(self, entry: Entry) -> None:
         """One that runs already."""
@@ -64,11 +71,24 @@ class Lives:
         if entry and entry.ask(kill) and entry.stage == "running":
             self._spawn(self._carry_out(entry))
 
+    def rest(self, token: str) -> None:
+        """Its function is at zero: its container may be kept for the next replica, if the function says so."""
+        entry = self.entries.get(token)
+        if entry and not entry.wish and self._resting.lay_down(entry) and entry.rest == "pause":
+            return
+        self.stop(token, kill=False)
+
+    def forget(self, key: str) -> None:
+        """The function was deleted: nothing is kept for it."""
+        if waiting := self._resting.forget(key):
+            self.stop(waiting.order.token, kill=False)
+
     async def close(self) -> None:
         """Let go of what runs, and wait until what ended has been removed."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._resting.close()
         self.remove(self._remains.drop_all())
         if self._cleaning:
             await asyncio.wait(self._cleaning, timeout=CLEANING_LIMIT)
@@ -81,8 +101,12 @@ class Lives:
         """Logs of a function's containers: those that ended by themselves, then those that run."""
         key = f"{query.name}.{query.namespace}"
         ended = [Source(_log_path(one.container), one.replica, alive=False) for one in self._remains.of(key)]
+        kept = [
+            Source(_log_path(one.container), one.record.order.replica, alive=one.manner == "pause")
+            for one in self._resting.containers(key)
+        ]
         running = [entry for entry in self.entries.values() if entry.order.spec.key == key and entry.stage == "running"]
-        return ended + [Source(_log_path(entry.container), entry.order.replica) for entry in running]
+        return [*ended, *kept, *(Source(_log_path(entry.container), entry.order.replica) for entry in running)]
 
     def forget_logs(self, key: str, keep: Collection[str]) -> None:
         self.remove(self._remains.drop(key, keep))
@@ -93,15 +117,25 @@ class Lives:
     def happened(self, happening: Happening) -> None:
         entry = self._by_container(happening.container)
         if entry is None:
-            return
-        if happening.action == "die":
-            entry.end()
+            self._happened_to_kept(happening)
+        elif happening.action == "die":
+            # A container that was kept has died before, if it was stopped.
+            if entry.started_at is None or happening.at > entry.started_at.timestamp():
+                entry.end()
         elif happening.action == "destroy":
             entry.end(REMOVED)
         elif happening.action == "pause":
-            self._spawn(self._unpause(entry))
-        elif happening.network == self._network and not entry.wish:
+            if entry.rest != "pause":
+                self._spawn(self._unpause(entry))
+        elif happening.network == self._network and entry.stage == "running" and not entry.wish:
+            # One that is being started again may still be seen to leave its network at its end before.
             self._spawn(self._check_connection(entry))
+
+    def _happened_to_kept(self, happening: Happening) -> None:
+        if happening.action in ("die", "destroy"):
+            self._resting.gone(happening.container)
+        elif happening.network == self._network:
+            self._resting.disconnected(happening.container)
 
     def look_again(self, found: Iterable[Found]) -> None:
         """Compare with all that the engine has, after a time in which nothing could be seen."""
@@ -109,7 +143,9 @@ class Lives:
         for entry in list(self.entries.values()):
             if entry.stage == "running":
                 self._compare(entry, there.get(entry.container))
-        known = {entry.container for entry in self.entries.values()} | set(self._remains)
+        self._resting.compare(there)
+        kept = {one.container for one in self._resting.containers()}
+        known = {entry.container for entry in self.entries.values()} | set(self._remains) | kept
         replicas = [one for one in there.values() if one.replica and one.token not in self.entries]
         self.remove(one.container for one in replicas if one.container not in known)
 
@@ -122,14 +158,15 @@ class Lives:
             entry.end(DISCONNECTED)
         elif entry.wish:
             self._spawn(self._carry_out(entry))
-        elif found.state == "paused":
+        elif found.state == "paused" and not entry.rest:
             self._spawn(self._unpause(entry))
 
     # The life of one
 
-    async def _live(self, entry: Entry) -> None:
+    async def _live(self, entry: Entry, kept: Kept | None) -> None:
         try:
-            await self._starter.start(entry, partial(self._events.waiting, entry.order.token))
+            if not await self._wake(entry, kept):
+                await self._starter.start(entry, partial(self._events.waiting, entry.order.token))
         except PenstockError as error:
             self._over(entry, str(error))
             return
@@ -139,15 +176,36 @@ class Lives:
             return
         if entry.wish:
             self._spawn(self._carry_out(entry))
-        else:
+        elif entry.address:
             self._events.addressed(entry.order.token, entry.address)
         self.changes.fire()
         await self._until_end(entry)
 
+    async def _wake(self, entry: Entry, kept: Kept | None) -> bool:
+        """Whether the container that was kept is the replica's now. One that cannot be woken is of no use to anybody."""
+        if kept is None:
+            kept = await self._resting.take_later(entry.order)
+            if kept is None:
+                return False
+            kept.lend(entry)
+        try:
+            await self._resting.wake(kept, entry)
+        except PenstockError as error:
+            _log.info("container %s cannot be woken, another is started: %s", kept.name or kept.container[:12], error)
+            self.remove([kept.container])
+            entry.container = ""
+            return False
+        entry.stage = "running"
+        return True
+
     async def _until_end(self, entry: Entry) -> None:
         why = await entry.ended
         by_itself = not (why or entry.wish)
+        if entry.rest == "stop" and entry.wish == "end" and not why:
+            self._resting.keep_stopped(entry)
         self._over(entry, why or await self._reason(entry))
+        if entry.kept:
+            return
         if by_itself:
             remnant = Remnant(entry.container, entry.order.replica)
             self.remove(self._remains.add(entry.order.spec.key, remnant))
@@ -184,8 +242,11 @@ class Lives:
 
     async def _unpause(self, entry: Entry) -> None:
         """Somebody froze a replica that is wanted: requests to it would hang."""
-        _log.warning("container %s was paused by somebody else; it goes on", entry.name or entry.container[:12])
         with suppress(EngineRefused, ProviderUnavailable):
+            document = await self._engine.get(f"/containers/{entry.container}/json")
+            if not document["State"]["Paused"] or entry.rest:
+                return
+            _log.warning("container %s was paused by somebody else; it goes on", document["Name"])
             await self._engine.post(f"/containers/{entry.container}/unpause")
 
     async def _check_connection(self, entry: Entry) -> None:

@@ -90,11 +90,16 @@ class Starter:
         return True
 
     async def read(self, entry: Entry) -> None:
-        """Take the address and the start of a running container. Raises PenstockError when it has no address."""
+        """Take the address and the start of a container, or see that it has ended. Raises PenstockError when it runs without
+        an address."""
         document = await self._engine.get(f"/containers/{entry.container}/json")
         if entry.record is None:
             raise ValueError(f"{entry!r} has no record")
-        entry.started_at = time_of(document["State"]["StartedAt"])
+        entry.started_at, entry.pid = time_of(document["State"]["StartedAt"]), int(document["State"].get("Pid") or 0)
+        if not document["State"]["Running"]:
+            entry.address = ""
+            entry.end()
+            return
         entry.address = address_of(document, self._tools, entry.record.port)
         entry.stop_signal = document["Config"].get("StopSignal") or entry.stop_signal
 

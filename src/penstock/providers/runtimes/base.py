@@ -97,6 +97,10 @@ class Runtime(Protocol):
     def stop(self, token: str, kill: bool = False) -> None:
         """Ask a replica to finish and end (SIGTERM), or end it at once with all its processes (SIGKILL)."""
 
+    def rest(self, token: str) -> None:
+        """As `stop` without force, when the replica's function is at zero: where it runs may be kept for the next launch of the
+        same specification. Its end is told as any other."""
+
     def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
         """Lines of all replicas of a function by time; with `follow` until `deployed` says no."""
 

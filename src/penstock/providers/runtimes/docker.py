@@ -144,6 +144,9 @@ class DockerRuntime:
     def stop(self, token: str, kill: bool = False) -> None:
         self._running.lives.stop(token, kill)
 
+    def rest(self, token: str) -> None:
+        self._running.lives.rest(token)
+
     def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
         lives = self._running.lives
         return function_lines(self._engine, query, lambda: lives.sources(query), deployed, lives.changes)
@@ -152,7 +155,7 @@ class DockerRuntime:
         self._running.lives.forget_logs(f"{name}.{namespace}", frozenset(keep))
 
     def forget(self, name: str, namespace: str) -> None:
-        """Nothing is kept."""
+        self._running.lives.forget(f"{name}.{namespace}")
 
     async def usage(self, tokens: Iterable[str]) -> Usage | None:
         entries = [entry for token in tokens if (entry := self._entry(token)) and entry.stage == "running"]

@@ -157,6 +157,9 @@ class ProcessRuntime:
             entry.signal = number
             self._ask(Cancel(token=token))  # if it waits for an import, that may take any time
 
+    def rest(self, token: str) -> None:
+        self.stop(token)
+
     def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
         return self._logs.lines(query, deployed)
 
