@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from penstock.errors import PenstockError
 from penstock.watchdog.bundle import rehearse as rehearsing
-from penstock.watchdog.bundle.rehearse import rehearse
+from penstock.watchdog.bundle.rehearse import Part, rehearse
 
 
 def script(code: str) -> list[str]:
@@ -30,6 +31,15 @@ def test_time_and_memory_until_it_listens(tmp_path: Path) -> None:
 def test_its_environment_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/ours")
     rehearse(script("'LD_LIBRARY_PATH' in os.environ and sys.exit(1); os.write(2, b'Listening on port: 1')"))
+
+
+def test_another_part_is_known_by_its_own_sign_and_ended_in_order(tmp_path: Path) -> None:
+    code = (
+        "import signal; signal.signal(15, lambda *_: (open(os.environ['END'], 'w').close(), sys.exit())); "
+        "print('is ready', flush=True); signal.pause()"
+    )
+    rehearse(script(code), Part({"END": str(tmp_path / "ended")}, b"is ready", signal.SIGTERM))
+    assert (tmp_path / "ended").exists()
 
 
 def test_one_that_ends_leaves_its_last_words() -> None:
