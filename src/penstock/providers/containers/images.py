@@ -185,8 +185,8 @@ class Images:
 
     async def _transfer(self, pull: _Pull, parsed: Reference, login: Login) -> None:
         """The pull itself. The engine ends it when we hang up."""
-        progress, told = Progress(str(parsed)), self._clock.monotonic()
-        pull.tell(progress.words())
+        progress = Progress(str(parsed))
+        reporting = asyncio.create_task(self._report(pull, progress))
         stream = self._engine.documents(
             "/images/create", "POST", auth=login.header, fromImage=parsed.name, tag=parsed.version
         )
@@ -197,11 +197,16 @@ class Images:
                     if error := document.get("error"):
                         raise EngineRefused(500, str(error))
                     progress.take(document)
-                    if self._clock.monotonic() - told >= STEP:
-                        told = self._clock.monotonic()
-                        pull.tell(progress.words())
         except TimeoutError as error:
             raise EngineRefused(504, f"i/o timeout: no progress for {self._silence:g} s") from error
+        finally:
+            reporting.cancel()
+
+    async def _report(self, pull: _Pull, progress: Progress) -> None:
+        """Tell now and then how far it is, also while the engine says nothing."""
+        while True:
+            pull.tell(progress.words())
+            await self._clock.sleep(STEP)
 
     async def _refused(self, parsed: Reference, message: str, login: Login) -> ImageUnavailable:
         version = await self._engine.get("/version")

@@ -70,21 +70,20 @@ class Registry:
         return cast("list[Document]", documents)
 
 
-class Ticking:
-    """A clock on which each look costs a second."""
+class Hasty:
+    """A clock on which every sleep is over at once."""
 
-    def __init__(self, step: float = 1.0) -> None:
-        self.seconds = 0.0
-        self.step = step
+    def __init__(self) -> None:
+        self.slept = list[float]()
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(self.seconds, UTC)
+        return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        self.seconds += self.step
-        return self.seconds
+        return sum(self.slept)
 
     async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
         await asyncio.sleep(0)
 
 
@@ -248,7 +247,7 @@ async def test_a_failed_pull_is_tried_anew_by_the_next_who_asks() -> None:
 async def test_all_who_want_an_image_share_one_pull() -> None:
     registry = Registry()
     registry.go_on.clear()
-    images, said = images_of(registry, clock=Ticking()), [list[str](), list[str]()]
+    images, said = images_of(registry, clock=Hasty()), [list[str](), list[str]()]
     waiting = [asyncio.create_task(images.ensure(NAME, words.append)) for words in said]
     await until(lambda: all(words and "layers" in words[-1] for words in said))
     registry.go_on.set()
@@ -270,7 +269,7 @@ async def test_different_images_are_pulled_at_the_same_time() -> None:
 async def test_who_comes_late_is_told_at_once_how_far_it_is() -> None:
     registry = Registry()
     registry.go_on.clear()
-    images, said = images_of(registry, clock=Ticking()), list[str]()
+    images, said = images_of(registry, clock=Hasty()), list[str]()
     first = asyncio.create_task(images.ensure(NAME, said.append))
     await until(lambda: bool(said) and "layers" in said[-1])
     late = list[str]()
@@ -330,15 +329,25 @@ async def test_a_failure_reaches_all_who_wait() -> None:
     assert [type(error) for error in ended] == [ImageUnavailable] * 3
 
 
-async def test_progress_is_told_no_oftener_than_once_a_second() -> None:
-    layers = [
-        {"status": "Downloading", "id": "a", "progressDetail": {"current": n * 10**6, "total": 10**8}}
-        for n in range(99)
-    ]
-    registry, said = Registry(answer=layers), list[str]()
-    await images_of(registry, clock=Ticking(0.1)).ensure(NAME, said.append)
-    assert 5 <= len(said) <= 12
-    assert said[0] == "pulling r:5000/echo:1"
+async def test_progress_is_told_once_a_second() -> None:
+    registry, clock, said = Registry(), Hasty(), list[str]()
+    registry.go_on.clear()
+    waiting = asyncio.create_task(images_of(registry, clock=clock).ensure(NAME, said.append))
+    await until(lambda: len(clock.slept) > 3)
+    registry.go_on.set()
+    await waiting
+    assert set(clock.slept) == {1.0}
+    assert said[-1] == "pulling r:5000/echo:1: 0 of 1 layers"
+    assert len(said) == len(set(said))
+
+
+async def test_nothing_is_told_any_more_when_a_pull_has_ended() -> None:
+    clock, said = Hasty(), list[str]()
+    await images_of(Registry(), clock=clock).ensure(NAME, said.append)
+    slept, told = len(clock.slept), len(said)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (len(clock.slept), len(said)) == (slept, told)
 
 
 # Registries
