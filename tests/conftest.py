@@ -16,7 +16,7 @@ import pytest
 
 from penstock.examples import find_program
 
-pytest_plugins = ("tests.engines.fixtures",)
+pytest_plugins = ("tests.engines.fixtures", "tests.image")
 
 PACKAGES = {
     "convert": "imagemagick",

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,36 +9,13 @@ from typing import Any
 import pytest
 
 from tests.engines.engine import Engine
-
-TAG = "example.org/penstock:it"
-
-
-def build(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-    """Run `penstock image build` on this installation."""
-    command = [sys.executable, "-m", "penstock", "image", "build", "--tag", TAG, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, env=os.environ, check=False)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    return done
+from tests.image import TAG, build
 
 
 @pytest.fixture(scope="session")
-def image_workshop() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="pi-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def made(image_workshop: Path) -> dict[str, Any]:
-    """What is said of an image in a file."""
-    said: dict[str, Any] = json.loads(build("--json", image_workshop / "penstock.tar").stdout)
-    return said
-
-
-@pytest.fixture(scope="session")
-def archive(made: dict[str, Any]) -> Path:
+def archive(made_image: dict[str, Any]) -> Path:
     """The image as a docker-archive."""
-    return Path(made["path"])
+    return Path(made_image["path"])
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import http.client
 
 from tests.engines.engine import Engine
 from tests.engines.waiting import DEADLINE, wait_until
-from tests.integration.image.conftest import TAG
+from tests.image import TAG
 
 READY = "Penstock is ready at "
 

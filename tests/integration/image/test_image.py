@@ -22,7 +22,7 @@ import pytest
 from tests.conftest import debian_path
 from tests.engines.engine import Engine
 from tests.engines.waiting import wait_until
-from tests.integration.image.conftest import TAG
+from tests.image import TAG
 from tests.integration.image.gateways import Gateway
 
 LARGEST = 80 << 20
@@ -82,9 +82,9 @@ def test_it_serves_as_a_user_of_its_own_who_owns_its_home(serving: Gateway) -> N
 
 
 @pytest.mark.service("dockerd")
-def test_it_trusts_the_authorities_of_the_machine(serving: Gateway, made: dict[str, Any]) -> None:
+def test_it_trusts_the_authorities_of_the_machine(serving: Gateway, made_image: dict[str, Any]) -> None:
     code = "import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 0)"
-    assert serving.execute("/opt/penstock/bin/python3", "-c", code) == str(bool(made["certificates"]))
+    assert serving.execute("/opt/penstock/bin/python3", "-c", code) == str(bool(made_image["certificates"]))
 
 
 @pytest.mark.service("dockerd")
@@ -190,8 +190,8 @@ def test_the_watchdogs_bundle_in_it_is_the_one_that_would_be_made_alone(archive:
     assert [name for name in inside.keys() | alone.keys() if inside.get(name) != alone.get(name)] == []
 
 
-def test_it_is_not_larger_than_it_must_be(made: dict[str, Any]) -> None:
-    assert made["layerBytes"] < LARGEST
+def test_it_is_not_larger_than_it_must_be(made_image: dict[str, Any]) -> None:
+    assert made_image["layerBytes"] < LARGEST
 
 
 def test_another_making_in_the_other_format_has_the_same_layer(archive: Path, oci_archive: Path) -> None:
