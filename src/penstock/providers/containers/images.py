@@ -12,8 +12,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Literal
 
-import msgspec
-
 from penstock.errors import PenstockError
 from penstock.providers.clock import Clock, SystemClock
 from penstock.providers.containers.credentials import Credentials, Login
@@ -42,14 +40,6 @@ class ImageUnavailable(PenstockError):
     def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
         self.cause = cause
-
-
-class Published(msgspec.Struct, frozen=True):
-    """What a registry says of an image that need not be on the engine."""
-
-    digest: str
-    platforms: tuple[str, ...]
-    """Such as `linux/amd64`; empty when the registry does not say."""
 
 
 class _Pull:
@@ -89,7 +79,7 @@ class Images:
         """The facts of an image that is present when this returns; `progress` is called with words while it is pulled.
 
         With the policy `always` an image is pulled although it is present, unless it is named by its digest; should the
-        registry be out of reach then, the present one is used. Raises ImageUnavailable, ProviderUnavailable, InvalidInput.
+        registry be out of reach then, the present one is used. Raises ImageUnavailable, ProviderUnavailable, EngineRefused, InvalidInput.
         """
         parsed = parse(reference)
         present = await self._look(parsed, reference)
@@ -115,24 +105,6 @@ class Images:
     async def facts(self, reference: str) -> ImageFacts | None:
         """Of an image that is present, else None. Raises ProviderUnavailable, EngineRefused, InvalidInput."""
         return await self._look(parse(reference), reference)
-
-    async def published(self, reference: str) -> Published:
-        """What the image's registry says of it, without a pull. Raises ImageUnavailable, ProviderUnavailable, InvalidInput."""
-        parsed = parse(reference)
-        login = await self._credentials.find(parsed.registry)
-        stream = self._engine.documents(f"/distribution/{parsed.exact}/json", auth=login.header)
-        try:
-            async with aclosing(stream):
-                document: dict[str, Any] = await anext(stream, {})
-        except EngineRefused as error:
-            raise await self._refused(parsed, str(error), login) from error
-        digest = (document.get("Descriptor") or {}).get("digest", "")
-        if not digest:
-            raise ImageUnavailable(f"image {parsed}: {parsed.registry} says nothing of it", "other")
-        platforms = [
-            f"{entry.get('os', '')}/{entry.get('architecture', '')}" for entry in document.get("Platforms") or ()
-        ]
-        return Published(digest, tuple(platforms))
 
     async def auth_for(self, reference: str) -> str:
         """X-Registry-Auth for the registry of an image; empty when nothing is known for it. Raises InvalidInput."""

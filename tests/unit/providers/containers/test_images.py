@@ -15,7 +15,7 @@ import pytest
 
 from penstock.errors import InvalidInput, ProviderUnavailable
 from penstock.providers.containers.engine import Engine, EngineRefused
-from penstock.providers.containers.images import Images, ImageUnavailable, Published, PullPolicy
+from penstock.providers.containers.images import Images, ImageUnavailable, PullPolicy
 
 NAME = "r:5000/echo:1"
 DIGEST = "sha256:" + "0" * 64
@@ -35,7 +35,6 @@ class Registry:
         self.ended = 0
         self.go_on = asyncio.Event()
         self.go_on.set()
-        self.published: list[Document] = []
 
     async def get(self, path: str, **params: Any) -> Any:
         if path == "/version":
@@ -48,26 +47,18 @@ class Registry:
     async def documents(
         self, path: str, method: str = "GET", *, auth: str = "", **params: Any
     ) -> AsyncGenerator[Document, None]:
-        if path.startswith("/distribution/"):
-            self.pulls.append({"path": path, "auth": auth})
-            for document in self._answered(self.published):
-                yield document
-            return
         self.pulls.append({"path": path, "method": method, "auth": auth, **params})
         try:
             yield {"status": "Pulling fs layer", "id": "a"}
             await self.go_on.wait()
-            for document in self._answered(self.answer):
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            for document in self.answer:
                 yield document
             separator = "@" if params["tag"].startswith("sha256:") else ":"
             self.present.add(f"{params['fromImage']}{separator}{params['tag']}")
         finally:
             self.ended += 1
-
-    def _answered(self, documents: Any) -> list[Document]:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return cast("list[Document]", documents)
 
 
 class Hasty:
@@ -361,29 +352,6 @@ async def test_a_login_is_sent_with_the_pull(tmp_path: Path) -> None:
     await images.ensure(NAME, silent)
     assert registry.pulls[0]["auth"] == await images.auth_for(NAME) != ""
     assert await images.auth_for("ghcr.io/a/b") == ""
-
-
-async def test_what_a_registry_says_of_an_image_is_read_without_a_pull() -> None:
-    registry = Registry()
-    registry.published = [
-        {"Descriptor": {"digest": DIGEST}, "Platforms": [{"os": "linux", "architecture": "amd64"}, {"os": "linux"}]}
-    ]
-    assert await images_of(registry).published(NAME) == Published(DIGEST, ("linux/amd64", "linux/"))
-    assert registry.pulls == [{"path": "/distribution/r:5000/echo:1/json", "auth": ""}]
-
-
-@pytest.mark.parametrize("document", [[], [{}]])
-async def test_a_registry_may_say_nothing(document: list[Document]) -> None:
-    registry = Registry()
-    registry.published = document
-    with pytest.raises(ImageUnavailable, match="says nothing"):
-        await images_of(registry).published(NAME)
-
-
-async def test_a_registry_that_refuses_is_told_in_the_same_words_as_by_a_pull() -> None:
-    registry = Registry(answer=EngineRefused(401, "unauthorized: authentication required"))
-    with pytest.raises(ImageUnavailable, match="docker login r:5000"):
-        await images_of(registry).published(NAME)
 
 
 async def test_facts_are_those_of_what_is_present() -> None:
