@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import functools
 import os
 import secrets
 import shutil
@@ -19,15 +21,17 @@ from typing import Any
 
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
 from penstock.providers.containers import labels
+from penstock.providers.containers.bundle import Made
 from penstock.providers.swarm.provider import SwarmProvider, create_swarm_provider
 from penstock.settings import ServeSettings
 from tests.engines.engine import Engine
 from tests.engines.waiting import DEADLINE
-from tests.integration.providers.docker.harness import shared_bundle
 
 NETWORK = "penstock-tests"
 IMAGE = "busybox:it"
 """What `import_busybox` makes."""
+KEPT = 3
+"""Watchdogs of earlier source trees that stay, since other test processes may be using them."""
 SERVER = "mkdir -p /tmp/w/_; echo fine > /tmp/w/_/ready; exec httpd -f -p 8080 -h /tmp/w"
 """A program of that image that serves HTTP by itself."""
 
@@ -42,7 +46,7 @@ class Installation:
         given = {"docker_connect": "port", "docker_network": NETWORK, "installation": self.name, **settings}
         self.settings = ServeSettings(home=self.home, provider="swarm", **given)
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(self.home), "DOCKER_HOST": engine.url}
-        (self.home / "watchdog").symlink_to(shared_bundle(), target_is_directory=True)
+        (self.home / "watchdog").symlink_to(bundles(), target_is_directory=True)
         with contextlib.suppress(AssertionError):
             engine.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
 
@@ -65,6 +69,20 @@ class Installation:
                 self.engine.docker("network", "rm", name)
         (self.home / "watchdog").unlink()
         shutil.rmtree(self.home)
+
+
+@functools.cache
+def bundles() -> Path:
+    """A folder with the watchdog of this source tree. Test processes that want one at the same time make it once."""
+    folder = Path(tempfile.gettempdir()) / f"penstock-swarm-watchdogs-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asyncio.run(Made(folder, os.environ).directory(lambda text: None))
+        made = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_ctime)
+        for old in made[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 @asynccontextmanager
