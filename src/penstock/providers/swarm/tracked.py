@@ -111,12 +111,12 @@ class Tracked:
         return self._tasks.get(generation.id, ())
 
     def _targets(self) -> dict[str, Target]:
-        way = self._ways.surroundings.way
+        surroundings, url = self._ways.surroundings, self._ways.engine.url
         return {
             task["ID"]: Target(address, generation.spec, generation.lenient)
             for generation in self._generations
             for task in serving(self._of(generation), self._nodes)
-            if (address := address_of(task, generation, self._nodes, way, self._ways.engine.url))
+            if (address := address_of(task, generation, self._nodes, surroundings.way_to(generation.network), url))
         }
 
     def _standing(self, generation: Generation) -> Standing:
