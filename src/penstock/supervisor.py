@@ -313,14 +313,15 @@ def _announce(settings: ServeSettings) -> None:
         lines.append("  admin     no password needed (--no-auth)")
     else:
         lines.append(f"  admin     user admin, password in {settings.paths.password_file}")
-    if settings.examples:
+    containers = settings.provider in ("docker", "swarm")
+    if settings.examples and not containers:  # the examples are programs of this machine
         lines += [
             "  try       " + f"curl -d 'the quick brown fox' {url}/function/wc",
             "            " + f"curl '{url}/function/http-app/slug?text=Hello%20World'",
             "            " + f"curl -N '{url}/function/sse-clock?interval=0.5&count=3'",
         ]
     else:
-        what = "--image debian:12 --fprocess wc" if settings.provider in ("docker", "swarm") else "--fprocess wc"
+        what = "--image debian:12 --fprocess wc" if containers else "--fprocess wc"
         lines.append(f"  try       penstock deploy --name wc {what} -g {url}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -382,3 +382,9 @@ def test_a_port_is_claimed_once_even_while_nobody_listens_on_it(tmp_path: Path) 
 def test_what_to_type_next_fits_the_provider(provider: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     _announce(ServeSettings(home=Path("/srv/p"), provider=provider))
     assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("provider", "told"), [("process", True), ("docker", False)])
+def test_examples_are_told_where_they_can_run(provider: str, told: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    _announce(ServeSettings(home=Path("/srv/p"), provider=provider, examples=True))
+    assert ("/function/http-app" in capsys.readouterr().out) == told
