@@ -10,6 +10,7 @@ import asyncio
 import builtins
 import logging
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import msgspec
@@ -200,8 +201,9 @@ class LocalProvider:
 
     async def logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         keeper = self._keeper(query.name, query.namespace)
-        async for line in self._runtime.logs(query, lambda: self._functions.get(keeper.key) is keeper):
-            yield line
+        async with aclosing(self._runtime.logs(query, lambda: self._functions.get(keeper.key) is keeper)) as lines:
+            async for line in lines:
+                yield line
 
     # Secrets
 

@@ -7,7 +7,7 @@ secrets that touch neither disk nor process, so its replicas start, crash, back 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -174,7 +174,7 @@ class MemoryRuntime:
         await entry.ready.wait()
         return entry.script.health(check.path)
 
-    async def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
+    async def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncGenerator[LogLine, None]:
         lines = self._lines.setdefault((query.name, query.namespace), [])
         seen = len(lines)
         for line in select(query, lines[:seen]):

@@ -5,7 +5,7 @@ The local provider decides what should run; a runtime only does it, on this mach
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import datetime
 from typing import Protocol
 
@@ -101,7 +101,7 @@ class Runtime(Protocol):
         """As `stop` without force, when the replica's function is at zero: where it runs may be kept for the next launch of the
         same specification. Its end is told as any other."""
 
-    def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
+    def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncGenerator[LogLine, None]:
         """Lines of all replicas of a function by time; with `follow` until `deployed` says no."""
 
     def forget_logs(self, name: str, namespace: str, keep: Iterable[str] = ()) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +147,7 @@ class DockerRuntime:
     def rest(self, token: str) -> None:
         self._running.lives.rest(token)
 
-    def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
+    def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncGenerator[LogLine, None]:
         lives = self._running.lives
         return function_lines(self._engine, query, lambda: lives.sources(query), deployed, lives.changes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class LogFiles:
     def directory(self, name: str, namespace: str) -> Path:
         return self._root / namespace / name
 
-    async def lines(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
+    async def lines(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncGenerator[LogLine, None]:
         """What is kept, by time; then, with `follow`, what is added until the function is gone."""
         follower = _Follower(self.directory(query.name, query.namespace), query) if query.follow else None
         for line in await asyncio.to_thread(self._kept, query):

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ class ProcessRuntime:
     def rest(self, token: str) -> None:
         self.stop(token)
 
-    def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncIterator[LogLine]:
+    def logs(self, query: LogQuery, deployed: Callable[[], bool]) -> AsyncGenerator[LogLine, None]:
         return self._logs.lines(query, deployed)
 
     def forget_logs(self, name: str, namespace: str, keep: Iterable[str] = ()) -> None:
