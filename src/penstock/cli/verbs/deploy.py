@@ -123,7 +123,7 @@ def command(target: Target, replace: bool, update: bool, wait: bool, **flags: An
       penstock deploy --name words --fprocess "wc -w"
       penstock deploy --name hello --handler ./hello
       penstock deploy --name sum --image debian:12 --fprocess sha256sum --label com.openfaas.scale.min=2
-      penstock deploy --name site --image nginx:1.27 --http-port 80 --zero pause
+      penstock deploy --name whoami --image traefik/whoami --http-port 80 --zero pause
     """
     wish = Wish(**{item.name: flags[item.name] for item in fields(Wish)})
     strategy = _strategy(replace, update, click.get_current_context())
