@@ -202,9 +202,9 @@ class Penstock:
 
 
 @contextlib.contextmanager
-def serving(*flags: str) -> Iterator[Penstock]:
+def serving(*flags: str, environ: Mapping[str, str] | None = None) -> Iterator[Penstock]:
     """A `penstock serve` for as long as the context lasts. Ends it whatever happens; that it ends well is part of every test."""
-    server = Penstock(*flags)
+    server = Penstock(*flags, environ=environ)
     try:
         yield server
         code = server.stop()
