@@ -120,23 +120,38 @@ class Bundle:
         self._engine = engine
         self._installation = installation
         self._source = source
-        self._volume = ""
-        self._filling = asyncio.Lock()
+        self._filling: asyncio.Task[str] | None = None
+        self._listeners: list[Tell] = []
 
     async def ensure(self, image: str, tell: Tell) -> str:
         """The name of a volume with all of the bundle. `image` is any that is present: containers are made of one. Raises
-        PenstockError."""
-        async with self._filling:
-            if not self._volume:
-                try:
-                    self._volume = await self._find_or_fill(image, tell)
-                except EngineRefused as error:
-                    raise PenstockError(f"the watchdog cannot be put into its image: {error}") from error
-            return self._volume
+        PenstockError. Whoever waits may give up: it goes on for the others."""
+        if not self._filling:
+            self._filling = asyncio.create_task(self._find_or_fill(image, self._tell))
+        filling = self._filling
+        self._listeners.append(tell)
+        try:
+            return await asyncio.shield(filling)
+        except EngineRefused as error:
+            raise PenstockError(f"the watchdog cannot be put into its image: {error}") from error
+        finally:
+            self._listeners.remove(tell)
+            if filling.done() and (filling.cancelled() or filling.exception()):
+                self.missing(filling)
 
-    def missing(self) -> None:
+    def missing(self, filling: asyncio.Task[str] | None = None) -> None:
         """Somebody removed the volume, or may have: look again before it is used."""
-        self._volume = ""
+        if self._filling and self._filling.done() and filling in (None, self._filling):
+            self._filling = None
+
+    async def close(self) -> None:
+        if self._filling:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
+
+    def _tell(self, words: str) -> None:
+        for listener in list(self._listeners):
+            listener(words)
 
     async def _find_or_fill(self, image: str, tell: Tell) -> str:
         name = f"penstock-watchdog-{await self._source.name()}"

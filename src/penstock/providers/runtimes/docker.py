@@ -57,6 +57,7 @@ class _Started:
     lives: Lives
     starter: Starter
     network: Network
+    bundle: Bundle
     node: Node
     events: Events
 
@@ -86,7 +87,7 @@ class DockerRuntime:
             tools = await self._tools(info)
             starter = Starter(tools)
             lives = Lives(self._engine, starter, tools.network.name, events)
-            self._started = _Started(lives, starter, tools.network, tools.node, events)
+            self._started = _Started(lives, starter, tools.network, tools.bundle, tools.node, events)
             running = await self._adopt()
         except EngineRefused as error:
             await self._engine.close()
@@ -104,6 +105,7 @@ class DockerRuntime:
         if self._started:
             idle = not self._started.lives.entries
             await self._started.lives.close()
+            await self._started.bundle.close()
             if idle:
                 await self._started.network.remove()
         await self._engine.close()
@@ -218,7 +220,7 @@ class DockerRuntime:
         lives.remove(gone)
         if found:
             _log.info("found %d containers of an earlier run, %d of them go on", len(found), len(kept))
-        return [entry.running() for entry in adopted]
+        return sorted((entry.running() for entry in adopted), key=lambda running: running.started_at)
 
     async def _usable(self, entry: Entry) -> Entry | None:
         try:

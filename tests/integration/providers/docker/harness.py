@@ -7,6 +7,7 @@ engine for as long as that lives.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import json
 import os
@@ -30,6 +31,8 @@ from tests.engines.waiting import DEADLINE
 
 NETWORK = "penstock-tests"
 """Shared by all tests that do not look at networks: made once, so that not every test waits for one."""
+BUNDLE_AGE = 86400.0
+"""Seconds after which a bundle of another version is removed."""
 IMAGE = "busybox:it"
 """Of the fixture `busybox_image`."""
 
@@ -129,12 +132,15 @@ def shared_bundle() -> Path:
 
 
 async def _make_bundle(folder: Path) -> None:
+    """Other test runs may be at it at the same time; what none of them has made lately is nobody's."""
     made = Made(folder, os.environ)
     name = await made.name()
     for old in folder.iterdir():
-        if old.name != name:
+        if old.name != name and time.time() - old.lstat().st_ctime > BUNDLE_AGE:
             shutil.rmtree(old, ignore_errors=True)
-    await made.directory(lambda text: None)
+    with (folder.with_suffix(".lock")).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        await made.directory(lambda text: None)
 
 
 def make_network(engine: Engine) -> None:
@@ -192,7 +198,7 @@ def spec(name: str, program: str = "cat", **fields: Any) -> FunctionSpec:
 async def deployed(provider: LocalProvider, name: str, program: str = "cat", **fields: Any) -> Function:
     """Deploy a program and wait until it is ready."""
     await provider.deploy(spec(name, program, **fields))
-    return await ready(provider, name)
+    return await ready(provider, name, (await provider.get(name, DEFAULT_NAMESPACE)).desired)
 
 
 async def call(address: str, body: bytes = b"", path: str = "/") -> tuple[int, bytes]:
