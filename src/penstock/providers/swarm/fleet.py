@@ -56,6 +56,9 @@ class Fleet:
         """By service."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Semaphore(READERS)
+        self._restoring = False
+        self._reached: set[str] = set()
+        """Networks that our own container is in, or is about to join."""
 
     @property
     def keys(self) -> list[str]:
@@ -138,6 +141,9 @@ class Fleet:
         for task in tracked.ended_tasks():
             tracked.last_words[task["ID"]] = ""
             self._spawn(self._read_last_words(tracked, task))
+        for network in {generation.network for generation in tracked.generations} - self._reached - {""}:
+            self._reached.add(network)
+            self._spawn(self._reach(network))
         self._show(key)
 
     def _show(self, key: str) -> None:
@@ -203,6 +209,26 @@ class Fleet:
         async with self._reading:
             tracked.last_words[task["ID"]] = await self._last_words(task)
         self._show(tracked.key)
+        if tracked.lacks_watchdog(task) and not self._restoring:
+            self._restoring = True
+            await self._restore(tracked)
+
+    async def _restore(self, tracked: Tracked) -> None:
+        try:
+            _log.warning("the watchdog is gone from a node; it is brought there again")
+            await self._preparer.restore(tracked.newest.spec)
+        except PenstockError as error:
+            _log.warning("the watchdog cannot be brought to its nodes again: %s", error)
+        await self._clock.sleep(RETRY_FIRST)
+        self._restoring = False
+
+    async def _reach(self, network: str) -> None:
+        try:
+            await self._preparer.reach(network)
+        except PenstockError as error:
+            _log.warning("functions in a network cannot be reached: %s", error)
+            await self._clock.sleep(RETRY_FIRST)
+            self._reached.discard(network)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -15,6 +15,8 @@ def check_manager(info: Document, url: str) -> None:
     state = swarm.get("LocalNodeState", "inactive")
     if state == "locked":
         raise ProviderUnavailable(f"the Swarm at {url} is locked: run docker swarm unlock")
+    if state in ("pending", "error"):
+        raise ProviderUnavailable(f"the Docker Engine at {url} cannot join its Swarm: {swarm.get('Error') or state}")
     if state in ("inactive", ""):
         raise ProviderUnavailable(
             f"the Docker Engine at {url} is not part of a Swarm: run docker swarm init there, or use --provider docker"

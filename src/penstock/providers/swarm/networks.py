@@ -48,6 +48,14 @@ class Networks:
                 await self._join(document)
         return str(document["Id"])
 
+    async def reach(self, network: str) -> None:
+        """Let our own container join a network that tasks are in already. Raises PenstockError."""
+        if self._surroundings.joins:
+            try:
+                await self._join(await self._engine.get(f"/networks/{network}"))
+            except EngineRefused as error:
+                raise refusal(error) from error
+
     async def collect(self, namespaces: Container[str]) -> bool:
         """Remove our networks of other namespaces; whether any is left."""
         left = False

@@ -54,6 +54,15 @@ class Preparer:
         auth = await self._images.auth_for(spec.image)
         await self._authority.edit(generation.id, _completing(generation.id, facts, plan, outfit), auth)
 
+    async def reach(self, network: str) -> None:
+        """Make tasks in a network reachable for us, as after our own start. Raises PenstockError."""
+        await self._networks.reach(network)
+
+    async def restore(self, spec: FunctionSpec) -> None:
+        """Bring the watchdog again to where somebody removed it. Raises PenstockError."""
+        if facts := await self._images.facts(spec.image):
+            await self._spread.restore(facts)
+
     async def _wanted_secrets(self, spec: FunctionSpec) -> dict[str, Document]:
         if not spec.secrets:
             return {}

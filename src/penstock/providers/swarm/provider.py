@@ -87,6 +87,7 @@ class SwarmProvider:
         await self._tidying.close()
         await self._parts.cluster.close()
         await self._fleet.close()
+        await self._parts.spread.close()
         self._watchers.close()
         self._changes.fire()
         await self._engine.close()

@@ -144,7 +144,7 @@ def _container(spec: FunctionSpec, plan: Plan, outfit: Outfit, installation: str
         "Init": True,
         "ReadOnly": spec.read_only_root,
         "StopGracePeriod": int(limits.grace * SECOND),
-        "Mounts": _mounts(spec, plan, outfit),
+        "Mounts": _mounts(spec, plan, outfit, installation),
         "Secrets": [_secret(name, secret) for name, secret in sorted(outfit.secrets.items())],
         "Ulimits": _ulimits({"nofile": limits.open_files, "cpu": limits.cpu_seconds}),
     }
@@ -164,7 +164,7 @@ def literal(text: str) -> str:
     return text.replace("{{", '{{"{{"}}')
 
 
-def _mounts(spec: FunctionSpec, plan: Plan, outfit: Outfit) -> list[Document]:
+def _mounts(spec: FunctionSpec, plan: Plan, outfit: Outfit, installation: str) -> list[Document]:
     mounts: list[Document] = []
     if plan.injected:
         mounts.append(
@@ -173,7 +173,8 @@ def _mounts(spec: FunctionSpec, plan: Plan, outfit: Outfit) -> list[Document]:
                 "Source": outfit.watchdog,
                 "Target": PLACE,
                 "ReadOnly": True,
-                "VolumeOptions": {"NoCopy": True},
+                # Where somebody removed the volume an engine makes an empty one: it must be known as ours to be filled.
+                "VolumeOptions": {"NoCopy": True, "Labels": marks.owner(installation, marks.BUNDLE)},
             }
         )
     if spec.read_only_root:

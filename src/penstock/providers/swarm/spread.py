@@ -66,6 +66,9 @@ class Spread:
         self._nodes = nodes
         self._making = asyncio.Lock()
 
+    async def close(self) -> None:
+        await self._supply.bundle.close()
+
     def check(self) -> None:
         """Raise InvalidInput where the watchdog cannot be brought to all nodes."""
         if not self._supply.image and len(self._nodes()) > 1:
@@ -87,6 +90,28 @@ class Spread:
             tell(waiting)
             await self._clock.sleep(LOOK)
         return name
+
+    async def restore(self, facts: ImageFacts) -> None:
+        """Fill the volume again where it was removed, as `docker volume prune` does while no function uses it."""
+        if not self._supply.image:
+            self._supply.bundle.missing()
+            await self._supply.bundle.ensure(facts.id or facts.reference, _log.info)
+            return
+        own = await self._images.ensure(self._supply.image, _log.info)
+        service = await self._service(watchdog_name(self._installation, own.id))
+        if service:
+            await self._run_again(service)
+
+    async def _run_again(self, service: Document) -> None:
+        template = service["Spec"]["TaskTemplate"]
+        again = {**template, "ForceUpdate": template.get("ForceUpdate", 0) + 1}
+        version = str(service["Version"]["Index"])
+        try:
+            await self._engine.post(
+                f"/services/{service['ID']}/update", {**service["Spec"], "TaskTemplate": again}, version=version
+            )
+        except EngineRefused as error:
+            raise refusal(error) from error
 
     async def collect(self, used: Iterable[str]) -> None:
         """Remove our services that filled volumes which no function uses; the newest stays for functions to come."""

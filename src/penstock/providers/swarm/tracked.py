@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from penstock.model import Function, Replica, ReplicaState
 from penstock.providers.clock import Clock
 from penstock.providers.containers.engine import Document, Engine
+from penstock.providers.containers.plan import WATCHDOG
 from penstock.providers.members import Probe
 from penstock.providers.swarm.endpoints import address_of
 from penstock.providers.swarm.generation import Generation
 from penstock.providers.swarm.probing import Prober, Target
 from penstock.providers.swarm.surroundings import Surroundings
-from penstock.providers.swarm.tasks import Scene, is_settled, replicas_of, serving
+from penstock.providers.swarm.tasks import Scene, is_settled, replicas_of, serving, state_of
 from penstock.providers.swarm.updating import Standing, superseded
+
+_SPOKE = ("failed", "rejected", "complete")
+"""States of tasks that ended by themselves and may have said why."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,13 @@ class Tracked:
             task
             for generation in self._generations
             for task in self._of(generation)
-            if (task.get("Status") or {}).get("State") in ("failed", "complete") and task["ID"] not in self.last_words
+            if state_of(task) in _SPOKE and task["ID"] not in self.last_words
         ]
+
+    def lacks_watchdog(self, task: Document) -> bool:
+        """Whether a task could not start for want of the watchdog."""
+        said = (task.get("Status") or {}).get("Err", "") + self.last_words.get(task["ID"], "")
+        return WATCHDOG[0] in said and "no such file" in said.lower()
 
     def _of(self, generation: Generation) -> Sequence[Document]:
         return self._tasks.get(generation.id, ())

@@ -171,3 +171,29 @@ async def call(address: str, body: bytes = b"", path: str = "/", method: str = "
     writer.close()
     first, _, rest = answer.partition(b"\r\n\r\n")
     return int(first.split(b" ", 2)[1]), rest
+
+
+@asynccontextmanager
+async def calls_that_never_fail(provider: SwarmProvider, name: str) -> AsyncIterator[None]:
+    """Meanwhile call whatever is in the routes, as a gateway would, and fail when one call does."""
+    failed: list[str] = []
+    calling = asyncio.create_task(_keep_calling(provider, name, failed))
+    try:
+        yield
+    finally:
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+    assert failed == []
+
+
+async def _keep_calling(provider: SwarmProvider, name: str, failed: list[str]) -> None:
+    while True:
+        for endpoint in (await provider.get(name, DEFAULT_NAMESPACE)).endpoints:
+            try:
+                status, _ = await call(endpoint, path="/_/ready", method="GET")
+            except (OSError, IndexError) as error:
+                failed.append(f"{endpoint}: {error!r}")
+            else:
+                if status != 200:
+                    failed.append(f"{endpoint}: {status}")
+        await asyncio.sleep(0.01)

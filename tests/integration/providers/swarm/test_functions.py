@@ -18,6 +18,7 @@ from tests.integration.providers.swarm.harness import (
     SERVER,
     Installation,
     call,
+    calls_that_never_fail,
     deployed,
     installed,
     program,
@@ -204,6 +205,44 @@ async def test_an_update_that_never_becomes_ready_leaves_the_old_one_serving(swa
         await provider.update(program("steady", env_vars={"V": "3"}))
         after = await ready(provider, "steady")
         assert not set(after.endpoints) & set(before.endpoints)
+
+
+async def test_calls_go_on_through_an_update_and_scaling_down(swarm: SwarmNode) -> None:
+    async with running(swarm) as (provider, _):
+        before = await deployed(provider, program("busy"))
+        async with calls_that_never_fail(provider, "busy"):
+            await provider.update(program("busy", env_vars={"V": "2"}))
+
+            async def replaced() -> bool:
+                function = await provider.get("busy", DEFAULT_NAMESPACE)
+                return function.available == 1 == len(function.replicas) and function.endpoints != before.endpoints
+
+            await until("the update is over", replaced)
+            await provider.scale("busy", DEFAULT_NAMESPACE, 3)
+            await ready(provider, "busy", 3)
+            await provider.scale("busy", DEFAULT_NAMESPACE, 1)
+            await ready(provider, "busy", 1)
+
+
+async def test_a_watchdog_that_was_pruned_comes_back(swarm: SwarmNode) -> None:
+    async with running(swarm) as (provider, installation):
+        await deployed(provider, program("pruned"))
+        await provider.scale("pruned", DEFAULT_NAMESPACE, 0)
+        await ready(provider, "pruned", 0)
+        await until("nobody uses the volume", lambda: pruned(installation))
+        await provider.scale("pruned", DEFAULT_NAMESPACE, 1)
+        assert await answer(provider, "pruned", b"x") == (200, b"x")
+
+
+def pruned(installation: Installation) -> bool:
+    """Whether all volumes with a watchdog could be removed."""
+    engine = installation.engine
+    volumes = engine.docker("volume", "ls", "--quiet", "--filter", "name=penstock-watchdog").split()
+    try:
+        engine.docker("volume", "rm", *volumes)
+    except AssertionError:
+        return False
+    return True
 
 
 async def test_functions_go_on_while_no_gateway_runs(swarm: SwarmNode) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -10,10 +12,19 @@ import pytest
 
 from penstock.errors import InvalidInput
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
+from penstock.providers.containers.bundle import Made
 from penstock.providers.swarm.provider import SwarmProvider
-from tests.engines.images import import_busybox
+from tests.engines.images import import_busybox, import_root
 from tests.engines.swarm import TwoNodeSwarm
-from tests.integration.providers.swarm.harness import call, program, ready, running, until
+from tests.integration.providers.swarm.harness import (
+    bundles,
+    call,
+    calls_that_never_fail,
+    program,
+    ready,
+    running,
+    until,
+)
 from tests.integration.providers.swarm.test_functions import server
 
 pytestmark = pytest.mark.service("dockerd", "busybox")
@@ -73,31 +84,13 @@ async def test_replicas_on_every_node_answer(swarm: TwoNodeSwarm) -> None:
 
 
 async def test_a_drained_node_leaves_the_routes_before_its_replicas_end(swarm: TwoNodeSwarm) -> None:
-    async with spread_over_both(swarm) as (provider, _):
-        failed: list[str] = []
-        calling = asyncio.create_task(keep_calling(provider, failed))
+    async with spread_over_both(swarm) as (provider, _), calls_that_never_fail(provider, "wide"):
         drain(swarm, "drain")
         try:
             await two_replicas_on_the_manager(provider, swarm)
             await every_endpoint_answers(provider)
         finally:
-            calling.cancel()
             drain(swarm, "active")
-        assert failed == []
-
-
-async def keep_calling(provider: SwarmProvider, failed: list[str]) -> None:
-    """Call whatever is in the routes, as a gateway would."""
-    while True:
-        for endpoint in (await provider.get("wide", DEFAULT_NAMESPACE)).endpoints:
-            try:
-                status, _ = await call(endpoint, path="/_/ready", method="GET")
-            except (OSError, IndexError) as error:
-                failed.append(f"{endpoint}: {error!r}")
-            else:
-                if status != 200:
-                    failed.append(f"{endpoint}: {status}")
-        await asyncio.sleep(0.02)
 
 
 def drain(swarm: TwoNodeSwarm, availability: str) -> None:
@@ -134,6 +127,51 @@ async def test_constraints_decide_the_node(swarm: TwoNodeSwarm) -> None:
     async with running(swarm.manager) as (provider, _):
         await provider.deploy(web("wide", constraints=("node.role==worker",)))
         assert hosts(await ready(provider, "wide", 2)) == {swarm.worker.sandbox.address}
+
+
+@pytest.fixture(scope="module")
+def watchdog_image(swarm: TwoNodeSwarm) -> str:
+    """An image with the watchdog at its place, as that of the gateway has it, on both nodes."""
+    made = Made(bundles(), {})
+    folder = bundles() / asyncio.run(made.name())
+    files = io.BytesIO()
+    with tarfile.open(fileobj=files, mode="w") as archive:
+        archive.add(folder, "penstock")
+    for node in swarm.nodes:
+        import_root(node, "watchdog:it", files.getvalue(), ['ENTRYPOINT ["/penstock/fwatchdog"]'])
+    return "watchdog:it"
+
+
+async def test_the_watchdog_is_brought_to_every_node(swarm: TwoNodeSwarm, watchdog_image: str) -> None:
+    async with running(swarm.manager, watchdog_image=watchdog_image) as (provider, _):
+        await provider.deploy(program("wide", "cat", labels={"com.openfaas.scale.min": "2"}))
+        function = await ready(provider, "wide", 2)
+        assert hosts(function) == {node.sandbox.address for node in swarm.nodes}
+        for endpoint in function.endpoints:
+            assert await call(endpoint, b"hello") == (200, b"hello")
+
+
+async def test_a_node_that_takes_tasks_later_gets_the_watchdog_too(swarm: TwoNodeSwarm, watchdog_image: str) -> None:
+    async with running(swarm.manager, watchdog_image=watchdog_image) as (provider, _):
+        drain(swarm, "drain")
+        try:
+            await provider.deploy(program("wide", "cat"))
+            await ready(provider, "wide")
+        finally:
+            drain(swarm, "active")
+        await provider.update(program("wide", "cat", constraints=("node.role==worker",)))
+
+        async def moved() -> bool:
+            return hosts(await provider.get("wide", DEFAULT_NAMESPACE)) == {swarm.worker.sandbox.address}
+
+        await until("a replica on the worker", moved)
+
+
+async def test_a_watchdog_that_a_node_cannot_have_is_told(swarm: TwoNodeSwarm, watchdog_image: str) -> None:
+    swarm.manager.docker("tag", watchdog_image, "manager-only:it")
+    async with running(swarm.manager, watchdog_image="manager-only:it") as (provider, _):
+        await provider.deploy(program("wide", "cat", constraints=("node.role==manager",)))
+        assert hosts(await ready(provider, "wide")) == {swarm.manager.sandbox.address}
 
 
 async def test_a_watchdog_for_several_nodes_needs_an_image(swarm: TwoNodeSwarm) -> None:

@@ -17,6 +17,7 @@ def test_a_manager_will_do() -> None:
     [
         ({}, "docker swarm init"),
         ({"LocalNodeState": "inactive"}, "docker swarm init"),
+        ({"LocalNodeState": "error", "Error": "certificate expired"}, "cannot join its Swarm: certificate expired"),
         ({"LocalNodeState": "locked"}, "docker swarm unlock"),
         ({"LocalNodeState": "active", "ControlAvailable": False}, "set DOCKER_HOST to a manager's"),
         ({"LocalNodeState": "active", "ControlAvailable": True, "Error": "no quorum"}, "no quorum"),

@@ -69,6 +69,15 @@ async def test_our_own_container_joins() -> None:
     assert swarm.bodies[-1] == {"Container": "me"}
 
 
+async def test_our_own_container_joins_networks_that_tasks_are_in_already() -> None:
+    swarm = FakeSwarm()
+    number = await networks(swarm).ensure("team")
+    await networks(swarm).reach(number)
+    assert ("POST", f"/networks/{number}/connect") not in swarm.asked
+    await networks(swarm, joins="me").reach(number)
+    assert ("POST", f"/networks/{number}/connect") in swarm.asked
+
+
 async def test_a_bridge_of_that_name_is_refused_with_advice() -> None:
     swarm = FakeSwarm()
     await swarm.post("/networks/create", {"Name": "base", "Driver": "bridge", "Scope": "local"})

@@ -281,6 +281,20 @@ async def test_a_namespace_is_deleted_with_its_secrets() -> None:
         assert there.swarm.names("configs") == [] == there.swarm.names("secrets")
 
 
+async def test_a_gateway_that_is_a_container_joins_the_networks_of_functions_that_are_there() -> None:
+    there = World()
+    await there.provider.start()
+    await there.provider.deploy(ECHO)
+    await there.run()
+    await there.provider.close()
+    there.provider = there.another()
+    there.provider._parts.surroundings.joins = "me"
+    await there.provider.start()
+    await there.see()
+    await there.provider.close()
+    assert {"Container": "me"} in there.swarm.bodies
+
+
 async def test_an_engine_that_manages_no_swarm_is_refused_at_the_start() -> None:
     there = World()
     there.swarm.swarm = {"LocalNodeState": "inactive"}

@@ -106,7 +106,7 @@ def test_the_watchdog_is_mounted_read_only_where_it_is_injected() -> None:
             "Source": "vol",
             "Target": "/penstock",
             "ReadOnly": True,
-            "VolumeOptions": {"NoCopy": True},
+            "VolumeOptions": {"NoCopy": True, "Labels": {labels.OWNER: "lab", labels.KIND: "bundle"}},
         }
     ]
     read = generation_of({**service(generation(), INJECTED), "ID": "svc1"})

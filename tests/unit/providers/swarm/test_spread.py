@@ -58,6 +58,12 @@ def test_the_service_runs_once_on_each_node_and_may_do_nothing() -> None:
 
 
 class FakeBundle:
+    def __init__(self) -> None:
+        self.looked_again = 0
+
+    def missing(self) -> None:
+        self.looked_again += 1
+
     async def ensure(self, image: str, tell: object) -> str:
         return f"filled through {image}"
 
@@ -94,6 +100,14 @@ async def test_a_service_of_that_name_that_is_not_ours_is_not_trusted() -> None:
     await swarm.post("/services/create", document(watchdog_name("lab", "sha256:1"), "theirs", FACTS))
     with pytest.raises(PenstockError, match="not ours"):
         await spread(swarm, "img:1").ensure(FACTS, print)
+
+
+async def test_a_volume_that_was_removed_is_filled_again_on_every_node() -> None:
+    swarm = FakeSwarm()
+    name = watchdog_name("lab", "sha256:1")
+    await swarm.post("/services/create", document(name, "lab", FACTS))
+    await spread(swarm, "img:1").restore(FACTS)
+    assert swarm.find("services", name)["Spec"]["TaskTemplate"]["ForceUpdate"] == 1
 
 
 async def test_services_of_older_watchdogs_go_when_no_function_uses_them() -> None:
