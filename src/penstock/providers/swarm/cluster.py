@@ -46,13 +46,17 @@ class Cluster:
         self._wake = asyncio.Event()
         self._pause = STEADY
         self._away = False
+        self._broken = False
+        """Whether the events stream broke off since the last look."""
         self._changed: Callable[[], None] = lambda: None
         self._busy: Callable[[], bool] = lambda: False
+        self._returned: Callable[[], None] = lambda: None
         self._loops: list[asyncio.Task[None]] = []
 
-    def follow(self, changed: Callable[[], None], busy: Callable[[], bool]) -> None:
-        """From now on call `changed` after every look; look often while `busy` says so."""
-        self._changed, self._busy = changed, busy
+    def follow(self, changed: Callable[[], None], busy: Callable[[], bool], returned: Callable[[], None]) -> None:
+        """From now on call `changed` after every look, and `returned` first when the manager was away before it; look often while
+        `busy` says so."""
+        self._changed, self._busy, self._returned = changed, busy, returned
         self._loops = [asyncio.create_task(self._listen()), asyncio.create_task(self._watch())]
 
     async def close(self) -> None:
@@ -109,6 +113,7 @@ class Cluster:
                     async for event in events:
                         if self._concerns(event):
                             self.hurry()
+            self._broken = True
             await self._clock.sleep(RECONNECT)
 
     def _concerns(self, event: Document) -> bool:
@@ -130,6 +135,9 @@ class Cluster:
                 self._pause = HURRIED
                 continue
             try:
+                if self._broken:
+                    self._broken = False
+                    self._returned()
                 self._changed()
             except Exception:
                 _log.exception("what the Swarm tells could not be followed")

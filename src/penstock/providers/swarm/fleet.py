@@ -99,6 +99,11 @@ class Fleet:
             tracked.see(generations, self._cluster.tasks, self._cluster.nodes)
             self._turn(key)
 
+    def doubt(self) -> None:
+        """The manager was away, as when its engine was restarted: what it says to run may not run any more."""
+        for tracked in self._tracked.values():
+            tracked.doubt()
+
     async def retire(self, key: str) -> None:
         """Take a deleted function out of the routes, and then out of the Swarm. Raises ProviderUnavailable."""
         tracked = self._tracked.get(key)

@@ -63,11 +63,17 @@ class Prober:
             if task not in self._asked:
                 self._begin(task, target)
 
+    def doubt(self) -> None:
+        """Ask all again; what is known of them holds until they answer otherwise."""
+        for task, asked in list(self._asked.items()):
+            self._forget(task)
+            self._begin(task, asked.target, asked.verdict)
+
     def close(self) -> None:
         self.want({})
 
-    def _begin(self, task: str, target: Target) -> None:
-        asked = self._asked[task] = _Asked(target, Verdict(address=target.address))
+    def _begin(self, task: str, target: Target, verdict: Verdict | None = None) -> None:
+        asked = self._asked[task] = _Asked(target, verdict or Verdict(address=target.address))
         asked.asking = asyncio.create_task(self._ask(asked))
         asked.asking.add_done_callback(_report)
 

@@ -80,7 +80,7 @@ class SwarmProvider:
             await self._engine.close()
             raise
         self._fleet.refresh()
-        self._parts.cluster.follow(self._fleet.refresh, self._fleet.busy)
+        self._parts.cluster.follow(self._fleet.refresh, self._fleet.busy, self._fleet.doubt)
         self._tidying.start()
 
     async def close(self) -> None:

@@ -81,6 +81,10 @@ class Tracked:
         self.last_words = {task: words for task, words in self.last_words.items() if task in known}
         self._prober.want(self._targets())
 
+    def doubt(self) -> None:
+        """Ask every port again."""
+        self._prober.doubt()
+
     def close(self) -> None:
         self._prober.close()
 

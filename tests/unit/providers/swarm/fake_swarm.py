@@ -87,6 +87,10 @@ class FakeSwarm:
         for queue in self._events:
             queue.put_nowait(event)
 
+    def break_off(self) -> None:
+        """End the streams of events."""
+        self.tell({})
+
     # What an Engine does
 
     async def open(self) -> Document:
@@ -139,8 +143,8 @@ class FakeSwarm:
         queue: asyncio.Queue[Document] = asyncio.Queue()
         self._events.append(queue)
         try:
-            while True:
-                yield await queue.get()
+            while event := await queue.get():
+                yield event
         finally:
             self._events.remove(queue)
 

@@ -44,7 +44,7 @@ async def test_an_event_makes_it_look() -> None:
     looks: list[int] = []
     clock = FakeClock()
     cluster = Cluster(swarm.engine, "lab", clock)
-    cluster.follow(lambda: looks.append(len(cluster.services)), lambda: False)
+    cluster.follow(lambda: looks.append(len(cluster.services)), lambda: False, lambda: None)
     await clock.advance(1)
     await swarm.post("/services/create", service(generation())["Spec"])
     swarm.tell({"Type": "service", "Action": "create"})
@@ -57,7 +57,7 @@ async def test_containers_of_others_and_commands_in_ours_are_no_reason_to_look()
     swarm, clock = FakeSwarm(), FakeClock()
     cluster = Cluster(swarm.engine, "lab", clock)
     looks: list[None] = []
-    cluster.follow(lambda: looks.append(None), lambda: False)
+    cluster.follow(lambda: looks.append(None), lambda: False, lambda: None)
     await clock.advance(1)
     before = len(looks)
     ours = {"Attributes": {labels.OWNER: "lab"}}
@@ -69,6 +69,24 @@ async def test_containers_of_others_and_commands_in_ours_are_no_reason_to_look()
     await clock.advance(1)
     await cluster.close()
     assert len(looks) == before + 1
+
+
+async def test_it_says_when_the_manager_was_away() -> None:
+    swarm, clock = FakeSwarm(), FakeClock()
+    cluster = Cluster(swarm.engine, "lab", clock)
+    told: list[str] = []
+    cluster.follow(lambda: told.append("changed"), lambda: False, lambda: told.append("returned"))
+    await clock.advance(1)
+    assert "returned" not in told
+    swarm.away = True
+    swarm.break_off()
+    await clock.advance(3)
+    before = len(told)
+    swarm.away = False
+    await clock.advance(3)
+    await cluster.close()
+    assert told[before : before + 2] == ["returned", "changed"]
+    assert told.count("returned") == 1
 
 
 def test_in_a_steady_state_it_looks_every_few_seconds_only() -> None:

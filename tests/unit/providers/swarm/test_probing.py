@@ -32,6 +32,10 @@ def target(address: str = "a:1", lenient: bool = False, readiness: dict[str, str
     return Target(address, spec(annotations=annotations), lenient)
 
 
+def ready(prober: Prober) -> bool:
+    return prober.verdicts["t"].ready
+
+
 async def test_a_port_is_asked_until_it_answers_and_then_left_alone() -> None:
     port = Port()
     prober, clock, changes = made(port)
@@ -80,6 +84,23 @@ async def test_a_readiness_check_that_fails_again_and_again_takes_it_out_and_bac
     port.answer = True
     await clock.advance(1)
     assert prober.verdicts["t"].ready
+    prober.close()
+
+
+async def test_what_is_doubted_is_ready_until_it_answers_otherwise() -> None:
+    port = Port(True)
+    prober, clock, changes = made(port)
+    prober.want({"t": target()})
+    await clock.advance(1)
+    prober.doubt()
+    assert ready(prober)
+    await clock.advance(1)
+    assert ready(prober)
+    assert len(changes) == 1
+    port.answer = "its port is not open yet"
+    prober.doubt()
+    await clock.advance(1)
+    assert not ready(prober)
     prober.close()
 
 
