@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Deploys Penstock on the Swarm whose manager `docker` speaks to: ./up.sh --help
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")"
 
 usage() {
     cat <<'TEXT'
-Usage: ./up.sh [--image IMAGE] [--port PORT] [--nats] [--monitoring]
+Usage: ./up.sh [--image IMAGE] [--port PORT] [--nats] [--monitoring] [--with FILE]...
        ./up.sh --down
 
 Deploys the gateway as a service of a Docker Swarm, from a manager. What it needs is made where it is missing: the network
@@ -16,6 +17,7 @@ Deploys the gateway as a service of a Docker Swarm, from a manager. What it need
   --port PORT     port on which the gateway answers, of the manager that runs it [default: 8080]
   --nats          NATS with JetStream as well
   --monitoring    Prometheus and Alertmanager as well, which tell the gateway of functions with much load
+  --with FILE     a compose file of yours, which adds to ours or changes it
   --down          remove all of it but the credentials, the network, the data and the functions
 TEXT
 }
@@ -36,9 +38,16 @@ down=false
 
 while [ $# -gt 0 ]; do
     case $1 in
-    --image | --port)
+    --image | --port | --with)
         [ $# -ge 2 ] || fail "$1 needs a value"
-        if [ "$1" = --image ]; then image=$2; else port=$2; fi
+        case $1 in
+        --image) image=$2 ;;
+        --port) port=$2 ;;
+        --with)
+            file=$(cd "$caller" && realpath --canonicalize-existing --quiet -- "$2") || fail "--with $2: there is no such file"
+            files+=(--compose-file "$file")
+            ;;
+        esac
         shift
         ;;
     --nats) files+=(--compose-file nats.yml) ;;
