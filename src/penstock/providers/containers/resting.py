@@ -109,9 +109,8 @@ class Resting:
     async def take_later(self, order: Order) -> Kept | None:
         """As `take`, once the engine has frozen what it is freezing at this moment."""
         key = order.spec.key
-        if key not in self._pausing:
-            return None
-        await asyncio.wait({self._freezing[key][1]})
+        if key in self._pausing:
+            await asyncio.wait({self._freezing[key][1]})
         return self.take(order)
 
     async def wake(self, kept: Kept, entry: Entry) -> None:
