@@ -51,6 +51,8 @@ def of_end(task: Document, spec: FunctionSpec, node: str, said: str = "") -> str
         return f"its node {node or 'of before'} is lost"
     if _MISSING.search(error):
         return f"image {spec.image} is not on node {node} and cannot be pulled there: {error}"
+    if "unhealthy container" in error:
+        return "its health check failed" + (f"; it said last: {said}" if said else "")
     if code or "non-zero exit" in error:
         return _exit(code, spec) + (f": {said}" if said else "")
     if error:

@@ -287,6 +287,19 @@ async def test_a_killed_container_leaves_the_routes_and_is_replaced(swarm: Swarm
     assert after.replicas[0].id != before.replicas[0].id
 
 
+async def test_a_watchdog_that_says_it_is_ill_is_replaced_where_annotations_ask_for_that(swarm: SwarmNode) -> None:
+    asked = {"com.openfaas.health.http.periodSeconds": "1", "com.openfaas.health.http.failureThreshold": "1"}
+    async with running(swarm) as (provider, _):
+        before = await deployed(provider, program("ill", "sh", annotations=asked))
+        await call(before.endpoints[0], b"rm /tmp/.lock")
+
+        async def replaced() -> bool:
+            function = await provider.get("ill", DEFAULT_NAMESPACE)
+            return function.available == 1 and function.replicas[0].id != before.replicas[0].id
+
+        await until("another replica", replaced)
+
+
 async def test_each_replica_writes_its_own_lines(swarm: SwarmNode) -> None:
     async with running(swarm) as (provider, _):
         await deployed(provider, program("talks", "sh -c 'cat; echo heard >&2'"))

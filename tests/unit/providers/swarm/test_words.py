@@ -62,6 +62,12 @@ def test_an_exit_tells_its_code_and_the_last_words() -> None:
     assert ended("complete") == "exit code 0"
 
 
+def test_a_failed_health_check_says_more_than_the_exit_that_follows() -> None:
+    assert (
+        ended(error="task: non-zero exit (143): dockerexec: unhealthy container", code=143) == "its health check failed"
+    )
+
+
 def test_a_kill_under_a_memory_limit_is_most_likely_for_memory() -> None:
     said = ended(error="task: non-zero exit (137)", code=137, limits=Resources(memory="16Mi"))
     assert said == "killed (exit code 137), most likely out of memory: its limit is 16Mi"
