@@ -195,9 +195,14 @@ class Engine:
         socket = self.url.removeprefix("unix://")
         if not self.url.startswith("unix://"):
             return f"the Docker Engine at {self.url} does not answer: {message}"
-        if not Path(socket).exists():
+        try:
+            os.stat(socket)
+            allowed = os.access(socket, os.W_OK)
+        except PermissionError:
+            allowed = False
+        except OSError:
             return f"no Docker Engine at {socket}: the socket does not exist; start Docker, or set DOCKER_HOST"
-        if not os.access(socket, os.W_OK):
+        if not allowed:
             return f"the Docker Engine's socket {socket} may not be used by this user: join its group (usermod -aG docker), or run as root"
         return f"the Docker Engine at {socket} does not answer; is dockerd running?"
 
