@@ -27,10 +27,11 @@ class Namespaces:
         self._installation = installation
         self._known: dict[str, Namespace] = {}
 
-    def check(self, name: str) -> None:
-        """Raises NamespaceNotFound."""
-        if name != DEFAULT_NAMESPACE and name not in self._known:
-            raise NamespaceNotFound(f"namespace {name} not found")
+    async def require(self, name: str) -> None:
+        """Raises NamespaceNotFound; another gateway may have made one that is not known here."""
+        if not self._is_known(name):
+            await self.load()
+        self._check(name)
 
     def all(self) -> list[Namespace]:
         """The default one first, then the others by name."""
@@ -58,7 +59,7 @@ class Namespaces:
     async def update(self, namespace: Namespace) -> None:
         """Raises NamespaceNotFound."""
         await self.load()
-        self.check(namespace.name)
+        self._check(namespace.name)
         try:
             config = await self._find(namespace.name)
             if config:
@@ -81,6 +82,13 @@ class Namespaces:
         except EngineRefused as error:
             if error.code != _ABSENT:
                 raise refusal(error) from error
+
+    def _is_known(self, name: str) -> bool:
+        return name == DEFAULT_NAMESPACE or name in self._known
+
+    def _check(self, name: str) -> None:
+        if not self._is_known(name):
+            raise NamespaceNotFound(f"namespace {name} not found")
 
     async def _make(self, namespace: Namespace) -> None:
         spec = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 
@@ -42,6 +43,9 @@ from penstock.providers.swarm.tracked import Tracked
 from penstock.providers.validation import check_namespace_object, check_replicas, check_secrets_exist, check_spec
 from penstock.providers.watching import Watchers
 from penstock.settings import ServeSettings
+
+_TRIES = 5
+"""Attempts at a generation that another gateway is faster with."""
 
 
 def create_swarm_provider(settings: ServeSettings, environ: Mapping[str, str]) -> SwarmProvider:
@@ -115,8 +119,7 @@ class SwarmProvider:
         self._tracked(spec.name, spec.namespace)
         await self._check(spec)
         async with self._locks[spec.key]:
-            newest = self._tracked(spec.name, spec.namespace).newest
-            await self._create(msgspec.structs.replace(newest, spec=spec, number=newest.number + 1))
+            await self._supersede(spec.name, spec.namespace, spec)
 
     async def delete(self, name: str, namespace: str) -> None:
         key = self._tracked(name, namespace).key
@@ -129,7 +132,7 @@ class SwarmProvider:
         return self._tracked(name, namespace).view()
 
     async def list(self, namespace: str) -> list[Function]:
-        self._namespaces.check(namespace)
+        await self._namespaces.require(namespace)
         views = [view for key in self._fleet.keys if (view := self._fleet.view(key))]
         return sorted((view for view in views if view.spec.namespace == namespace), key=lambda view: view.spec.name)
 
@@ -165,11 +168,11 @@ class SwarmProvider:
     # Secrets
 
     async def list_secrets(self, namespace: str) -> builtins.list[str]:
-        self._namespaces.check(namespace)
+        await self._namespaces.require(namespace)
         return await self._secrets.names(namespace)
 
     async def create_secret(self, secret: Secret) -> None:
-        self._namespaces.check(secret.namespace)
+        await self._namespaces.require(secret.namespace)
         await self._secrets.create(secret)
 
     async def update_secret(self, secret: Secret) -> None:
@@ -187,6 +190,8 @@ class SwarmProvider:
     # Namespaces
 
     async def list_namespaces(self) -> builtins.list[Namespace]:
+        with contextlib.suppress(ProviderUnavailable):
+            await self._namespaces.load()
         return self._namespaces.all()
 
     async def create_namespace(self, namespace: Namespace) -> None:
@@ -194,12 +199,12 @@ class SwarmProvider:
         await self._namespaces.create(namespace)
 
     async def update_namespace(self, namespace: Namespace) -> None:
-        self._namespaces.check(namespace.name)
+        await self._namespaces.require(namespace.name)
         check_namespace_object(namespace)
         await self._namespaces.update(namespace)
 
     async def delete_namespace(self, name: str) -> None:
-        self._namespaces.check(name)
+        await self._namespaces.require(name)
         if name == DEFAULT_NAMESPACE:
             raise InvalidInput(f"namespace: {name} is the default one and cannot be deleted")
         if await self.list(name):
@@ -221,7 +226,7 @@ class SwarmProvider:
         check_placeable(spec)
         check_labels(spec)
         parse(spec.image)
-        self._namespaces.check(spec.namespace)
+        await self._namespaces.require(spec.namespace)
         if spec.secrets:
             check_secrets_exist(spec.secrets, await self._secrets.names(spec.namespace), spec.namespace)
         await self._parts.preparer.check(spec)
@@ -234,7 +239,21 @@ class SwarmProvider:
         """Replace a function's replicas by others of the same specification."""
         async with self._locks[key]:
             if tracked := self._fleet.find(key):
-                await self._create(msgspec.structs.replace(tracked.newest, number=tracked.newest.number + 1))
+                spec = tracked.newest.spec
+                await self._supersede(spec.name, spec.namespace, spec)
+
+    async def _supersede(self, name: str, namespace: str, spec: FunctionSpec) -> None:
+        """Begin the next generation. Where another gateway has begun it meanwhile, ours comes after."""
+        for _ in range(_TRIES):
+            newest = self._tracked(name, namespace).newest
+            try:
+                await self._create(msgspec.structs.replace(newest, spec=spec, number=newest.number + 1))
+            except FunctionExists:
+                await self._parts.cluster.look()
+                self._fleet.refresh()
+            else:
+                return
+        raise ProviderUnavailable(f"function {spec.key} is being updated by others all the time; try again")
 
     async def _scale(self, tracked: Tracked, generation: Generation, replicas: int) -> None:
         """An older generation goes along: it serves for as long as the newest does not. It may be gone by now."""

@@ -219,6 +219,31 @@ async def test_two_gateways_of_one_installation_see_each_others_functions() -> N
             await other.close()
 
 
+async def test_of_two_gateways_that_update_at_once_both_succeed_one_after_the_other() -> None:
+    async with world() as there:
+        await there.provider.deploy(ECHO)
+        await there.run()
+        other = there.another()
+        await other.start()
+        try:
+            first, second = (FunctionSpec(name="echo", image="img:1", env_vars={"V": value}) for value in "12")
+            await asyncio.gather(there.provider.update(first), other.update(second))
+            await there.see()
+            assert "echo__3" in there.swarm.names("services")
+            assert (await there.see()).spec in (first, second)
+        finally:
+            await other.close()
+
+
+async def test_a_namespace_that_another_gateway_made_can_be_used() -> None:
+    async with world() as there:
+        other = there.another()
+        await other.start()
+        await other.create_namespace(Namespace(name="team"))
+        await other.close()
+        assert await there.provider.list("team") == []
+
+
 async def test_a_gateway_that_starts_completes_what_another_left_half_done() -> None:
     there = World()
     del there.swarm.images["img:1"]
