@@ -23,6 +23,9 @@ from penstock.wiresettings import WireSettings as WireSettings  # for whoever wa
 if TYPE_CHECKING:
     from penstock.core.policy import Policy
 
+SECRETS_VARIABLE = "secret_mount_path"
+"""Environment variable naming a directory that holds both credential files of the administrator, as in existing deployments."""
+
 UNIX_PATH_MAX = 107
 """Bytes in a unix socket's address without its NUL (unix(7))."""
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.errors import PenstockError, SettingsError
-from penstock.settings import ServeSettings, dump_settings
+from penstock.settings import SECRETS_VARIABLE, ServeSettings, dump_settings
 from penstock.telemetry import configure_logging
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
@@ -306,13 +306,16 @@ def _healthy(host: str, port: int) -> bool:
 
 def _announce(settings: ServeSettings) -> None:
     """Tell whoever started us what to type next."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{settings.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
+    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
     lines = [f"Penstock is ready at {url}"]
     if settings.no_auth:
         lines.append("  admin     no password needed (--no-auth)")
     else:
-        lines.append(f"  admin     user admin, password in {settings.paths.password_file}")
+        mounted = os.environ.get(SECRETS_VARIABLE, "")
+        user = "in basic-auth-user" if mounted else "admin"
+        where = f"basic-auth-password of {mounted}" if mounted else settings.paths.password_file
+        lines.append(f"  admin     user {user}, password in {where}")
     containers = settings.provider in ("docker", "swarm")
     if settings.examples and not containers:  # the examples are programs of this machine
         lines += [

@@ -33,5 +33,9 @@ class WireSettings:
     """A pooled connection to a replica; the watchdog drops its side later (120 s), so a pooled one is never half dead."""
     connect_timeout: float = 5.0
     """Opening a connection to a replica; then it counts as unreachable."""
+    lost_timeout: float = 5.0
+    """A replica whose machine acknowledges nothing of what was sent to it, as when it has lost its power or its network; then the
+    connection counts as closed, and what may be repeated is sent to another one. Left to itself, a kernel tries for a quarter
+    of an hour."""
     drain_timeout: float = 30.0
     """On SIGTERM: time for requests in flight to finish before they are cut."""

@@ -384,6 +384,22 @@ def test_what_to_type_next_fits_the_provider(provider: str, line: str, capsys: p
     assert line in capsys.readouterr().out
 
 
+def test_the_credentials_that_are_used_are_those_that_are_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _announce(ServeSettings(home=Path("/srv/p")))
+    assert "user admin, password in /srv/p/auth/basic-auth-password" in capsys.readouterr().out
+    monkeypatch.setenv("secret_mount_path", "/run/secrets")
+    _announce(ServeSettings(home=Path("/srv/p")))
+    assert "user in basic-auth-user, password in basic-auth-password of /run/secrets" in capsys.readouterr().out
+
+
+def test_a_gateway_on_all_addresses_is_told_at_one_that_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:
+    for host, shown in (("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("10.0.0.1", "10.0.0.1")):
+        _announce(ServeSettings(home=Path("/srv/p"), host=host))
+        assert f"http://{shown}:8080" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("provider", "told"), [("process", True), ("docker", False)])
 def test_examples_are_told_where_they_can_run(provider: str, told: bool, capsys: pytest.CaptureFixture[str]) -> None:
     _announce(ServeSettings(home=Path("/srv/p"), provider=provider, examples=True))

@@ -24,14 +24,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from penstock.control.errors import plain_error, unauthorized
 from penstock.control.sockets import private_directory
 from penstock.errors import SettingsError
-from penstock.settings import Home
+from penstock.settings import SECRETS_VARIABLE, Home
 
 log = logging.getLogger(__name__)
 
 DEFAULT_USER = "admin"
-SECRETS_VARIABLE = "secret_mount_path"
-"""Environment variable naming a directory that holds both credential files, as in existing deployments."""
-
 _ALWAYS_GUARDED = frozenset(("system", "ui"))
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 

@@ -26,7 +26,8 @@ FOLDERS = (
     Folder("var/lib"),
     Folder(HOME.strip("/"), 0o770, USER),
 )
-"""Besides those that files are in. A user that is given by its number alone is in group 0 (Docker, OpenShift): so any user may write to the home."""
+"""Besides those that files are in. A user that is given by its number alone is in group 0 (Docker, OpenShift): so any user may
+write to the home."""
 
 FILES = {
     "etc/passwd": f"root:x:0:0:root:/root:/sbin/nologin\npenstock:x:{USER}:{USER}:Penstock:{HOME}:/sbin/nologin\n",

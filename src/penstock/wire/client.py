@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
+import sys
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -307,6 +309,17 @@ class ClientConnection(asyncio.Protocol):
             self._fail("closed", detail or self.CUT)
 
 
+def _give_up_after(sock: socket.socket, seconds: float) -> None:
+    """Close the connection when its peer's machine acknowledges nothing for so long, whether something is on its way (tcp(7):
+    TCP_USER_TIMEOUT) or an answer is waited for (keep-alive probes)."""
+    if not seconds or sys.platform != "linux":
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(round(seconds / 2), 1))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+
+
 class Connecting(Protocol):
     """Waits for a connection."""
 
@@ -387,7 +400,8 @@ class Pool:
             _, connection = await self._loop.create_unix_connection(factory, self.address[5:])
         else:
             host, _, port = self.address.rpartition(":")
-            _, connection = await self._loop.create_connection(factory, host.strip("[]"), int(port))
+            transport, connection = await self._loop.create_connection(factory, host.strip("[]"), int(port))
+            _give_up_after(transport.get_extra_info("socket"), self._settings.lost_timeout)
         return connection
 
     def put(self, connection: ClientConnection) -> None:

@@ -313,3 +313,17 @@ async def test_a_paused_connection_reads_nothing_until_it_is_resumed() -> None:
         assert len(waiter.data) == size
         assert pool._idle[0].transport.is_reading()
         pool.close()
+
+
+@pytest.mark.parametrize(("seconds", "user_timeout", "alive"), [(5.0, 5000, 1), (0.0, 0, 0)])
+async def test_a_peer_whose_machine_acknowledges_nothing_is_given_up_after_a_while(
+    seconds: float, user_timeout: int, alive: int
+) -> None:
+    async with serving(echo_target) as (_, port):
+        pool = Pool(f"127.0.0.1:{port}", WireSettings(lost_timeout=seconds))
+        connection = await Waiter().connection_of(pool)
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == user_timeout
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == alive
+        connection.close()
+        pool.close()
