@@ -7,6 +7,7 @@ last words of a task. Every step can be cut short by the end of this process; th
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -82,11 +83,7 @@ class Fleet:
     def refresh(self) -> None:
         """Take over what the cluster shows."""
         self._condemned &= self._cluster.services.keys()
-        found: dict[str, list[Generation]] = {}
-        for service_id, service in self._cluster.services.items():
-            generation = generation_of(service) if service_id not in self._condemned else None
-            if generation:
-                found.setdefault(generation.spec.key, []).append(generation)
+        found = self._found()
         for gone in self._preparing.keys() - self._cluster.services.keys():
             self._preparing[gone].cancel()
         for key in self._tracked.keys() - found.keys():
@@ -95,7 +92,7 @@ class Fleet:
         for key, generations in found.items():
             tracked = self._tracked.get(key)
             if not tracked:
-                tracked = self._tracked[key] = Tracked(key, self._ways, lambda key=key: self._turn(key))  # type: ignore[misc]
+                tracked = self._tracked[key] = Tracked(key, self._ways, functools.partial(self._turn, key))
             tracked.see(generations, self._cluster.tasks, self._cluster.nodes)
             self._turn(key)
 
@@ -129,6 +126,15 @@ class Fleet:
         await asyncio.gather(*tasks, return_exceptions=True)
         for tracked in self._tracked.values():
             tracked.close()
+
+    def _found(self) -> dict[str, list[Generation]]:
+        """Generations by function, without those of functions that are being deleted."""
+        found: dict[str, list[Generation]] = {}
+        for service_id, service in self._cluster.services.items():
+            generation = generation_of(service) if service_id not in self._condemned else None
+            if generation:
+                found.setdefault(generation.spec.key, []).append(generation)
+        return found
 
     # Steps
 
