@@ -14,6 +14,8 @@ from penstock.providers.containers.engine import Document, Engine, EngineRefused
 from penstock.providers.swarm.cluster import Cluster
 from penstock.providers.swarm.marks import is_ours
 
+PATIENCE = 10
+"""Seconds for a task that is ill to end by itself."""
 _ABSENT, _CONFLICT = 404, 409
 _TRIES = 20
 _OUT_OF_DATE = ("out of sequence", "update conflict")
@@ -70,6 +72,14 @@ class Authority:
             if error.code != _ABSENT:
                 raise refusal(error) from error
         self._cluster.wrote(service_id, None)
+
+    async def end(self, container: str) -> None:
+        """End a task's container on our own node; the Swarm starts another. Raises ProviderUnavailable."""
+        try:
+            await self._engine.post(f"/containers/{container}/stop", t=str(PATIENCE))
+        except EngineRefused as error:
+            if error.code != _ABSENT:
+                raise refusal(error) from error
 
     async def _show(self, service_id: str) -> Document:
         service: Document = await self._engine.get(f"/services/{service_id}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from penstock.errors import FunctionNotFound, PenstockError
@@ -49,6 +49,7 @@ class Fleet:
         self._last_words = last_words
         self.published: Callable[[str], None] = lambda key: None
         self.removed: Callable[[], None] = lambda: None
+        self.renew: Callable[[str], Awaitable[None]] = _nothing
         self._tracked: dict[str, Tracked] = {}
         self._shown: dict[str, Function] = {}
         self._condemned: set[str] = set()
@@ -92,7 +93,9 @@ class Fleet:
         for key, generations in found.items():
             tracked = self._tracked.get(key)
             if not tracked:
-                tracked = self._tracked[key] = Tracked(key, self._ways, functools.partial(self._turn, key))
+                tracked = self._tracked[key] = Tracked(
+                    key, self._ways, functools.partial(self._turn, key), functools.partial(self._condemn, key)
+                )
             tracked.see(generations, self._cluster.tasks, self._cluster.nodes)
             self._turn(key)
 
@@ -233,6 +236,22 @@ class Fleet:
         await self._clock.sleep(RETRY_FIRST)
         self._restoring = False
 
+    def _condemn(self, key: str, task: Document) -> None:
+        self._spawn(self._replace(key, task))
+
+    async def _replace(self, key: str, task: Document) -> None:
+        """A task is ill: the Swarm makes another when its container ends, which only an engine on its node can do; elsewhere the
+        whole function gets a new generation."""
+        container = ((task.get("Status") or {}).get("ContainerStatus") or {}).get("ContainerID", "")
+        _log.warning("task %s of %s is ill and is replaced", task["ID"], key)
+        try:
+            if container and task.get("NodeID") == self._ways.surroundings.node:
+                await self._authority.end(container)
+            else:
+                await self.renew(key)
+        except PenstockError as error:
+            _log.warning("task %s of %s cannot be replaced: %s", task["ID"], key, error)
+
     async def _reach(self, network: str) -> None:
         try:
             await self._preparer.reach(network)
@@ -249,6 +268,10 @@ class Fleet:
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         _report(task)
+
+
+async def _nothing(key: str) -> None:
+    return
 
 
 def _report(done: asyncio.Task[None]) -> None:

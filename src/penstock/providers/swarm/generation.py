@@ -32,6 +32,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     lenient: bool = False
     network: str = ""
     """ID of the namespace's network."""
+    guarded: bool = False
+    """Whether the Swarm itself ends tasks that are ill."""
     watchdog: str = ""
     """Volume with the watchdog, where it is injected."""
 
@@ -54,10 +56,16 @@ def generation_of(service: Document) -> Generation | None:
             port=int(labels.get(marks.PORT, "0")),
             lenient=labels.get(marks.LENIENT) == "true",
             network=next((network["Target"] for network in template.get("Networks") or ()), ""),
+            guarded=_guarded(template),
             watchdog=_watchdog(template),
         )
     except (KeyError, ValueError, msgspec.DecodeError):
         return None
+
+
+def _guarded(template: Document) -> bool:
+    test = ((template.get("ContainerSpec") or {}).get("Healthcheck") or {}).get("Test") or ["NONE"]
+    return bool(test[0] != "NONE")
 
 
 def _watchdog(template: Document) -> str:

@@ -70,11 +70,13 @@ class SwarmProvider:
         self._tidying = Tidying(self._collect, parts.clock)
         self._fleet.published = self._published
         self._fleet.removed = self._tidying.kick
+        self._fleet.renew = self._renew
 
     async def start(self) -> None:
         try:
-            check_manager(await self._engine.open(), self._engine.url)
-            await self._parts.surroundings.look(self._engine)
+            info = await self._engine.open()
+            check_manager(info, self._engine.url)
+            await self._parts.surroundings.look(self._engine, info)
             await self._namespaces.load()
             await self._parts.cluster.look()
         except EngineRefused as error:

@@ -193,9 +193,10 @@ def _secret(name: str, secret: Document) -> Document:
 
 def _healthcheck(spec: FunctionSpec, plan: Plan) -> Document:
     """Only where annotations ask for liveness: a task counts as running when its first check has passed, and that comes a whole
-    period after its start. The image's own question is about a program that does not run alone."""
+    period after its start. The image's own question is about a program that does not run alone. A path of the program's own is
+    asked by us, since the watchdog's check asks the watchdog."""
     asked = liveness_of(spec)
-    if not asked or not plan.healthcheck:
+    if not asked or asked.path or not plan.healthcheck:
         return {"Test": ["NONE"]}
     return {
         "Test": list(plan.healthcheck),

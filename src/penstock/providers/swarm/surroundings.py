@@ -30,8 +30,12 @@ class Surroundings:
     given: frozenset[str] | None = None
     """IDs of the networks that we are in, where we are a task ourselves: tasks stay in what their service gives them."""
 
-    async def look(self, engine: Engine) -> None:
-        """Raises ProviderUnavailable, EngineRefused."""
+    node: str = ""
+    """The node of our engine, whose containers we can reach."""
+
+    async def look(self, engine: Engine, info: Document) -> None:
+        """`info` is what the engine says of itself. Raises ProviderUnavailable, EngineRefused."""
+        self.node = (info.get("Swarm") or {}).get("NodeID", "")
         own = await own_container(engine)
         self.way = choose(self.connect, own is not None)
         if own is None:

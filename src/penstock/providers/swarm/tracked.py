@@ -44,9 +44,11 @@ class Progress:
 
 
 class Tracked:
-    """A function of the Swarm. `changed` is called when a port began or ceased to answer."""
+    """A function of the Swarm. `changed` is called when a port began or ceased to answer, `condemned` with a task that is ill."""
 
-    def __init__(self, key: str, ways: Ways, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, key: str, ways: Ways, changed: Callable[[], None], condemned: Callable[[Document], None]
+    ) -> None:
         self.key = key
         self.progress = Progress()
         self.last_words: dict[str, str] = {}
@@ -54,7 +56,8 @@ class Tracked:
         self.leaving: set[str] = set()
         """Services that are out of the routes and about to be removed."""
         self._ways = ways
-        self._prober = Prober(ways.probe, ways.clock, changed)
+        self._prober = Prober(ways.probe, ways.clock, changed, self._condemn)
+        self._condemned = condemned
         self._generations: list[Generation] = []
         self._tasks: Mapping[str, Sequence[Document]] = {}
         self._nodes: Mapping[str, Document] = {}
@@ -120,13 +123,19 @@ class Tracked:
         said = (task.get("Status") or {}).get("Err", "") + self.last_words.get(task["ID"], "")
         return WATCHDOG[0] in said and "no such file" in said.lower()
 
+    def _condemn(self, number: str) -> None:
+        for generation in self._generations:
+            for task in self._of(generation):
+                if task["ID"] == number:
+                    self._condemned(task)
+
     def _of(self, generation: Generation) -> Sequence[Document]:
         return self._tasks.get(generation.id, ())
 
     def _targets(self) -> dict[str, Target]:
         surroundings, url = self._ways.surroundings, self._ways.engine.url
         return {
-            task["ID"]: Target(address, generation.spec, generation.lenient)
+            task["ID"]: Target(address, generation.spec, generation.lenient, generation.guarded)
             for generation in self._generations
             for task in serving(self._of(generation), self._nodes)
             if (address := address_of(task, generation, self._nodes, surroundings.way_to(generation.network), url))

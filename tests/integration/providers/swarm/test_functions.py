@@ -300,6 +300,21 @@ async def test_a_watchdog_that_says_it_is_ill_is_replaced_where_annotations_ask_
         await until("another replica", replaced)
 
 
+async def test_an_image_that_fails_the_annotated_check_is_replaced(swarm: SwarmNode) -> None:
+    asked = {"com.openfaas.health.http.path": "/_/ready", "com.openfaas.health.http.periodSeconds": "1"}
+    async with running(swarm) as (provider, installation):
+        before = await deployed(provider, program("web", "", image=server(swarm), annotations=asked))
+        [container] = containers(installation)
+        swarm.docker("exec", container, "busybox", "rm", "/tmp/w/_/ready")
+        await reason(provider, "web", "its health check failed: /_/ready answers 404")
+
+        async def replaced() -> bool:
+            function = await provider.get("web", DEFAULT_NAMESPACE)
+            return function.available == 1 and function.replicas[0].id != before.replicas[0].id
+
+        await until("another replica", replaced)
+
+
 async def test_each_replica_writes_its_own_lines(swarm: SwarmNode) -> None:
     async with running(swarm) as (provider, _):
         await deployed(provider, program("talks", "sh -c 'cat; echo heard >&2'"))

@@ -34,7 +34,7 @@ class FakeSwarm:
         self.nodes: dict[str, Document] = {"node1": {"ID": "node1", **node()}}
         self.tasks: dict[str, list[Document]] = {}
         self.images: dict[str, Document] = {"img:1": IMAGE}
-        self.swarm: Document = {"LocalNodeState": "active", "ControlAvailable": True}
+        self.swarm: Document = {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "node1"}
         self.used_secrets: set[str] = set()
         self.used_networks: set[str] = set()
         self.asked: list[tuple[str, str]] = []
@@ -66,7 +66,11 @@ class FakeSwarm:
                 "Slot": slot,
                 "NodeID": "node1",
                 "DesiredState": "running",
-                "Status": {"State": state, "Timestamp": "2026-01-02T03:04:06Z"},
+                "Status": {
+                    "State": state,
+                    "Timestamp": "2026-01-02T03:04:06Z",
+                    "ContainerStatus": {"ContainerID": f"container{slot}"},
+                },
                 "NetworksAttachments": [
                     {"Network": {"ID": networks[0]["Target"]}, "Addresses": [f"{address}{slot}/24"]},
                 ],

@@ -23,7 +23,7 @@ class Port:
 
 def made(port: Port) -> tuple[Prober, FakeClock, list[str]]:
     clock, changes = FakeClock(), list[str]()
-    prober = Prober(port, clock, lambda: changes.append("changed"))
+    prober = Prober(port, clock, lambda: changes.append("changed"), lambda task: changes.append(f"{task} is ill"))
     return prober, clock, changes
 
 
@@ -84,6 +84,36 @@ async def test_a_readiness_check_that_fails_again_and_again_takes_it_out_and_bac
     port.answer = True
     await clock.advance(1)
     assert prober.verdicts["t"].ready
+    prober.close()
+
+
+ALIVE = {"com.openfaas.health.http.path": "/alive", "com.openfaas.health.http.periodSeconds": "1"}
+
+
+async def test_a_task_that_is_ill_is_told_of_once_and_never_ready_again() -> None:
+    port = Port(True)
+    prober, clock, changes = made(port)
+    prober.want({"t": Target("a:1", spec(annotations=ALIVE), lenient=False)})
+    await clock.advance(2.5)
+    assert port.asked[-1][1].path == "/alive"
+    port.answer = "it hangs"
+    await clock.advance(2)
+    assert ready(prober)
+    await clock.advance(1)
+    assert prober.verdicts["t"] == Verdict("a:1", False, "its health check failed: it hangs")
+    port.answer = True
+    await clock.advance(60)
+    assert not ready(prober)
+    assert changes.count("t is ill") == 1
+    prober.close()
+
+
+async def test_whose_liveness_is_seen_to_is_not_asked() -> None:
+    port = Port(True)
+    prober, clock, _ = made(port)
+    prober.want({"t": Target("a:1", spec(annotations=ALIVE), lenient=False, guarded=True)})
+    await clock.advance(60)
+    assert len(port.asked) == 1
     prober.close()
 
 

@@ -285,6 +285,32 @@ async def test_endpoints_on_a_lost_node_leave_and_come_back() -> None:
         assert (await there.see()).available == 1
 
 
+ALIVE = {"com.openfaas.health.http.path": "/alive", "com.openfaas.health.http.failureThreshold": "1"}
+
+
+async def test_a_task_on_our_node_that_is_ill_is_ended() -> None:
+    async with world() as there:
+        await there.provider.deploy(FunctionSpec(name="echo", image="img:1", annotations=ALIVE))
+        await there.run()
+        there.silent.add("10.0.2.21:8080")
+        function = await there.see(3)
+        assert function.replicas[0].reason == "its health check failed: it does not listen"
+        assert ("POST", "/containers/container1/stop") in there.swarm.asked
+        assert there.swarm.names("services") == ["echo"]
+
+
+async def test_a_task_on_another_node_that_is_ill_is_replaced_by_a_new_generation() -> None:
+    async with world() as there:
+        there.swarm.nodes["node2"] = {**there.swarm.nodes["node1"], "ID": "node2"}
+        await there.provider.deploy(FunctionSpec(name="echo", image="img:1", annotations=ALIVE))
+        await there.run()
+        [tasks] = there.swarm.tasks.values()
+        tasks[0]["NodeID"] = "node2"
+        there.silent.add("10.0.2.21:8080")
+        await there.see(3)
+        assert "echo__2" in there.swarm.names("services")
+
+
 async def test_a_new_value_of_a_secret_makes_a_new_generation_of_those_that_use_it() -> None:
     async with world() as there:
         await there.provider.create_secret(Secret(name="key", value=b"1"))

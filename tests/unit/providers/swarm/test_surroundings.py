@@ -26,7 +26,7 @@ async def looked(monkeypatch: pytest.MonkeyPatch, own: Document | None, connect:
 
     monkeypatch.setattr(surroundings, "own_container", own_container)
     found = Surroundings(connect, "")
-    await found.look(cast(Engine, Tasks()))
+    await found.look(cast(Engine, Tasks()), {"Swarm": {"NodeID": "node1"}})
     return found
 
 

@@ -32,7 +32,7 @@ async def answering(address: str, check: Check) -> bool | str:
 def tracked(clock: FakeClock, probe: Probe = answering) -> Tracked:
     surroundings = Surroundings("ip", "", way="ip")
     ways = Ways(probe, clock, surroundings, cast(Engine, Nowhere()))
-    return Tracked("echo.openfaas-fn", ways, lambda: None)
+    return Tracked("echo.openfaas-fn", ways, lambda: None, lambda task: None)
 
 
 async def test_until_there_are_tasks_one_replica_tells_what_is_waited_for() -> None:
