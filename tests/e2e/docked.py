@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -44,21 +45,38 @@ class Docked:
             raise
 
     def serve(self) -> Penstock:
-        """Start it, for the first time or again, and log in as a user would."""
+        """Start it, for the first time or again."""
         environ = {"DOCKER_HOST": self.engine.url}
         self.server = Penstock(*self._flags, home=self.home, environ=environ)
-        self.run("login", "--password-stdin", stdin=self.server.password.encode())
+        self._logged_in = False
         return self.server
 
+    def cli(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """A verb of the command line, of a user who has logged in."""
+        if not self._logged_in:
+            done = self.server.cli("login", "--password-stdin", stdin=self.server.password.encode())
+            assert done.returncode == 0, done.stderr.decode()
+            self._logged_in = True
+        return self.server.cli(*arguments, stdin=stdin)
+
     def run(self, *arguments: str, stdin: bytes = b"") -> str:
-        """A verb of the command line that must succeed; what it wrote on stdout."""
-        done = self.server.cli(*arguments, stdin=stdin)
+        """A verb that must succeed; what it wrote on stdout."""
+        done = self.cli(*arguments, stdin=stdin)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
     def deploy(self, name: str, image: str, *flags: str) -> None:
         """Deploy by the command line, which waits until it is ready."""
         self.run("deploy", "--name", name, "--image", image, *flags)
+
+    def accept(self, name: str, image: str, program: str, **labels: str) -> None:
+        """Deploy by the API, and do not wait; `labels` have their dots as underscores."""
+        spec = {"service": name, "image": image, "envProcess": program}
+        given = {label.replace("_", "."): value for label, value in labels.items()}
+        answer = self.server.request(
+            "POST", "/system/functions", json.dumps({**spec, "labels": given}).encode(), admin=True
+        )
+        assert answer.status == 202, answer
 
     def remove(self, name: str) -> None:
         self.run("remove", name)

@@ -40,7 +40,7 @@ SECRET = b"open-sesame-0451"
 
 @pytest.fixture(scope="module")
 def docked(docker_engine: Engine, busybox_image: str, debian_image: str) -> Iterator[Docked]:
-    """A server that the user has logged in to."""
+    """A server whose functions stay for this file's tests, or are removed by them."""
     running = Docked(docker_engine)
     yield running
     running.close()
@@ -331,7 +331,7 @@ def cannot_serve(home: Path, url: str, *before: str) -> tuple[int, str]:
 def fails(docked: Docked, name: str, image: str, *flags: str, program: str = "cat") -> tuple[int, str]:
     """Deploy what must fail; the exit code and what was written on stderr."""
     given = ("--fprocess", program) if program else ()
-    done = docked.server.cli("deploy", "--name", name, "--image", image, *given, *flags)
+    done = docked.cli("deploy", "--name", name, "--image", image, *given, *flags)
     assert done.returncode != 0, done.stdout.decode()
     assert b"Traceback" not in done.stderr
     return done.returncode, done.stderr.decode()

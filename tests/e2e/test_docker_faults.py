@@ -53,9 +53,10 @@ def docked(docker_engine: Engine, busybox_image: str) -> Iterator[Docked]:
 
 
 def deploy_two(docked: Docked) -> None:
-    docked.deploy("pair", BUSYBOX, "--fprocess", WHO, "--label", "com.openfaas.scale.min=2")
-    docked.deploy("other", BUSYBOX, "--fprocess", "cat", "--label", "com.penstock.queue.timeout=2s")
+    docked.accept("pair", BUSYBOX, WHO, com_openfaas_scale_min="2")
+    docked.accept("other", BUSYBOX, "cat", com_penstock_queue_timeout="2s")
     docked.wait_replicas("pair", 2)
+    docked.wait_replicas("other", 1)
 
 
 def control_answers(docked: Docked) -> bool:
@@ -230,7 +231,7 @@ def test_containers_that_ended_with_their_engine_are_replaced_when_it_is_back(
         assert told.status == 503
         assert "Docker Engine" in told.text
         wait_until(lambda: traffic.failures, "a request that is refused")
-        refused = docked.server.cli("invoke", "other")
+        refused = docked.cli("invoke", "other")
         assert refused.returncode == 1
         assert b"503" in refused.stderr or b"502" in refused.stderr
         reason = wait_until(lambda: docked.instances("other")[0].get("reason", ""), "a reason")
@@ -255,8 +256,10 @@ def test_an_orderly_end_leaves_only_what_is_not_ours(dock: Dock, docker_engine: 
     docker_engine.docker("network", "create", networks[1])
     stranger = docker_engine.docker("run", "--detach", "--network", networks[1], BUSYBOX, "sleep", "3600")
     try:
-        docked.deploy("cat", BUSYBOX, "--fprocess", "cat", "--zero", "pause")
-        docked.deploy("two", BUSYBOX, "--fprocess", "cat", "--label", "com.openfaas.scale.min=2")
+        docked.accept("cat", BUSYBOX, "cat", com_penstock_zero="pause")
+        docked.accept("two", BUSYBOX, "cat", com_openfaas_scale_min="2")
+        docked.wait_replicas("cat", 1)
+        docked.wait_replicas("two", 2)
         docked.scale("cat", 0)
         wait_until(lambda: docked.containers("cat", "status=paused"), "a frozen container")
         assert docked.server.stop() == 0
@@ -272,7 +275,8 @@ def test_an_orderly_end_leaves_only_what_is_not_ours(dock: Dock, docker_engine: 
 
 def test_a_network_that_a_stranger_uses_stays_when_we_end(dock: Dock, docker_engine: Engine) -> None:
     docked = dock("--docker-network", "e2e-shared")
-    docked.deploy("cat", BUSYBOX, "--fprocess", "cat")
+    docked.accept("cat", BUSYBOX, "cat")
+    docked.wait_replicas("cat", 1)
     stranger = docker_engine.docker("run", "--detach", "--network", "e2e-shared", BUSYBOX, "sleep", "3600")
     try:
         assert docked.server.stop() == 0
@@ -287,14 +291,16 @@ def test_a_network_that_a_stranger_uses_stays_when_we_end(dock: Dock, docker_eng
 def test_servers_that_share_an_engine_leave_each_other_alone(dock: Dock) -> None:
     one, other = dock(), dock()
     for docked, word in ((one, "one"), (other, "other")):
-        docked.deploy("same", BUSYBOX, "--fprocess", f"echo {word}")
+        docked.accept("same", BUSYBOX, f"echo {word}")
+        docked.wait_replicas("same", 1)
     before = other.running()
     with Traffic(other.server, "same") as traffic:
         traffic.go_on()
         assert one.server.invoke("same").text == "one\n"
         one.remove("same")
         traffic.go_on()
-        one.deploy("same", BUSYBOX, "--fprocess", "echo one more")
+        one.accept("same", BUSYBOX, "echo one more")
+        one.wait_replicas("same", 1)
         one.kill_everything()
         one.serve()
         one.wait_replicas("same", 1)
