@@ -46,7 +46,7 @@ class Installation:
         given = {"docker_connect": "port", "docker_network": NETWORK, "installation": self.name, **settings}
         self.settings = ServeSettings(home=self.home, provider="swarm", **given)
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(self.home), "DOCKER_HOST": engine.url}
-        (self.home / "watchdog").symlink_to(bundles(), target_is_directory=True)
+        (self.home / "watchdog").symlink_to(watchdog().parent, target_is_directory=True)
         with contextlib.suppress(AssertionError):
             engine.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
 
@@ -72,17 +72,19 @@ class Installation:
 
 
 @functools.cache
-def bundles() -> Path:
-    """A folder with the watchdog of this source tree. Test processes that want one at the same time make it once."""
+def watchdog() -> Path:
+    """The watchdog of this source tree, in the folder where all are kept. Test processes that want one at the same time make it
+    once."""
     folder = Path(tempfile.gettempdir()) / f"penstock-swarm-watchdogs-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        asyncio.run(Made(folder, os.environ).directory(lambda text: None))
+        found = asyncio.run(Made(folder, os.environ).directory(lambda text: None))
         made = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_ctime)
         for old in made[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-    return folder
+            if old != found:
+                shutil.rmtree(old, ignore_errors=True)
+    return found
 
 
 @asynccontextmanager

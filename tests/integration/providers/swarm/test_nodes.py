@@ -12,18 +12,17 @@ import pytest
 
 from penstock.errors import InvalidInput
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
-from penstock.providers.containers.bundle import Made
 from penstock.providers.swarm.provider import SwarmProvider
 from tests.engines.images import import_busybox, import_root
 from tests.engines.swarm import TwoNodeSwarm
 from tests.integration.providers.swarm.harness import (
-    bundles,
     call,
     calls_that_never_fail,
     program,
     ready,
     running,
     until,
+    watchdog,
 )
 from tests.integration.providers.swarm.test_functions import server
 
@@ -132,11 +131,9 @@ async def test_constraints_decide_the_node(swarm: TwoNodeSwarm) -> None:
 @pytest.fixture(scope="module")
 def watchdog_image(swarm: TwoNodeSwarm) -> str:
     """An image with the watchdog at its place, as that of the gateway has it, on both nodes."""
-    made = Made(bundles(), {})
-    folder = bundles() / asyncio.run(made.name())
     files = io.BytesIO()
     with tarfile.open(fileobj=files, mode="w") as archive:
-        archive.add(folder, "penstock")
+        archive.add(watchdog(), "penstock")
     for node in swarm.nodes:
         import_root(node, "watchdog:it", files.getvalue(), ['ENTRYPOINT ["/penstock/fwatchdog"]'])
     return "watchdog:it"
