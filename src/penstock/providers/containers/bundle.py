@@ -12,6 +12,7 @@ import importlib.metadata
 import logging
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -88,8 +89,11 @@ class Made:
     def _make(self, target: Path) -> None:
         from penstock.watchdog.bundle.build import make_directory
 
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         make_directory(target, self._environ)
+        for earlier in self._folder.iterdir():
+            if earlier != target and not earlier.name.startswith("."):  # another may be at work there
+                shutil.rmtree(earlier, ignore_errors=True)
 
 
 class FromImage:

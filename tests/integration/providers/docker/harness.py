@@ -31,7 +31,7 @@ from tests.engines.waiting import DEADLINE
 
 NETWORK = "penstock-tests"
 """Shared by all tests that do not look at networks: made once, so that not every test waits for one."""
-BUNDLE_AGE = 86400.0
+BUNDLE_AGE = 3600.0
 """Seconds after which a bundle of another version is removed."""
 IMAGE = "busybox:it"
 """Of the fixture `busybox_image`."""
@@ -124,23 +124,22 @@ async def die(provider: LocalProvider) -> None:
 
 @functools.cache
 def shared_bundle() -> Path:
-    """The folder of the bundle, among the machine's temporary files."""
+    """A folder with the bundle of this version alone, among the machine's temporary files."""
     folder = Path(tempfile.gettempdir()) / f"penstock-bundles-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    asyncio.run(_make_bundle(folder))
-    return folder
+    return asyncio.run(_make_bundle(folder))
 
 
-async def _make_bundle(folder: Path) -> None:
+async def _make_bundle(folder: Path) -> Path:
     """Other test runs may be at it at the same time; what none of them has made lately is nobody's."""
-    made = Made(folder, os.environ)
-    name = await made.name()
+    name = await Made(folder, os.environ).name()
     for old in folder.iterdir():
         if old.name != name and time.time() - old.lstat().st_ctime > BUNDLE_AGE:
             shutil.rmtree(old, ignore_errors=True)
     with (folder.with_suffix(".lock")).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        await made.directory(lambda text: None)
+        await Made(folder / name, os.environ).directory(lambda text: None)
+    return folder / name
 
 
 def make_network(engine: Engine) -> None:

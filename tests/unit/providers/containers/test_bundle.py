@@ -189,3 +189,11 @@ async def test_a_bundle_of_this_installation_is_made_once(tmp_path: Path, monkey
     first, second = await asyncio.gather(made.directory(told.append), made.directory(told.append))
     assert first == second == tmp_path / await made.name()
     assert told == ["making the watchdog that is put into its image"]
+
+
+def test_bundles_of_earlier_versions_leave_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0.9-old").mkdir()
+    (tmp_path / ".1.0-new.work").mkdir()
+    monkeypatch.setattr("penstock.watchdog.bundle.build.make_directory", lambda target, environ: target.mkdir())
+    Made(tmp_path, {})._make(tmp_path / "1.0-new")
+    assert {path.name for path in tmp_path.iterdir()} == {"1.0-new", ".1.0-new.work"}
