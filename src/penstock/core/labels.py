@@ -21,6 +21,7 @@ KNOWN = frozenset(
         QUEUE_LENGTH_LABEL,
         QUEUE_TIMEOUT_LABEL,
         "com.penstock.allow-new-privileges",
+        "com.penstock.capabilities",
         "com.penstock.http-port",
         "com.penstock.limit.cpu-seconds",
         "com.penstock.limit.open-files",

@@ -1,7 +1,7 @@
 """The document by which a replica's container is created: what `docker run` would be told.
 
-Pure. Called by `starting` with an order and the plan for its image. What is allowed is listed here: no capability, no new
-privileges, no namespace of the host, no device and no folder of the host.
+Pure. Called by `starting` with an order and the plan for its image. What is allowed is listed here: no capability that
+the function does not ask for, no new privileges, no namespace of the host, no device and no folder of the host.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from penstock.providers.containers import labels
+from penstock.providers.containers.capabilities import capabilities_of
 from penstock.providers.containers.entry import Record
 from penstock.providers.containers.plan import Plan
 from penstock.providers.containers.resources import Machine, container_limits
@@ -89,6 +90,8 @@ def _host_config(order: Order, plan: Plan, site: Site, mounts: list[Document]) -
         "LogConfig": _logging(limits.log_bytes),
         **container_limits(order.spec, site.machine),
     }
+    if given := capabilities_of(order.spec):
+        config["CapAdd"] = list(given)
     if order.spec.read_only_root:
         config["ReadonlyRootfs"] = True
         config["Tmpfs"] = {"/tmp": "rw,nosuid,nodev,mode=1777"}

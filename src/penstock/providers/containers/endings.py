@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from penstock.providers.containers.capabilities import advice
 from penstock.providers.containers.engine import Engine
 from penstock.providers.containers.logs import last_words
 
@@ -19,9 +20,14 @@ _SIGNALS = 128
 async def reason_of(engine: Engine, container: str) -> str:
     """Of a container that is still there. Raises EngineRefused when it is not, ProviderUnavailable."""
     document = await engine.get(f"/containers/{container}/json")
-    reason = words_for(document["State"], document["HostConfig"].get("Memory") or 0)
+    state, config = document["State"], document["HostConfig"]
+    reason = words_for(state, config.get("Memory") or 0)
     said = await last_words(engine, f"/containers/{container}/logs")
-    return f"{reason}: {said}" if said else reason
+    if not said:
+        return reason
+    user, given = (document.get("Config") or {}).get("User") or "", config.get("CapAdd") or ()
+    hint = advice(int(state.get("ExitCode") or 0), said, user, given)
+    return f"{reason}: {said}; {hint}" if hint else f"{reason}: {said}"
 
 
 def words_for(state: dict[str, Any], memory: int) -> str:

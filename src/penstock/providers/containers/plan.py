@@ -14,6 +14,7 @@ import msgspec
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
 from penstock.providers.containers import labels, programs
+from penstock.providers.containers.capabilities import capabilities_of
 from penstock.providers.containers.reference import parse
 from penstock.providers.validation import program_of
 from penstock.watchdog.bundle.write import PLACE
@@ -96,6 +97,7 @@ def check_labels(spec: FunctionSpec) -> None:
     parse(spec.image)
     _one_of(spec, labels.WATCHDOG, ("inject", "image"))
     _one_of(spec, labels.ZERO, ("remove", "stop", "pause"))
+    capabilities_of(spec)
     port = spec.labels.get(labels.HTTP_PORT, "")
     if port and not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16):
         raise InvalidInput(f"labels: {labels.HTTP_PORT}={port[:64]!r} must be a port from 1 to 65535")

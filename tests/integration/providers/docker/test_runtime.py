@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import tarfile
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,8 @@ pytestmark = [pytest.mark.service("dockerd", "busybox"), pytest.mark.usefixtures
 
 
 HTTPD = ['CMD ["httpd", "-f", "-p", "8000", "-h", "/"]']
+OWNING = ["/bin/sh", "-c", "busybox touch /tmp/x && busybox chown 1000 /tmp/x && exec httpd -f -p 8000 -h /"]
+"""What images do that prepare their folders as root."""
 QUICK = {"write_timeout": "1s"}
 """For programs that do not end when they are told to."""
 
@@ -123,6 +126,25 @@ async def test_a_container_has_no_rights_that_it_does_not_need(docker_engine: En
         assert not config["Privileged"]
         assert config["RestartPolicy"]["Name"] == "no"
         assert config["LogConfig"]["Config"] == {"max-size": str(5 << 20), "max-file": "2"}
+
+
+async def test_an_image_that_changes_owners_starts_with_the_capability_that_its_end_without_it_names(
+    docker_engine: Engine,
+) -> None:
+    import_busybox(docker_engine, "owning:1", [f"ENTRYPOINT {json.dumps(OWNING)}"])
+    fields: dict[str, Any] = {"image": "owning:1", "env_vars": QUICK}
+    port = {"com.penstock.http-port": "8000"}
+    async with running_box(docker_engine) as (provider, box):
+        await provider.deploy(spec("owning", "", labels=port, **fields))
+        assert "Operation not permitted" in await reason(provider, "owning", "--capability CHOWN")
+        labels = {**port, "com.penstock.capabilities": "cap_chown"}
+        await provider.update(spec("owning", "", labels=labels, **fields))
+        container = box.container_at((await ready(provider, "owning")).endpoints[0])
+        assert docker_engine.docker("exec", container, "busybox", "stat", "-c", "%u", "/tmp/x") == "1000"
+        status = docker_engine.docker("exec", container, "cat", "/proc/1/status")
+        seen = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert {int(seen[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {1}  # CAP_CHOWN alone
+        assert seen["NoNewPrivs"] == "1"
 
 
 async def test_a_read_only_root_can_be_written_in_tmp_only(docker_engine: Engine) -> None:

@@ -58,6 +58,12 @@ def test_new_privileges_are_allowed_by_label_only() -> None:
     assert body(labels={"com.penstock.allow-new-privileges": "true"})["HostConfig"]["SecurityOpt"] == []
 
 
+def test_capabilities_are_added_by_label_to_none() -> None:
+    config = body(AS_IT_IS, labels={"com.penstock.capabilities": "setuid,CAP_CHOWN"})["HostConfig"]
+    assert (config["CapDrop"], config["CapAdd"]) == (["ALL"], ["CHOWN", "SETUID"])
+    assert config["SecurityOpt"] == ["no-new-privileges"]
+
+
 def test_labels_of_ours_win_over_those_of_the_function() -> None:
     given = body(labels={labels.OWNER: "another", "team": "x"})["Labels"]
     assert (given[labels.OWNER], given[labels.KIND], given["team"]) == ("mine", "replica", "x")

@@ -51,6 +51,19 @@ async def test_last_words_are_added() -> None:
     assert await reason_of(engine, "c1") == "exit code 2: no such table"
 
 
+async def test_what_a_root_without_capabilities_says_brings_advice() -> None:
+    frame = b"2026-01-02T03:04:05.000000001Z chown: /var/cache: Operation not permitted\n"
+    engine = ScriptedEngine(
+        {
+            ("GET", "/containers/c1/json"): inspected(Running=False, ExitCode=1),
+            ("GET", "/containers/c1/logs"): b"\x02\0\0\0" + len(frame).to_bytes(4, "big") + frame,
+        }
+    )
+    reason = await reason_of(engine, "c1")
+    assert reason.startswith("exit code 1: chown: /var/cache: Operation not permitted; its container may lack")
+    assert "--capability CHOWN" in reason
+
+
 async def test_without_a_log_there_is_a_reason_still() -> None:
     engine = ScriptedEngine({("GET", "/containers/c1/json"): inspected(Running=False, ExitCode=2)})
     assert await reason_of(engine, "c1") == "exit code 2"

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
-from penstock.providers.containers.labels import HTTP_PORT, WATCHDOG, ZERO
+from penstock.providers.containers.labels import CAPABILITIES, HTTP_PORT, WATCHDOG, ZERO
 from penstock.providers.containers.plan import ImageFacts, check_labels, facts_of, plan_of
 
 DIGEST = "sha256:" + "0" * 64
@@ -257,6 +257,11 @@ def test_other_values_of_our_labels_are_refused(label: str, value: str) -> None:
     assert len(str(refusal.value)) < 300
 
 
+def test_a_capability_that_no_function_may_have_is_refused_without_the_image() -> None:
+    with pytest.raises(InvalidInput, match="SYS_ADMIN"):
+        check_labels(spec(labels={CAPABILITIES: "SYS_ADMIN"}))
+
+
 def test_a_port_of_its_own_and_an_injected_watchdog_contradict_each_other() -> None:
     with pytest.raises(InvalidInput, match="leave one of them out"):
         check_labels(spec(labels={HTTP_PORT: "80", WATCHDOG: "inject"}))
@@ -276,6 +281,7 @@ def test_a_watchdog_cannot_be_reached_on_any_port() -> None:
         {HTTP_PORT: "1"},
         {HTTP_PORT: "65535"},
         {ZERO: "pause"},
+        {CAPABILITIES: "CHOWN"},
         {"other": "x"},
     ],
 )
