@@ -1,7 +1,8 @@
 """The documents by which functions become services of a Swarm.
 
 Pure. `draft` is what a function is until its image is known: what is wanted, without replicas; `completed` is the same service
-with all that its tasks need. What is allowed is listed here: no capability, no namespace, device or folder of a node.
+with all that its tasks need. What is allowed is listed here: no capability that the function does not ask for,
+no namespace, device or folder of a node.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from penstock.core.health import liveness_of
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
 from penstock.providers.containers import labels
+from penstock.providers.containers.capabilities import capabilities_of
 from penstock.providers.containers.engine import Document
 from penstock.providers.containers.plan import ImageFacts, Plan
 from penstock.providers.containers.resources import DEFAULT_PROCESSES, Machine, sizes_of, within
@@ -148,6 +150,8 @@ def _container(spec: FunctionSpec, plan: Plan, outfit: Outfit, installation: str
         "Secrets": [_secret(name, secret) for name, secret in sorted(outfit.secrets.items())],
         "Ulimits": _ulimits({"nofile": limits.open_files, "cpu": limits.cpu_seconds}),
     }
+    if given := capabilities_of(spec):
+        document["CapabilityAdd"] = list(given)
     if plan.entrypoint is not None:
         document["Command"] = list(plan.entrypoint)
     if plan.command is not None:

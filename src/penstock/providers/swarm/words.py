@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from penstock.model import FunctionSpec
+from penstock.providers.containers.capabilities import advice
 from penstock.providers.containers.engine import Document
 
 PLAIN = {
@@ -54,12 +55,18 @@ def of_end(task: Document, spec: FunctionSpec, node: str, said: str = "") -> str
     if "unhealthy container" in error:
         return "its health check failed" + (f"; it said last: {said}" if said else "")
     if code or "non-zero exit" in error:
-        return _exit(code, spec) + (f": {said}" if said else "")
+        return _exit(code, spec) + (f": {said}" if said else "") + _advice(code, said, task)
     if error:
         return error
     if status.get("State") in ("complete", "shutdown"):
         return f"exit code {code}" + (f": {said}" if said else "")
     return _cut(status.get("Message", "")) or "it ended"
+
+
+def _advice(code: int, said: str, task: Document) -> str:
+    container = (task.get("Spec") or {}).get("ContainerSpec") or {}
+    hint = advice(code, said, container.get("User") or "", container.get("CapabilityAdd") or ())
+    return f"; {hint}" if hint else ""
 
 
 def _exit(code: int, spec: FunctionSpec) -> str:

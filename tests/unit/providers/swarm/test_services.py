@@ -91,6 +91,13 @@ def test_nothing_is_allowed_that_a_function_does_not_need() -> None:
     assert body["ReadOnly"] is False and body["Mounts"] == []
 
 
+def test_capabilities_are_added_by_label_to_none() -> None:
+    assert "CapabilityAdd" not in container()
+    body = container(labels={labels.CAPABILITIES: "setuid, CAP_CHOWN"})
+    assert (body["CapabilityDrop"], body["CapabilityAdd"]) == (["ALL"], ["CHOWN", "SETUID"])
+    assert body["Privileges"] == {"NoNewPrivileges": True}
+
+
 def test_a_read_only_root_has_a_place_for_temporary_files() -> None:
     body = container(read_only_root=True)
     assert body["ReadOnly"] is True

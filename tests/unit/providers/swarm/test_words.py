@@ -57,6 +57,12 @@ def test_the_node_is_named_once_there_is_one() -> None:
     assert of_waiting(task(state="pending"), spec(), "") == "waiting for a node"
 
 
+def test_what_a_root_without_capabilities_says_brings_advice() -> None:
+    said = ended(code=1, said="chown: /data: Operation not permitted")
+    assert said.startswith("exit code 1: chown: /data: Operation not permitted; its container may lack")
+    assert "--capability CHOWN" in said
+
+
 def test_an_exit_tells_its_code_and_the_last_words() -> None:
     assert ended(error="task: non-zero exit (3)", code=3, said="no such table") == "exit code 3: no such table"
     assert ended("complete") == "exit code 0"
