@@ -24,7 +24,7 @@ from penstock.cli.schema import FunctionStatus, Instance
 from penstock.cli.target import Target
 from penstock.core.names import check_function_name
 from penstock.errors import InvalidInput, NotFound, PenstockError
-from penstock.providers.containers.labels import HTTP_PORT, WATCHDOG, ZERO
+from penstock.providers.containers.labels import CAPABILITIES, HTTP_PORT, WATCHDOG, ZERO
 from penstock.watchdog.settings import IMPORTING_MODES, MODES
 
 _PATH = "/system/functions"
@@ -57,6 +57,7 @@ class Wish:
     watchdog: str | None
     http_port: int | None
     zero: str | None
+    capability: tuple[str, ...]
     readonly: bool
     cpu_limit: str
     memory_limit: str
@@ -89,6 +90,12 @@ class Wish:
     "--zero",
     type=click.Choice(("remove", "stop", "pause")),
     help="What becomes of the last container at zero replicas: a paused one wakes in milliseconds. [default: remove]",
+)
+@click.option(
+    "--capability",
+    multiple=True,
+    metavar="NAME",
+    help="Capability that the image needs as root, such as CHOWN or SETUID; may be given many times.",
 )
 @click.option(
     "--mode",
@@ -176,7 +183,12 @@ def _labels(wish: Wish) -> dict[str, str]:
     """Those that were given, and those that flags stand for. Raises InvalidInput for flags that contradict each other."""
     labels = pairs(wish.label, "--label")
     port = "" if wish.http_port is None else str(wish.http_port)
-    flags = (("--watchdog", WATCHDOG, wish.watchdog), ("--http-port", HTTP_PORT, port), ("--zero", ZERO, wish.zero))
+    flags = (
+        ("--watchdog", WATCHDOG, wish.watchdog),
+        ("--http-port", HTTP_PORT, port),
+        ("--zero", ZERO, wish.zero),
+        ("--capability", CAPABILITIES, ",".join(wish.capability)),
+    )
     for flag, label, value in flags:
         if value and not wish.image:
             raise InvalidInput(f"{flag}: is about a container; name its image with --image")

@@ -203,6 +203,7 @@ IMAGE = ("deploy", "--name", "words", "--image", "img:1", "--no-wait")
         ),
         (("--zero", "pause", "-l", "a=b"), {"a": "b", "com.penstock.zero": "pause"}),
         (("--zero", "stop", "-l", "com.penstock.zero=stop"), {"com.penstock.zero": "stop"}),
+        (("--capability", "chown", "--capability", "CAP_KILL"), {"com.penstock.capabilities": "chown,CAP_KILL"}),
     ],
 )
 def test_flags_of_images_become_labels(
@@ -226,6 +227,8 @@ def test_flags_of_images_become_labels(
         (("--zero", "stop", "-l", "com.penstock.zero=pause"), "exclude each other"),
         (("--image", "", "--http-port", "80"), "--image"),
         (("--image", "", "--fprocess", "cat", "--zero", "stop"), "--image"),
+        (("--capability", "CHOWN", "-l", "com.penstock.capabilities=KILL"), "exclude each other"),
+        (("--image", "", "--fprocess", "cat", "--capability", "CHOWN"), "--image"),
     ],
 )
 def test_flags_of_images_that_cannot_be_meant_are_refused(
