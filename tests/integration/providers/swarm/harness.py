@@ -40,13 +40,14 @@ class Installation:
     """One installation on a Swarm: its home, and one control process after the other."""
 
     def __init__(self, engine: Engine, **settings: Any) -> None:
+        bundles = watchdog().parent
         self.engine = engine
         self.name = f"it-{secrets.token_hex(4)}"
         self.home = Path(tempfile.mkdtemp(prefix="psw-"))
         given = {"docker_connect": "port", "docker_network": NETWORK, "installation": self.name, **settings}
         self.settings = ServeSettings(home=self.home, provider="swarm", **given)
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(self.home), "DOCKER_HOST": engine.url}
-        (self.home / "watchdog").symlink_to(watchdog().parent, target_is_directory=True)
+        (self.home / "watchdog").symlink_to(bundles, target_is_directory=True)
         with contextlib.suppress(AssertionError):
             engine.docker("network", "create", "--driver", "overlay", "--attachable", NETWORK)
 
