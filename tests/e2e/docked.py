@@ -95,7 +95,12 @@ class Docked:
             ready = int((self.server.function(name) or {}).get("availableReplicas", 0))
             return ready == replicas == len(self.running(name))
 
-        wait_until(settled, f"exactly {replicas} replicas of {name}")
+        try:
+            wait_until(settled, f"exactly {replicas} replicas of {name}")
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"{error}: {self.server.function(name)}, {self.running(name)} run\n{self.server.printed()[-4000:]}"
+            ) from error
 
     def instances(self, name: str) -> list[dict[str, Any]]:
         return list((self.server.function(name) or {}).get("instances") or [])
