@@ -37,6 +37,7 @@ _SIGNS = (
     (re.compile(r"bind.*permission denied|permission denied.*bind", re.IGNORECASE), ("NET_BIND_SERVICE",)),
     (re.compile(r"permission denied", re.IGNORECASE), ("DAC_OVERRIDE",)),
     (re.compile(r"(?:chmod|permissions of).*operation not permitted", re.IGNORECASE), ("FOWNER",)),
+    (re.compile(r"(?:signal|\bkill).*operation not permitted", re.IGNORECASE), ("KILL",)),
     (re.compile(r"operation not permitted", re.IGNORECASE), _USUAL),
 )
 """What root says when it lacks a capability; the first that fits."""

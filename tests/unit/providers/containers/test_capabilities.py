@@ -76,6 +76,10 @@ def test_anything_else_is_refused_with_all_there_are(value: str) -> None:
             "(13)Permission denied: AH00072: make_sock: could not bind to address 0.0.0.0:80",
             "--capability NET_BIND_SERVICE",
         ),
+        (
+            "[FATAL tini (1)] Unexpected error when forwarding signal: 'Operation not permitted'",
+            "--capability KILL",
+        ),
         ("bind() to 0.0.0.0:80 failed (13: Permission denied)", "--capability NET_BIND_SERVICE"),
     ],
 )
