@@ -54,4 +54,5 @@ async def serve(addresses: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1:]))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # older uvloops have no run()
+        runner.run(serve(sys.argv[1:]))
