@@ -20,8 +20,8 @@ from penstock.providers.validation import program_of
 from penstock.watchdog.bundle.write import PLACE
 from penstock.watchdog.settings import IMPORTING_MODES, MODES, PRIVATE_VARIABLES
 
-WATCHDOG = (f"{PLACE}/fwatchdog",)
-"""How the injected watchdog is started."""
+WATCHDOG = (f"{PLACE}/penstock-watchdog",)
+"""How the injected watchdog is started: by the name that has the defaults of ours, without a log line for every request."""
 FUNCTION_PORT = 8080
 """Where a watchdog listens unless its variable `port` says otherwise."""
 NOBODY = "12000:12000"

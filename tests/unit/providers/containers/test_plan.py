@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
 from penstock.providers.containers.labels import CAPABILITIES, HTTP_PORT, WATCHDOG, ZERO
 from penstock.providers.containers.plan import ImageFacts, check_labels, facts_of, plan_of
+from penstock.watchdog.settings import load_settings
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -155,7 +157,7 @@ def test_an_image_without_a_program_cannot_run_as_it_is(labels: dict[str, str]) 
 def test_the_watchdog_is_injected_to_run_a_program() -> None:
     plan = plan_of(spec(env_process="sha256sum", env_vars={"a": "b"}), image(command=("bash",)))
     assert (plan.injected, plan.port) == (True, 8080)
-    assert (plan.entrypoint, plan.command) == (("/penstock/fwatchdog",), ())
+    assert (plan.entrypoint, plan.command) == (("/penstock/penstock-watchdog",), ())
     assert plan.environ == {
         "a": "b",
         "fprocess": "sha256sum",
@@ -163,7 +165,7 @@ def test_the_watchdog_is_injected_to_run_a_program() -> None:
         "OPENFAAS_NAME": "echo",
         "OPENFAAS_NAMESPACE": "openfaas-fn",
     }
-    assert plan.healthcheck == ("CMD", "/penstock/fwatchdog", "--run-healthcheck")
+    assert plan.healthcheck == ("CMD", "/penstock/penstock-watchdog", "--run-healthcheck")
     assert not plan.lenient_ready
 
 
@@ -287,3 +289,9 @@ def test_a_watchdog_cannot_be_reached_on_any_port() -> None:
 )
 def test_sensible_labels_are_accepted(labels: dict[str, str]) -> None:
     check_labels(spec(labels=labels))
+
+
+def test_an_injected_watchdog_has_the_defaults_of_ours_and_writes_no_line_for_each_request() -> None:
+    plan = plan_of(spec(env_process="cat"), image())
+    assert plan.entrypoint is not None
+    assert not load_settings(plan.environ, Path(plan.entrypoint[0]).name).access_log
