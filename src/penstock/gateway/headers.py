@@ -41,12 +41,13 @@ def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> Re
         lines.append(b"Host: %b\r\n" % name)
     if b"\nx-forwarded-host:" not in lower:
         lines.append(b"X-Forwarded-Host: %b\r\n" % (_value(fields, lower, b"\nhost:") or name))
-    if b"\nx-forwarded-for:" not in lower and peer:
-        lines.append(b"X-Forwarded-For: %b\r\n" % peer.encode())
     if b"\nuser-agent:" not in lower:
         lines.append(b"User-Agent: %b\r\n" % USER_AGENT)
     if head.upgrade:
         lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+    if b"\nx-forwarded-for:" not in lower and peer:
+        # Last, as what differs from one client to the next: a watchdog knows the rest again (`wire.memory`).
+        lines.append(b"X-Forwarded-For: %b\r\n" % peer.encode())
     call_id, timeout = _value(fields, lower, b"\nx-call-id:"), _value(fields, lower, b"\nx-timeout:")
     return RequestPlan(name, b"".join(lines), call_id, timeout)
 

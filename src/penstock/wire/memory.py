@@ -1,8 +1,9 @@
 """The last head of a connection, so that its repetition need not be parsed again.
 
-Between our own hops no two heads are quite alike: each invocation has another call id and start time, each answer of a watchdog
-another duration. The fields that we write last and whose values cannot change how a message is framed are therefore left out of
-the comparison; every other byte must be the same. Connections of both sides keep one memory each.
+Between our own hops no two heads are quite alike: each invocation has another call id and start time, and may be another
+client's; each answer of a watchdog has another duration. The fields that we write last and whose values cannot change how a
+message is framed are therefore left out of the comparison; every other byte must be the same. Connections of both sides keep
+one memory each.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Generic, Protocol, TypeVar
 MEMO_HEAD = 2 << 10
 """Bytes of a head up to which a connection remembers it."""
 
-_TAILS = (
-    re.compile(rb"X-Call-Id: [-0-9A-Za-z]{1,64}\r\nX-Start-Time: [0-9]{1,20}\r\n\r\n"),
-    re.compile(rb"X-Duration-Seconds: [0-9]{1,10}\.[0-9]{1,10}\r\n\r\n"),
-)
-"""How heads end that the gateway sends to a replica, and those that a watchdog answers with."""
-_BEGINNINGS = (b"\r\nX-Call-Id: ", b"\r\nX-Duration-Seconds: ")
+_CALL = rb"X-Call-Id: [-0-9A-Za-z]{1,64}\r\nX-Start-Time: [0-9]{1,20}\r\n\r\n"
+_TAILS = {
+    b"\r\nX-Forwarded-For: ": re.compile(rb"X-Forwarded-For: [0-9A-Fa-f.:\[\]]{1,64}\r\n" + _CALL),
+    b"\r\nX-Call-Id: ": re.compile(_CALL),
+    b"\r\nX-Duration-Seconds: ": re.compile(rb"X-Duration-Seconds: [0-9]{1,10}\.[0-9]{1,10}\r\n\r\n"),
+}
+"""How heads end that the gateway sends to a replica, and those that a watchdog answers with, by how they begin to."""
 
 
 class Remembered(Protocol):
@@ -58,7 +60,7 @@ class HeadMemory(Generic[H]):
         if len(head) > MEMO_HEAD:
             return
         self._whole, self._parsed, self._prefix = head, parsed, b""
-        for tail, beginning in zip(_TAILS, _BEGINNINGS, strict=True):
+        for beginning, tail in _TAILS.items():
             at = head.rfind(beginning) + 2
             if at > 1 and tail.fullmatch(head, at):
                 self._prefix, self._tail = head[:at], tail

@@ -104,7 +104,7 @@ class RequestHead(Head):
         self.note: Any = None
         """For the application: what it worked out from this head. A client that repeats a head finds it again."""
         self.lasting: Any = None
-        """As `note`, of what holds as well for heads with another call id and start time at their end."""
+        """As `note`, of what holds as well for heads with another client, call id and start time at their end."""
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.target!r}>"

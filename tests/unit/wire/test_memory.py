@@ -11,6 +11,7 @@ from penstock.wire.memory import MEMO_HEAD, HeadMemory
 from penstock.wire.message import Head, RequestHead, ResponseHead, parse_request, parse_response
 
 REQUEST = b"POST /x?y=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX-Call-Id: %b\r\nX-Start-Time: %b\r\n\r\n"
+FORWARDED = b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: %b\r\nX-Call-Id: 1\r\nX-Start-Time: 1\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Duration-Seconds: %b\r\n\r\n"
 
 
@@ -43,6 +44,18 @@ def test_a_request_with_another_call_id_and_start_time_is_recalled_as_if_parsed(
     assert recalled is not None
     assert facts(recalled) == facts(parse_request(other))
     assert recalled.get(b"x-call-id") == b"2-bcd"
+
+
+@pytest.mark.parametrize("peer", [b"10.1.2.3:4", b"[2001:db8::1]:65535"])
+def test_a_request_of_another_client_is_recalled_as_if_parsed(peer: bytes) -> None:
+    recalled = remembering(FORWARDED % b"127.0.0.1:5").recall(FORWARDED % peer)
+    assert recalled is not None
+    assert facts(recalled) == facts(parse_request(FORWARDED % peer))
+
+
+@pytest.mark.parametrize("peer", [b"10.1.2.3, 10.1.2.4", b"", b"x", b"1\r\nContent-Length: 9"])
+def test_a_client_that_is_no_address_is_parsed_anew(peer: bytes) -> None:
+    assert remembering(FORWARDED % b"127.0.0.1:5").recall(FORWARDED % peer) is None
 
 
 def test_a_response_with_another_duration_is_recalled_as_if_parsed() -> None:
@@ -104,6 +117,8 @@ LINES = st.lists(
             b"X-Call-Id: 22\r\n",
             b"X-Start-Time: 1\r\n",
             b"X-Start-Time: 22\r\n",
+            b"X-Forwarded-For: 1.2.3.4:5\r\n",
+            b"X-Forwarded-For: [::1]:66\r\n",
             b"X-Duration-Seconds: 0.1\r\n",
             b"X-Duration-Seconds: 0.22\r\n",
             b"X: X-Call-Id: 1\r\n",
