@@ -19,11 +19,11 @@ from tests.unit.providers.swarm.samples import FACTS, OUTFIT, PLAN, generation, 
 INJECTED = Plan(
     injected=True,
     port=8080,
-    entrypoint=("/penstock/fwatchdog",),
+    entrypoint=("/penstock/penstock-watchdog",),
     command=(),
     environ={"fprocess": "cat"},
     user="12000:12000",
-    healthcheck=("CMD", "/penstock/fwatchdog", "--run-healthcheck"),
+    healthcheck=("CMD", "/penstock/penstock-watchdog", "--run-healthcheck"),
 )
 
 
@@ -106,7 +106,7 @@ def test_a_read_only_root_has_a_place_for_temporary_files() -> None:
 
 def test_the_watchdog_is_mounted_read_only_where_it_is_injected() -> None:
     body = container(INJECTED, Outfit(network="net1", watchdog="vol"))
-    assert body["Command"] == ["/penstock/fwatchdog"] and body["Args"] == [] and body["User"] == "12000:12000"
+    assert body["Command"] == ["/penstock/penstock-watchdog"] and body["Args"] == [] and body["User"] == "12000:12000"
     assert body["Mounts"] == [
         {
             "Type": "volume",
@@ -128,7 +128,7 @@ def test_an_injected_watchdog_is_asked_about_its_health_only_when_annotations_wa
     assert container(INJECTED)["Healthcheck"] == {"Test": ["NONE"]}
     asked = {"com.openfaas.health.http.periodSeconds": "3", "com.openfaas.health.http.failureThreshold": "4"}
     assert container(INJECTED, annotations=asked)["Healthcheck"] == {
-        "Test": ["CMD", "/penstock/fwatchdog", "--run-healthcheck"],
+        "Test": ["CMD", "/penstock/penstock-watchdog", "--run-healthcheck"],
         "Interval": 3_000_000_000,
         "Timeout": 1_000_000_000,
         "StartPeriod": 0,

@@ -51,7 +51,7 @@ def test_the_service_runs_once_on_each_node_and_may_do_nothing() -> None:
     assert body["Mode"] == {"Global": {}}
     assert body["TaskTemplate"]["RestartPolicy"]["Condition"] == "on-failure"
     container = body["TaskTemplate"]["ContainerSpec"]
-    assert container["Command"] == ["/penstock/fwatchdog", "--version"]
+    assert container["Command"] == ["/penstock/penstock-watchdog", "--version"]
     assert container["CapabilityDrop"] == ["ALL"]
     [mount] = container["Mounts"]
     assert (mount["Source"], mount["Target"]) == ("vol", "/penstock")

@@ -114,8 +114,8 @@ async def test_the_last_words_of_a_task_are_wanted_once() -> None:
 @pytest.mark.parametrize(
     ("error", "words", "lacks"),
     [
-        ('exec: "/penstock/fwatchdog": stat /penstock/fwatchdog: no such file or directory', "", True),
-        ("", "[FATAL tini (6)] exec /penstock/fwatchdog failed: No such file or directory", True),
+        ('exec: "/penstock/penstock-watchdog": stat /penstock/penstock-watchdog: no such file or directory', "", True),
+        ("", "[FATAL tini (6)] exec /penstock/penstock-watchdog failed: No such file or directory", True),
         ("", "cat: /data: No such file or directory", False),
         ("non-zero exit (1)", "", False),
     ],
