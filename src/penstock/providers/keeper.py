@@ -28,10 +28,11 @@ hides a program's first crash from nobody and costs everyone."""
 HEALTHY_AFTER = 60.0
 """A replica that has been ready for this many seconds starts its back-off anew."""
 UNADDRESSED = "it has no address yet"
-PROBE_FAST = 0.001
-PROBE_SLOW = 0.25
-PROBE_FAST_TIMES = 24
-"""The first probes come every millisecond, since a forked replica is ready within a few; then the pause doubles."""
+PROBE_FAST, PROBE_SLOW = 0.001, 0.25
+"""Seconds between probes of a replica that starts, at least and at most."""
+PROBE_SHARE = 1 / 16
+"""Of the time for which it has been asked, how much to wait before it is asked again: a forked replica, ready within a few
+milliseconds, is found at once, and no start is made longer by more than this part of itself."""
 
 
 class Keeper:
@@ -210,11 +211,12 @@ class Keeper:
     async def _until_ready(self, member: Member) -> None:
         plan = readiness_of(member.spec)
         check = plan.ready_check(self._crew.runtime.check_of(member.token))
-        pause, tries, passed, start = PROBE_FAST, 0, 0, member.start
+        passed, start = 0, member.start
         rest = member.begun_at + plan.initial_delay - self._crew.clock.monotonic()
         if rest > 0:
             member.reason = f"its first readiness check comes {format_duration(plan.initial_delay)} after its start"
             await self._crew.clock.sleep(rest)
+        begun = self._crew.clock.monotonic()
         while True:
             answer = await self._crew.probe(member.address, check)
             if member.start != start or member.leaving:
@@ -227,10 +229,8 @@ class Keeper:
                 continue
             said = answer if isinstance(answer, str) else ""
             member.reason = member.failure or member.waiting or said or "its port does not answer yet"
-            await self._crew.clock.sleep(pause)
-            tries += 1
-            if tries >= PROBE_FAST_TIMES:
-                pause = min(pause * 2, PROBE_SLOW)
+            asked_for = self._crew.clock.monotonic() - begun
+            await self._crew.clock.sleep(min(max(PROBE_FAST, asked_for * PROBE_SHARE), PROBE_SLOW))
         member.timer = None
         member.watches = watch_health(member, self._crew, self)
         self.ready(member)

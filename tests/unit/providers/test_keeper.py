@@ -23,6 +23,27 @@ async def test_a_replica_is_starting_until_its_port_answers() -> None:
         assert (await only(provider)).state == "ready"
 
 
+async def test_a_replica_is_asked_the_more_rarely_the_longer_it_takes_to_start() -> None:
+    async with started(lambda spec: Script(start_delay=60)) as (provider, clock):
+        asked: list[float] = []
+
+        async def probe(address: str, check: Check) -> bool | str:
+            asked.append(clock.monotonic() - begun)
+            return asked[-1] > 30
+
+        provider._crew.probe = probe
+        begun = clock.monotonic()
+        await provider.deploy(spec())
+        await clock.advance(31)
+        assert (await only(provider)).state == "ready"
+        pauses = [(earlier, later - earlier) for earlier, later in itertools.pairwise(asked)]
+        assert asked[:3] == pytest.approx([0, 0.001, 0.002])
+        assert all(pause <= max(0.001, at / 16) + 1e-6 for at, pause in pauses), "the wait is a small part of the start"
+        assert pauses[-1][1] == pytest.approx(0.25)
+        await clock.advance(60)
+        assert asked[-1] < 31, "one that is ready is asked no more"
+
+
 async def test_a_crashed_replica_backs_off_with_its_reason() -> None:
     async with started(lambda spec: Script(crash_after=1, crash_reason="exit code 3: no disk")) as (provider, clock):
         await provider.deploy(spec())
