@@ -1,7 +1,8 @@
 """The bundled examples: read from their stack file and deployed by `penstock serve --examples`.
 
-The control process calls `deploy_examples` once at start, with any provider. An example whose program is not installed is
-left out, with a log line that names the Debian package which brings it. The general stack file reader is the command line's.
+The control process calls `deploy_examples` once at start, unless the provider runs images: these are programs of this machine.
+An example whose program is not installed is left out, with a log line that names the Debian package which brings it. The general
+stack file reader is the command line's.
 """
 
 from __future__ import annotations

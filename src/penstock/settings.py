@@ -156,6 +156,11 @@ class ServeSettings:
         return Home(self.home)
 
     @property
+    def runs_images(self) -> bool:
+        """Whether functions are containers, and nothing of this machine can be one without an image."""
+        return self.provider in ("docker", "swarm")
+
+    @property
     def default_policy(self) -> Policy:
         from penstock.core.policy import Policy  # with msgspec, which only the gateway's side of settings needs
 

@@ -160,6 +160,7 @@ class Supervisor:
             self._reap(child)
             if not child.running and time.monotonic() >= child.restart_at:
                 self._start(child)
+        self._bury_orphans()
 
     def _reap(self, child: Child) -> None:
         if child.process is None or child.process.poll() is None:
@@ -175,6 +176,14 @@ class Supervisor:
         child.restart_at = now + child.pause
         _log.error("%s ended (%s), starting it again in %.1f s", child.role, _describe(code), child.pause)
         child.pause = min(child.pause * 2, LAST_PAUSE)
+
+    def _bury_orphans(self) -> None:
+        """Wait for processes that are not ours: as process 1 of a container we are given all whose parents have ended, and they
+        stay in the table of processes until then."""
+        own = {child.process.pid for child in self.children if child.process is not None}
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in own:
+                os.waitpid(ended.si_pid, 0)
 
     def _wait_until_ready(self) -> bool:
         """True once /healthz answers 200; False when told to stop before. Raises StartFailed."""
@@ -316,15 +325,14 @@ def _announce(settings: ServeSettings) -> None:
         user = "in basic-auth-user" if mounted else "admin"
         where = f"basic-auth-password of {mounted}" if mounted else settings.paths.password_file
         lines.append(f"  admin     user {user}, password in {where}")
-    containers = settings.provider in ("docker", "swarm")
-    if settings.examples and not containers:  # the examples are programs of this machine
+    if settings.examples and not settings.runs_images:
         lines += [
             "  try       " + f"curl -d 'the quick brown fox' {url}/function/wc",
             "            " + f"curl '{url}/function/http-app/slug?text=Hello%20World'",
             "            " + f"curl -N '{url}/function/sse-clock?interval=0.5&count=3'",
         ]
     else:
-        what = "--image debian:12 --fprocess wc" if containers else "--fprocess wc"
+        what = "--image debian:12 --fprocess wc" if settings.runs_images else "--fprocess wc"
         lines.append(f"  try       penstock deploy --name wc {what} -g {url}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
@@ -337,4 +345,8 @@ def _in_child() -> None:
 
 
 def _describe(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):  # most real-time signals have no name
+        return f"signal {signal.Signals(-code).name}"
+    return f"signal {-code}"

@@ -25,12 +25,13 @@ from penstock.supervisor import Supervisor, _announce, _claim_home, _claim_port,
 DEADLINE = 60.0
 
 HARNESS = """
-import dataclasses, json, sys
+import ctypes, dataclasses, json, sys
 from pathlib import Path
 from penstock.errors import SettingsError
 from penstock.settings import ServeSettings, WireSettings
 from penstock.supervisor import StartFailed, Supervisor
 home, port, scripts = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: it is given orphans, as process 1 is
 settings = ServeSettings(home=home, port=port, wire=WireSettings(drain_timeout=1.0))
 supervisor = Supervisor(settings)
 for child in supervisor.children:
@@ -80,6 +81,17 @@ DIES = NOTES + "sys.exit(1)"
 SAYS_WHY = NOTES + "os.write(int(os.environ['PENSTOCK_REASON_FD']), b'no engine here'); sys.exit(CODE)"
 SAYS_TOO_MUCH = NOTES + "while os.write(int(os.environ['PENSTOCK_REASON_FD']), b'x' * 4096): pass"
 DEAF = NOTES + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nnote('deaf')\nwhile True: time.sleep(60)"
+LEAVES_AN_ORPHAN = (
+    NOTES
+    + """
+if not (parent := os.fork()):
+    if not os.fork():
+        note("orphan")
+    os._exit(0)
+os.waitpid(parent, 0)
+while True: time.sleep(60)
+"""
+)
 FAILS_TO_DRAIN = STAYS.replace("os._exit(0)", "os._exit(1)")
 
 
@@ -199,6 +211,26 @@ def test_a_child_that_keeps_dying_is_started_with_growing_pauses_and_harms_nobod
     assert [note[0] for note in run.notes("start")].count("worker-0") == 1
     run.signal(signal.SIGTERM)
     assert run.code() in (0, 1)  # 1 when the one that keeps dying did so once more at this moment
+
+
+def test_processes_that_nobody_waits_for_are_waited_for(start: Callable[..., Run]) -> None:
+    run = start(zygote=LEAVES_AN_ORPHAN)
+    assert run.line() == "ready"
+    [(_, _, orphan)] = run.wait_notes("orphan", 1)
+    end = time.monotonic() + DEADLINE
+    while Path(f"/proc/{orphan}").exists():
+        assert time.monotonic() < end, "the orphan is still in the table of processes"
+        time.sleep(0.01)
+    run.signal(signal.SIGTERM)
+    assert run.code() == 0
+
+
+def test_a_child_that_a_nameless_signal_killed_is_started_again(start: Callable[..., Run]) -> None:
+    run = start()
+    assert run.line() == "ready"
+    [(_, _, pid)] = run.wait_notes("start", 1, "control")
+    os.kill(pid, signal.SIGRTMIN + 1)
+    run.wait_notes("start", 2, "control")
 
 
 def test_control_that_dies_again_and_again_at_the_start_ends_it_with_a_reason(start: Callable[..., Run]) -> None:

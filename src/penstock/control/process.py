@@ -92,7 +92,11 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         await provider.start()
         stack.push_async_callback(feed.close)
         await feed.start(paths.feed_socket)
-        if settings.examples:
+        if settings.examples and settings.runs_images:
+            log.warning(
+                "the examples are left out: they are programs of this machine, %s runs images", settings.provider
+            )
+        elif settings.examples:
             await _deploy_examples(provider)
         await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
         log.info("control is up, metrics on port %d", metrics_port)

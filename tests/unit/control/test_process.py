@@ -113,6 +113,16 @@ async def test_metrics_are_served_on_their_own_port_without_credentials(director
             assert answer.status == 404
 
 
+@pytest.mark.parametrize("provider", ["docker", "swarm"])
+async def test_the_examples_are_left_out_where_functions_are_images(
+    directory: Path, provider: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with control(directory, examples=True, provider=provider) as running:
+        assert await running.provider.list("openfaas-fn") == []
+    said = [record.getMessage() for record in caplog.records if "example" in record.getMessage()]
+    assert said == [f"the examples are left out: they are programs of this machine, {provider} runs images"]
+
+
 async def test_sockets_left_by_a_process_that_was_killed_are_replaced(directory: Path) -> None:
     paths = settings_for(directory).paths
     for path in (paths.control_socket, paths.feed_socket):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from penstock.cli.commands import Verb
+
+_STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 @click.command("serve", cls=Verb)
@@ -66,7 +71,21 @@ def command(**flags: Any) -> int:
       penstock serve --provider docker --pull never
       PENSTOCK_HOME=/var/lib/penstock penstock serve --host 0.0.0.0 --workers 2
     """
-    from penstock.settings import load_serve_settings
-    from penstock.supervisor import run
+    with _stops_kept():
+        from penstock.settings import load_serve_settings
+        from penstock.supervisor import run
 
-    return run(load_serve_settings(os.environ, flags))
+        return run(load_serve_settings(os.environ, flags))
+
+
+@contextlib.contextmanager
+def _stops_kept() -> Iterator[None]:
+    """Keep signals to stop until the supervisor waits for them. The kernel drops those that process 1 of a container neither
+    handles nor blocks, and `docker stop` would wait in vain for one that has only begun to import."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(_STOPS, 0):
+            pass  # it has ended already
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +16,17 @@ from penstock import supervisor
 from penstock.cli.verbs.serve import command
 from penstock.settings import CHOICES, ServeSettings
 from tests.unit.cli.support import run_cli
+
+STOPPED_AT_ONCE = """
+import os, signal
+from penstock import settings
+from penstock.cli.main import main
+def load(*given, load=settings.load_serve_settings):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return load(*given)
+settings.load_serve_settings = load
+main()
+"""
 
 
 @pytest.fixture
@@ -76,3 +93,36 @@ def test_no_auth_on_a_public_address_is_refused(served: list[ServeSettings]) -> 
 def test_the_supervisors_exit_code_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "run", lambda settings: 7)
     assert run_cli("serve").exit_code == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_stop_waits_for_the_supervisor(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def run(settings: ServeSettings) -> int:
+        signal.pthread_kill(threading.get_ident(), number)
+        signal.pthread_kill(threading.get_ident(), number)
+        taken.extend(signal.sigpending())
+        return 0
+
+    monkeypatch.setattr(supervisor, "run", run)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert run_cli("serve").exit_code == 0
+    assert taken == [number]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert signal.sigpending() == set()
+
+
+def unshared(*command: str) -> list[str]:
+    """The command as process 1, as in a container."""
+    user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+    unshare = ["unshare", *user, "--pid", "--fork", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces of processes can be made here")
+    return [*unshare, *command]
+
+
+def test_as_process_1_it_heeds_a_signal_that_comes_while_it_begins() -> None:
+    command = unshared(sys.executable, "-c", STOPPED_AT_ONCE, "serve", "--provider", "memory", "--port", "0")
+    done = subprocess.run([*command, "--metrics-port", "0"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
