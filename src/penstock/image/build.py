@@ -18,6 +18,7 @@ import penstock
 from penstock.errors import NotSupported, PenstockError
 from penstock.image.contents import certificates, collect_all, missing
 from penstock.image.layout import CERTIFICATES, FOLDERS, GATEWAY, HOME, USER, lay_out
+from penstock.settings import Home
 from penstock.watchdog.bundle.archive import Image, write_archive
 from penstock.watchdog.bundle.build import make_bundle, time_of
 from penstock.watchdog.bundle.collect import Contents
@@ -160,7 +161,10 @@ def _rehearse(contents: Contents, root: Path, home: Path) -> Rehearsal:
         "PENSTOCK_PROVIDER": "memory",
     }
     command = entrypoint(contents, str(root / GATEWAY.place.strip("/")), GATEWAY)
-    return rehearse([*command, "serve"], Part(settings, b"Penstock is ready", signal.SIGTERM))
+    try:
+        return rehearse([*command, "serve"], Part(settings, b"Penstock is ready", signal.SIGTERM))
+    finally:
+        shutil.rmtree(Home(home).run, ignore_errors=True)  # it is elsewhere when the target's path is long
 
 
 @contextlib.contextmanager

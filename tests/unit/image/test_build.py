@@ -12,9 +12,10 @@ import pytest
 from penstock.errors import InvalidInput, NotSupported, PenstockError
 from penstock.image import build
 from penstock.image.build import Request, Result, image_of, make_file, request, write_stream
+from penstock.settings import Home
 from penstock.watchdog.bundle.archive import config_of
 from penstock.watchdog.bundle.collect import Contents
-from penstock.watchdog.bundle.rehearse import Rehearsal
+from penstock.watchdog.bundle.rehearse import Part, Rehearsal
 
 WANTED = Request("penstock:1")
 RESULT = Result("penstock:1", "docker", 5, 5, Rehearsal(0.5, 0, 0), Rehearsal(0.1, 0, 0), None, ())
@@ -126,3 +127,21 @@ def test_a_machine_without_a_launcher_is_told(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(NotSupported, match="no launcher for riscv64"):
         make_file(WANTED, tmp_path / "penstock.tar")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rehearsal_leaves_nothing_where_the_sockets_of_a_long_path_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / ("x" * 100)
+    run = Home(home).run
+    assert tmp_path not in run.parents
+
+    def start(command: list[str], part: Part) -> Rehearsal:
+        assert part.settings["PENSTOCK_HOME"] == str(home)
+        run.mkdir()
+        raise PenstockError("it does not start")
+
+    monkeypatch.setattr(build, "rehearse", start)
+    with pytest.raises(PenstockError, match="does not start"):
+        build._rehearse(Contents("x86_64", {}, {}, {}, "lib/ld.so", ()), tmp_path, home)
+    assert not run.exists()

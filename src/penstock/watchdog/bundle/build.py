@@ -15,6 +15,9 @@ from penstock.watchdog.bundle.rehearse import Rehearsal, rehearse
 from penstock.watchdog.bundle.replace import check_directory, check_file, put_directory, workplace
 from penstock.watchdog.bundle.write import PLACE, Size, entrypoint, measure, write
 
+_LAST_SECOND = 0o77777777777
+"""In the year 2242: tar has eleven octal digits for a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -61,7 +64,7 @@ def make_image(reference: str, target: Path, environ: Mapping[str, str]) -> Resu
 def time_of(environ: Mapping[str, str]) -> int:
     """The time that everything in the bundle shall have (reproducible-builds.org). Raises InvalidInput."""
     text = environ.get("SOURCE_DATE_EPOCH", "") or "0"
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _LAST_SECOND):
         raise InvalidInput(f"SOURCE_DATE_EPOCH: {text!r} is not a number of seconds since 1970")
     return int(text)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from penstock.errors import PenstockError
 
-_LONGEST = 30.0
+_LONGEST = 60.0
 
 
 @dataclass(frozen=True, slots=True)

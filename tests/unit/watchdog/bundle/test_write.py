@@ -122,9 +122,10 @@ def test_a_machine_without_a_launcher_is_told_the_long_way(contents: Contents) -
 def test_the_time_is_the_epochs_or_that_of_the_source() -> None:
     assert time_of({}) == 0
     assert time_of({"SOURCE_DATE_EPOCH": "1700000000"}) == 1700000000
+    assert time_of({"SOURCE_DATE_EPOCH": str(8**11 - 1)}) == 8**11 - 1
 
 
-@pytest.mark.parametrize("text", ["-1", "soon", "1.5", "9" * 11, "\N{ARABIC-INDIC DIGIT ONE}"])
+@pytest.mark.parametrize("text", ["-1", "soon", "1.5", str(8**11), "9" * 11, "\N{ARABIC-INDIC DIGIT ONE}"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="SOURCE_DATE_EPOCH"):
         time_of({"SOURCE_DATE_EPOCH": text})
