@@ -142,7 +142,7 @@ class ServeSettings:
     no_auth: bool = False
     """Leave the REST API open; refused unless `host` is loopback."""
     examples: bool = False
-    """Deploy the bundled examples at start."""
+    """Deploy the bundled examples at start. They are programs of this machine: the providers docker and swarm leave them out."""
     upstream_timeout: float = 60.0
     """Longest invocation in seconds for functions that do not say otherwise; 0 means no limit."""
     queue_timeout: float = 30.0
