@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import msgspec
 
@@ -23,9 +23,8 @@ RETRY_FIRST, RETRY_LAST = 0.1, 2.0
 """Seconds between tries to reach an engine that is away."""
 OVERLAP = 5
 """Seconds of events from before everything was looked at that are read too: an engine may still list as running what has died."""
-_ACTIONS = ("die", "destroy", "pause", "disconnect")
-
-Action = Literal["die", "destroy", "pause", "disconnect"]
+Action = Literal["die", "destroy", "pause", "disconnect", "start"]
+_ACTIONS = get_args(Action)
 
 _log = logging.getLogger(__name__)
 

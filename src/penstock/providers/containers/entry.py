@@ -37,6 +37,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def check(self) -> Check:
         return Check(path=self.path, passes="any") if self.lenient else Check(path=self.path)
 
+    def fits(self, order: Order) -> bool:
+        """Whether its container is what this order would start."""
+        own = self.order
+        return (own.spec, own.generation, own.deployed) == (order.spec, order.generation, order.deployed)
+
 
 def record_of(order: Order, plan: Plan) -> Record:
     """Our own watchdog tells whether it is ready; others know at least that they live."""
@@ -69,6 +74,10 @@ class Entry:
         """How its container is to be kept, since its function is at zero."""
         self.kept = False
         """Its container is kept for another replica, or that replica's already."""
+        self.doubted = False
+        """Its container was said to have died before it was known since when it runs."""
+        self.revived = False
+        """Somebody else has started its container again after its end."""
         self.unwanted = asyncio.Event()
         """Set when there is a wish."""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -81,6 +90,12 @@ class Entry:
         """Its container runs no more."""
         if not self.ended.done():
             self.ended.set_result(why)
+
+    def begin_anew(self) -> None:
+        """The container that was kept for it is of no use: it has none again, alive or dead."""
+        self.stage, self.container, self.address, self.pid = "preparing", "", "", 0
+        self.started_at, self.doubted = None, False
+        self.ended = asyncio.get_running_loop().create_future()
 
     def ask(self, kill: bool) -> bool:
         """Remember that it is to end; False when nothing new was asked for."""

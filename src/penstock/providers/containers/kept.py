@@ -34,8 +34,7 @@ class Kept:
 
     def fits(self, order: Order) -> bool:
         """Whether it is what this order would start."""
-        own = self.record.order
-        return (own.spec, own.generation, own.deployed) == (order.spec, order.generation, order.deployed)
+        return self.record.fits(order)
 
     def lend(self, entry: Entry) -> None:
         """Give a replica all that is known of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -24,13 +24,14 @@ from penstock.providers.containers.following import Changes
 from penstock.providers.containers.kept import Kept
 from penstock.providers.containers.logsource import Source
 from penstock.providers.containers.remains import Remains, Remnant
+from penstock.providers.containers.removal import Removal
 from penstock.providers.containers.resting import Resting
 from penstock.providers.containers.starting import Starter
 from penstock.providers.runtimes.base import Events, Order
 
-CLEANING_LIMIT = 20.0
-"""Seconds that `close` waits for containers to be removed; what stays is removed by the next start."""
-_ABSENT = 404
+RETRY_FIRST, RETRY_LAST = 0.1, 2.0
+"""Seconds before an engine that is away or refuses is told once more to end a replica; they double in between."""
+_ABSENT, _CONFLICT = 404, 409
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,14 @@ _log = logging.getLogger(__name__)
 class Lives:
     """All replicas that were launched or found and have not ended. `network` is the name of the one they are on."""
 
-    def __init__(self, engine: Engine, starter: Starter, network: str, events: Events) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        starter: Starter,
+        network: str,
+        events: Events,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.entries: dict[str, Entry] = {}
         """By token."""
         self.changes = Changes()
@@ -46,15 +54,18 @@ class Lives:
         self._starter = starter
         self._network = network
         self._events = events
+        self._sleep = sleep
         self._remains = Remains()
-        self._resting = Resting(engine, starter, self.remove)
+        self.remove = Removal(starter.remove, sleep)
+        self._resting = Resting(engine, starter, self.remove, sleep)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cleaning: set[asyncio.Task[None]] = set()
 
     def launch(self, order: Order) -> str:
         """Begin to start a replica; the address of the container that was kept for it, if that is where it will be."""
         entry = Entry(order)
         self.entries[order.token] = entry
+        if outdated := self._resting.outdated(order):
+            self.stop(outdated.order.token, kill=False)
         kept = self._resting.take(order)
         if kept:
             kept.lend(entry)
@@ -80,6 +91,9 @@ class Lives:
 
     def forget(self, key: str) -> None:
         """The function was deleted: nothing is kept for it."""
+        for entry in self.entries.values():
+            if entry.order.spec.key == key and entry.rest == "stop":
+                entry.rest = ""
         if waiting := self._resting.forget(key):
             self.stop(waiting.order.token, kill=False)
 
@@ -90,10 +104,8 @@ class Lives:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._resting.close()
         self.remove(self._remains.drop_all())
-        if self._cleaning:
-            await asyncio.wait(self._cleaning, timeout=CLEANING_LIMIT)
-        for task in self._cleaning:
-            task.cancel()
+        self.remove(entry.container for entry in self.entries.values() if entry.wish)
+        await self.remove.close()
 
     # Logs
 
@@ -119,9 +131,9 @@ class Lives:
         if entry is None:
             self._happened_to_kept(happening)
         elif happening.action == "die":
-            # A container that was kept has died before, if it was stopped.
-            if entry.started_at is None or happening.at > entry.started_at.timestamp():
-                entry.end()
+            self._died(entry, happening.at)
+        elif happening.action == "start":
+            entry.revived = entry.ended.done()
         elif happening.action == "destroy":
             entry.end(REMOVED)
         elif happening.action == "pause":
@@ -129,19 +141,35 @@ class Lives:
                 self._spawn(self._unpause(entry))
         elif happening.network == self._network and entry.stage == "running" and not entry.wish:
             # One that is being started again may still be seen to leave its network at its end before.
-            self._spawn(self._check_connection(entry))
+            self._spawn(self._examine(entry))
+
+    def _died(self, entry: Entry, at: float) -> None:
+        """A container that was kept may have died before, and an engine's clock may have been set back since its start."""
+        if entry.started_at and at > entry.started_at.timestamp():
+            entry.end()
+        elif entry.stage == "running":
+            self._spawn(self._examine(entry))
+        else:
+            entry.doubted = True
 
     def _happened_to_kept(self, happening: Happening) -> None:
-        if happening.action in ("die", "destroy"):
+        if happening.action in ("die", "destroy", "start"):
             self._resting.gone(happening.container)
+            if happening.action == "start" and happening.container in self._remains:
+                self._spawn(self._end_revived(happening.container))
         elif happening.network == self._network:
             self._resting.disconnected(happening.container)
 
-    def look_again(self, found: Iterable[Found]) -> None:
-        """Compare with all that the engine has, after a time in which nothing could be seen."""
+    def running(self) -> frozenset[str]:
+        """Tokens of replicas whose containers run, as far as anyone knows."""
+        return frozenset(token for token, entry in self.entries.items() if entry.stage == "running")
+
+    def look_again(self, found: Iterable[Found], asked_about: Collection[str]) -> None:
+        """Compare with all that the engine has, after a time in which nothing could be seen. What it has says nothing of
+        replicas that did not run when it was asked for: only of those with these tokens."""
         there = {one.container: one for one in found}
         for entry in list(self.entries.values()):
-            if entry.stage == "running":
+            if entry.order.token in asked_about and entry.stage == "running":
                 self._compare(entry, there.get(entry.container))
         self._resting.compare(there)
         kept = {one.container for one in self._resting.containers()}
@@ -156,8 +184,6 @@ class Lives:
             entry.end()
         elif self._network not in found.networks:
             entry.end(DISCONNECTED)
-        elif entry.wish:
-            self._spawn(self._carry_out(entry))
         elif found.state == "paused" and not entry.rest:
             self._spawn(self._unpause(entry))
 
@@ -168,12 +194,14 @@ class Lives:
             if not await self._wake(entry, kept):
                 await self._starter.start(entry, partial(self._events.waiting, entry.order.token))
         except PenstockError as error:
-            self._over(entry, str(error))
+            self._failed(entry, str(error))
             return
         except Exception as error:
             _log.exception("replica %s could not be started", entry.order.replica)
-            self._over(entry, f"it could not be started: {type(error).__name__}; the server's log says more")
+            self._failed(entry, f"it could not be started: {type(error).__name__}; the server's log says more")
             return
+        if entry.doubted:
+            self._spawn(self._examine(entry))
         if entry.wish:
             self._spawn(self._carry_out(entry))
         elif entry.address:
@@ -193,7 +221,9 @@ class Lives:
         except PenstockError as error:
             _log.info("container %s cannot be woken, another is started: %s", kept.name or kept.container[:12], error)
             self.remove([kept.container])
-            entry.container = ""
+            if kept.manner == "pause":
+                self._events.addressed(entry.order.token, "")
+            entry.begin_anew()
             return False
         entry.stage = "running"
         return True
@@ -201,12 +231,12 @@ class Lives:
     async def _until_end(self, entry: Entry) -> None:
         why = await entry.ended
         by_itself = not (why or entry.wish)
-        if entry.rest == "stop" and entry.wish == "end" and not why:
+        if entry.rest == "stop" and entry.wish and not why:
             self._resting.keep_stopped(entry)
         self._over(entry, why or await self._reason(entry))
         if entry.kept:
             return
-        if by_itself:
+        if by_itself and not entry.revived:
             remnant = Remnant(entry.container, entry.order.replica)
             self.remove(self._remains.add(entry.order.spec.key, remnant))
         else:
@@ -222,23 +252,52 @@ class Lives:
         except ProviderUnavailable:
             return "ended, nobody saw how"
 
+    def _failed(self, entry: Entry, reason: str) -> None:
+        """It was not started; a container that could not be removed at once is removed later."""
+        self._over(entry, reason)
+        self.remove([entry.container])
+
     def _over(self, entry: Entry, reason: str) -> None:
         self.entries.pop(entry.order.token, None)
         self.changes.fire()
         self._events.exited(entry.order.token, reason)
 
     async def _carry_out(self, entry: Entry) -> None:
-        """Do to its container what `stop` has asked for. An engine that is away is asked again when it is back."""
-        if entry.wish == "kill":
-            if await self._starter.remove(entry.container):
+        """Do to its container what `stop` has asked for, again and again until the engine has done it."""
+        wish, pause = entry.wish, RETRY_FIRST
+        while not await self._ended_as(wish, entry):
+            _log.info("replica %s will be told to end once more in %g s", entry.order.replica, pause)
+            await self._sleep(pause)
+            pause = min(pause * 2, RETRY_LAST)
+            if entry.ended.done() or entry.wish != wish:  # a stronger wish is another's to carry out
+                return
+
+    async def _ended_as(self, wish: str, entry: Entry) -> bool:
+        """Whether the engine has taken the wish. By force means removed, but for a container that is to be kept."""
+        if wish == "kill" and entry.rest != "stop":
+            gone = await self._starter.remove(entry.container)
+            if gone:
                 entry.end("ended by force")
-            return
+            return gone
         try:
-            await self._engine.post(f"/containers/{entry.container}/kill", signal=entry.stop_signal)
+            name = "SIGKILL" if wish == "kill" else entry.stop_signal
+            await self._engine.post(f"/containers/{entry.container}/kill", signal=name)
         except EngineRefused as error:
+            if error.code != _CONFLICT:  # it may run, and is ended by force and not kept
+                entry.rest = ""
             entry.end(REMOVED if error.code == _ABSENT else "")
         except ProviderUnavailable:
-            _log.info("replica %s will be told to end when the engine is back", entry.order.replica)
+            return False
+        return True
+
+    async def _end_revived(self, container: str) -> None:
+        """Somebody may have started what had ended: nobody would use it, or end it."""
+        with suppress(EngineRefused, ProviderUnavailable):
+            document = await self._engine.get(f"/containers/{container}/json")
+            if document["State"]["Running"]:
+                _log.warning("container %s was started by somebody else after its end; it is removed", document["Name"])
+                self._remains.discard(container)
+                self.remove([container])
 
     async def _unpause(self, entry: Entry) -> None:
         """Somebody froze a replica that is wanted: requests to it would hang."""
@@ -249,8 +308,8 @@ class Lives:
             _log.warning("container %s was paused by somebody else; it goes on", document["Name"])
             await self._engine.post(f"/containers/{entry.container}/unpause")
 
-    async def _check_connection(self, entry: Entry) -> None:
-        """A container leaves its network when it ends, too; then its end is what matters."""
+    async def _examine(self, entry: Entry) -> None:
+        """Whether it runs and is connected. A container leaves its network when it ends, too; then its end is what matters."""
         with suppress(EngineRefused, ProviderUnavailable):
             document = await self._engine.get(f"/containers/{entry.container}/json")
             if not document["State"]["Running"]:
@@ -260,31 +319,19 @@ class Lives:
 
     # Shared
 
-    def remove(self, containers: Iterable[str]) -> None:
-        """Remove these, behind everything else."""
-        for container in containers:
-            self._spawn(self._remove(container), self._cleaning)
-
-    async def _remove(self, container: str) -> None:
-        if not await self._starter.remove(container):
-            _log.info("container %s is removed later", container[:12])
-
     def _by_container(self, container: str) -> Entry | None:
         return next((entry for entry in self.entries.values() if entry.container == container), None)
 
-    def _spawn(self, work: Coroutine[object, object, None], group: set[asyncio.Task[None]] | None = None) -> None:
-        """`group` is waited for when closing, the others are cancelled."""
-        tasks = self._tasks if group is None else group
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        tasks.add(task)
-        task.add_done_callback(partial(_finished, tasks))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            _log.error("looking after a container failed", exc_info=task.exception())
 
 
 def _log_path(container: str) -> str:
     return f"/containers/{container}/logs"
-
-
-def _finished(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-    tasks.discard(task)
-    if not task.cancelled() and task.exception():
-        _log.error("looking after a container failed", exc_info=task.exception())

@@ -44,6 +44,11 @@ class Remains:
     def drop_all(self) -> list[str]:
         return [container for key in list(self._functions) for container in self.drop(key)]
 
+    def discard(self, container: str) -> None:
+        """It is no longer what ended here."""
+        for key, kept in self._functions.items():
+            self._functions[key] = deque(one for one in kept if one.container != container)
+
     def of(self, key: str) -> tuple[Remnant, ...]:
         """A function's, oldest first."""
         return tuple(self._functions.get(key, ()))

@@ -75,8 +75,9 @@ class Resting:
             self._pausing.add(key)
             with suppress(ProviderUnavailable, EngineRefused):
                 await self._engine.post(f"/containers/{entry.container}/pause")
-                self._put(entry, "pause")
-                entry.end("kept")
+                if not entry.wish:  # else it was told to end meanwhile
+                    self._put(entry, "pause")
+                    entry.end("kept")
         finally:
             # One that was taken back has left its place, to another perhaps.
             if self._freezing.get(key, (None,))[0] is entry:
@@ -90,6 +91,14 @@ class Resting:
             self._remove([before.container])
 
     # To wake
+
+    def outdated(self, order: Order) -> Entry | None:
+        """A replica that waits to be frozen, though it is not what this order would start: given back, it has to end."""
+        key = order.spec.key
+        if key not in self._freezing or key in self._pausing:
+            return None
+        record = self._freezing[key][0].record
+        return None if record and record.fits(order) else self._give_back(key)
 
     def take(self, order: Order) -> Kept | None:
         """A container that can be used for this order at once, if there is one; one that does not fit is removed."""
@@ -133,14 +142,15 @@ class Resting:
     # To be forgotten
 
     def forget(self, key: str) -> Entry | None:
-        """The function was deleted. A replica that waits to be frozen is given back: it has to end."""
-        kept = self.shelf.take(key)
-        if kept:
-            self._remove([kept.container])
-        if key not in self._freezing or key in self._pausing:
-            return None
-        entry, task = self._freezing.pop(key)
-        task.cancel()
+        """The function was deleted. A replica that waits to be frozen, or is being frozen, is given back: it has to end."""
+        self._drop(key)
+        return self._give_back(key) if key in self._freezing else None
+
+    def _give_back(self, key: str) -> Entry:
+        entry, task = self._freezing[key]
+        if key not in self._pausing:
+            del self._freezing[key]
+            task.cancel()
         entry.rest = ""
         return entry
 

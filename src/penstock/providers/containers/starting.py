@@ -61,7 +61,8 @@ class Starter:
 
     async def start(self, entry: Entry, tell: Tell) -> None:
         """The container runs, and `entry` has its id, its record and its address. Raises Unwanted when it was told to end
-        meanwhile, and what stands in its way: InvalidInput, ImageUnavailable, ProviderUnavailable, PenstockError."""
+        meanwhile, and what stands in its way: InvalidInput, ImageUnavailable, ProviderUnavailable, PenstockError. `entry` then
+        has a container only where that could not be removed."""
         plan, volume = await _unless_unwanted(entry, self._prepare(entry, tell))
         entry.stage = "creating"
         try:
@@ -69,13 +70,17 @@ class Starter:
                 entry.check_wanted()
                 await self._run(entry, plan, volume)
         except EngineRefused as error:
-            await self.remove(entry.container)
+            await self._give_up(entry)
             self._look_again(error)
             raise PenstockError(f"its container cannot be started: {error}") from error
-        except PenstockError:
-            await self.remove(entry.container)
+        except Exception:
+            await self._give_up(entry)
             raise
         entry.stage = "running"
+
+    async def _give_up(self, entry: Entry) -> None:
+        if await self.remove(entry.container):
+            entry.container = ""
 
     async def remove(self, container: str) -> bool:
         """End and remove a container with its volumes without a name. False when the engine does not answer or will not."""

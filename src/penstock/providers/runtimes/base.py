@@ -54,7 +54,8 @@ class Events(Protocol):
         """A replica ended, with the reason in words. Called exactly once for each launched or adopted token."""
 
     def addressed(self, token: str, address: str) -> None:
-        """A launched replica has an address from now on. Only for those that were launched or found without one, or that moved."""
+        """A launched replica has an address from now on. Only for those that were launched or found without one, or that moved;
+        an empty one says that it has none yet after all."""
 
     def waiting(self, token: str, what: str) -> None:
         """What a launched replica waits for before it can be asked whether it is ready; empty when it waits no more."""

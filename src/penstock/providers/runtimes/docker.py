@@ -168,7 +168,9 @@ class DockerRuntime:
     async def look_again(self, info: dict[str, Any]) -> None:
         self._running.network.missing()
         await self._running.network.ensure()
-        self._running.lives.look_again(await find_all(self._engine, self._installation))
+        lives = self._running.lives
+        asked_about = lives.running()
+        lives.look_again(await find_all(self._engine, self._installation), asked_about)
 
     def happened(self, happening: Happening) -> None:
         self._running.lives.happened(happening)

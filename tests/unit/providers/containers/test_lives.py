@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -46,10 +47,13 @@ class World:
     def __init__(self, answers: dict[tuple[str, str], Any]) -> None:
         self.engine: ScriptedEngine = scripted(answers)
         self.heard = Heard()
-        self.lives = Lives(self.engine, Starter(tools(self.engine)), "net", self.heard)
-        self.lives._resting._sleep = self._no_time
+        self.lives = Lives(self.engine, Starter(tools(self.engine)), "net", self.heard, self._no_time)
 
-    async def _no_time(self, seconds: float) -> None: ...
+    async def _no_time(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    def look_again(self, *documents: dict[str, Any]) -> None:
+        self.lives.look_again([found_of(document) for document in documents], self.lives.running())
 
     async def launched(self, token: str = "t1", **fields: Any) -> None:
         self.lives.launch(order(token, **fields))
@@ -106,8 +110,53 @@ async def test_events_of_strangers_change_nothing() -> None:
 async def test_a_death_from_before_the_start_is_another_lifes() -> None:
     async with world() as one:
         await one.launched()
+        before = len(one.engine.asked("GET", "/containers/c1/json"))
         one.lives.happened(Happening("die", "c1", at=1.0))
+        await settled(lambda: len(one.engine.asked("GET", "/containers/c1/json")) > before)
         assert not one.lives.entries["t1"].ended.done()
+
+
+async def test_a_death_is_believed_though_the_engines_clock_was_set_back() -> None:
+    async with world() as one:
+        await one.launched()
+        one.engine.answers["GET", "/containers/c1/json"] = inspected(Running=False, ExitCode=3)
+        one.lives.happened(Happening("die", "c1", at=1.0))
+        assert await one.ended() == "exit code 3"
+
+
+async def test_a_death_while_its_start_is_being_read_is_not_lost() -> None:
+    async with world() as one:
+
+        def inspect(_: object) -> object:
+            one.happened("die")
+            one.engine.answers["GET", "/containers/c1/json"] = inspected(Running=False, ExitCode=5)
+            return inspected()
+
+        one.engine.answers["GET", "/containers/c1/json"] = inspect
+        one.lives.launch(order())
+        assert await one.ended() == "exit code 5"
+
+
+async def test_a_dead_container_that_somebody_starts_again_is_removed() -> None:
+    async with world() as one:
+        await one.launched()
+        one.engine.answers["GET", "/containers/c1/json"] = inspected(Running=False, ExitCode=3)
+        one.happened("die")
+        await one.ended()
+        one.happened("start")  # an old one, told again
+        one.engine.answers["GET", "/containers/c1/json"] = inspected()
+        one.happened("start")
+        await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
+        assert not one.lives.sources(LogQuery(name="f"))
+
+
+async def test_a_container_that_somebody_restarts_is_a_death_and_does_not_live_on() -> None:
+    async with world() as one:
+        await one.launched()
+        one.happened("die")
+        one.happened("start")
+        await one.ended()
+        await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
 
 
 async def test_a_removed_container_is_a_death() -> None:
@@ -167,21 +216,62 @@ async def test_force_is_one_request() -> None:
         assert not one.engine.asked("POST", "/containers/c1/kill")
 
 
-async def test_what_was_asked_of_an_engine_that_was_away_is_asked_again() -> None:
-    async with world({("DELETE", "/containers/c1"): ProviderUnavailable("away")}) as one:
+@pytest.mark.parametrize("trouble", [ProviderUnavailable("away"), EngineRefused(500, "device or resource busy")])
+async def test_what_was_asked_of_an_engine_in_vain_is_asked_until_it_is_done(trouble: Exception) -> None:
+    async with world({("DELETE", "/containers/c1"): trouble}) as one:
         await one.launched()
         one.lives.stop("t1", kill=True)
-        await settled(lambda: one.engine.asked("DELETE"))
+        await settled(lambda: len(one.engine.asked("DELETE")) > 3)
         assert not one.heard.exits
         one.engine.answers["DELETE", "/containers/c1"] = ""
-        one.lives.look_again([found_of(listed(order()))])
-        await one.ended()
+        assert await one.ended() == "ended by force"
+
+
+async def test_a_signal_that_did_not_arrive_is_sent_again_unless_force_is_wanted_meanwhile() -> None:
+    async with world({("POST", "/containers/c1/kill"): ProviderUnavailable("away")}) as one:
+        await one.launched()
+        one.lives.stop("t1", kill=False)
+        await settled(lambda: len(one.engine.asked("POST", "/containers/c1/kill")) > 2)
+        one.lives.stop("t1", kill=True)
+        assert await one.ended() == "ended by force"
+        sent = len(one.engine.asked("POST", "/containers/c1/kill"))
+        await settled(lambda: not one.lives._tasks)
+        assert len(one.engine.asked("POST", "/containers/c1/kill")) - sent <= 1
+
+
+async def test_closing_removes_what_was_told_to_end_in_vain() -> None:
+    async with world({("POST", "/containers/c1/kill"): ProviderUnavailable("slow")}) as one:
+        await one.launched()
+        one.lives.stop("t1", kill=False)
+        await one.lives.close()
+        assert one.engine.asked("DELETE", "/containers/c1")
 
 
 async def test_a_start_that_fails_is_an_exit() -> None:
     async with world({("POST", "/containers/create"): EngineRefused(500, "no space left on device")}) as one:
         one.lives.launch(order())
         assert "no space left on device" in await one.ended()
+
+
+async def test_what_could_not_be_removed_after_a_failed_start_is_removed_later() -> None:
+    broken = {
+        ("POST", "/containers/c1/start"): ProviderUnavailable("slow"),
+        ("DELETE", "/containers/c1"): ProviderUnavailable("slow"),
+    }
+    async with world(broken) as one:
+        one.lives.launch(order())
+        assert await one.ended() == "slow"
+        one.engine.answers["DELETE", "/containers/c1"] = ""
+        await settled(lambda: not one.lives.remove._tasks)
+        assert len(one.engine.asked("DELETE", "/containers/c1")) > 1
+
+
+async def test_an_answer_that_makes_no_sense_leaves_no_container(caplog: pytest.LogCaptureFixture) -> None:
+    async with world({("GET", "/containers/c1/json"): {}}) as one:
+        one.lives.launch(order())
+        assert "KeyError" in await one.ended()
+        assert one.engine.asked("DELETE", "/containers/c1")
+        assert "could not be started" in caplog.text
 
 
 async def test_a_fault_of_ours_is_an_exit_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -203,8 +293,16 @@ async def test_after_a_time_unseen_the_dead_are_found(document: dict[str, Any] |
     async with world() as one:
         await one.launched()
         one.engine.answers["GET", "/containers/c1/json"] = inspected(Running=False, ExitCode=9)
-        one.lives.look_again([found_of(document)] if document else [])
+        one.look_again(*([document] if document else []))
         assert why in await one.ended()
+
+
+async def test_what_was_listed_before_a_replica_ran_says_nothing_of_it() -> None:
+    async with world() as one:
+        asked_about = one.lives.running()
+        await one.launched()
+        one.lives.look_again([], asked_about)
+        assert not one.lives.entries["t1"].ended.done()
 
 
 async def test_after_a_time_unseen_unknown_replicas_are_removed_and_helpers_are_not() -> None:
@@ -212,7 +310,7 @@ async def test_after_a_time_unseen_unknown_replicas_are_removed_and_helpers_are_
     helper["Labels"][labels.KIND] = "helper"
     async with world({("DELETE", "/containers/lost"): ""}) as one:
         await one.launched()
-        one.lives.look_again([found_of(listed(order())), found_of(listed(order("t9"), "lost")), found_of(helper)])
+        one.look_again(listed(order()), listed(order("t9"), "lost"), helper)
         await settled(lambda: one.engine.asked("DELETE"))
         assert [call.path for call in one.engine.asked("DELETE")] == ["/containers/lost"]
         assert not one.heard.exits
@@ -263,6 +361,33 @@ async def test_a_stopped_container_is_started_again() -> None:
         assert len(one.engine.asked("POST", "/containers/c1/start")) == 2
 
 
+async def test_one_that_ignores_its_signal_is_ended_by_force_and_kept_all_the_same() -> None:
+    async with world() as one:
+        await one.launched(labels=STOP)
+        one.lives.rest("t1")
+        await settled(lambda: one.engine.asked("POST", "/containers/c1/kill"))
+        one.lives.stop("t1", kill=True)
+        await settled(lambda: len(one.engine.asked("POST", "/containers/c1/kill")) == 2)
+        assert [call.params["signal"] for call in one.engine.asked("POST", "/containers/c1/kill")] == [
+            "SIGTERM",
+            "SIGKILL",
+        ]
+        one.happened("die")
+        await one.ended()
+        assert not one.engine.asked("DELETE")
+        one.lives.launch(order("t2", labels=STOP))
+        await settled(lambda: len(one.heard.addresses) == 2)
+        assert len(one.engine.asked("POST", "/containers/create")) == 1
+
+
+async def test_one_that_the_engine_cannot_end_is_not_kept() -> None:
+    async with world({("POST", "/containers/c1/kill"): EngineRefused(500, "cannot kill")}) as one:
+        await one.launched(labels=STOP)
+        one.lives.rest("t1")
+        await one.ended()
+        await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
+
+
 async def test_without_a_label_rest_is_an_end() -> None:
     async with world() as one:
         await one.launched()
@@ -294,6 +419,27 @@ async def test_one_that_cannot_be_woken_is_replaced() -> None:
         await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
 
 
+async def test_one_that_died_while_it_was_woken_is_replaced_by_one_that_lives() -> None:
+    async with world() as one:
+        await one.launched(labels=PAUSE)
+        one.lives.rest("t1")
+        await one.ended()
+
+        def unpause(_: object) -> object:
+            one.happened("die")
+            one.engine.answers["POST", "/containers/create"] = {"Id": "c2"}
+            return EngineRefused(409, "Container c1 is not running")
+
+        one.engine.answers["POST", "/containers/c1/unpause"] = unpause
+        one.engine.answers["POST", "/containers/c2/start"] = ""
+        one.engine.answers["GET", "/containers/c2/json"] = inspected("c2", address="10.0.0.3")
+        one.lives.launch(order("t2", labels=PAUSE))
+        await settled(lambda: len(one.heard.addresses) == 3)
+        assert one.heard.addresses[1:] == [("t2", ""), ("t2", "10.0.0.3:8080")]
+        assert not one.lives.entries["t2"].ended.done()
+        assert len(one.heard.exits) == 1
+
+
 async def test_one_that_somebody_thawed_is_as_good() -> None:
     async with world({("POST", "/containers/c1/unpause"): EngineRefused(500, "Container c1 is not paused")}) as one:
         await one.launched(labels=PAUSE)
@@ -323,9 +469,9 @@ async def test_kept_containers_are_compared_after_a_time_unseen() -> None:
         await one.launched(labels=PAUSE)
         one.lives.rest("t1")
         await one.ended()
-        one.lives.look_again([found_of(listed(order(labels=PAUSE), state="paused"))])
+        one.look_again(listed(order(labels=PAUSE), state="paused"))
         assert one.lives._resting.containers("f.openfaas-fn")
-        one.lives.look_again([found_of(listed(order(labels=PAUSE), state="exited"))])
+        one.look_again(listed(order(labels=PAUSE), state="exited"))
         assert not one.lives._resting.containers("f.openfaas-fn")
 
 
@@ -336,6 +482,52 @@ async def test_a_deleted_functions_container_is_not_kept() -> None:
         await one.ended()
         one.lives.forget("f.openfaas-fn")
         await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
+
+
+async def test_a_function_deleted_while_its_container_stops_keeps_nothing() -> None:
+    async with world() as one:
+        await one.launched(labels=STOP)
+        one.lives.rest("t1")
+        one.lives.forget("f.openfaas-fn")
+        one.happened("die")
+        await one.ended()
+        await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
+
+
+async def test_a_function_deleted_while_the_engine_freezes_keeps_nothing() -> None:
+    async with world() as one:
+        await one.launched(labels=PAUSE)
+
+        def pause(_: object) -> object:
+            one.lives.forget("f.openfaas-fn")
+            return ""
+
+        one.engine.answers["POST", "/containers/c1/pause"] = pause
+        one.lives.rest("t1")
+        await settled(lambda: one.engine.asked("POST", "/containers/c1/kill"))
+        one.happened("die")
+        assert await one.ended() == "ended as it was told"
+        assert not one.lives._resting.containers()
+        await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
+
+
+async def test_a_newer_specification_does_not_cut_off_who_still_waits_for_an_answer_of_the_older() -> None:
+    async with world() as one:
+        busy = asyncio.Event()
+
+        async def until_idle(seconds: float) -> None:
+            await busy.wait()
+
+        one.lives._resting._sleep = until_idle
+        await one.launched(labels=PAUSE)
+        one.lives.rest("t1")
+        one.engine.answers["POST", "/containers/create"] = {"Id": "c2"}
+        one.engine.answers["POST", "/containers/c2/start"] = ""
+        one.engine.answers["GET", "/containers/c2/json"] = inspected("c2")
+        one.lives.launch(order("t2", labels=PAUSE, image="web:1", generation=2))
+        await settled(lambda: len(one.heard.addresses) == 2)
+        assert [call.params for call in one.engine.asked("POST", "/containers/c1/kill")] == [{"signal": "SIGTERM"}]
+        assert not one.engine.asked("DELETE", "/containers/c1")
 
 
 async def test_a_replica_wanted_while_the_engine_freezes_waits_for_that() -> None:

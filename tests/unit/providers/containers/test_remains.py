@@ -29,3 +29,12 @@ def test_all_go_at_the_end() -> None:
     remains.add("g", Remnant("b", "g-1"))
     assert sorted(remains.drop_all()) == ["a", "b"]
     assert list(remains) == []
+
+
+def test_one_that_is_started_again_is_kept_no_longer() -> None:
+    remains = Remains()
+    remains.add("f", Remnant("a", "f-1"))
+    remains.add("f", Remnant("b", "f-2"))
+    remains.discard("a")
+    remains.discard("unknown")
+    assert list(remains) == ["b"]
