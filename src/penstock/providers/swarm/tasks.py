@@ -43,22 +43,23 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replicas_of(generation: Generation, tasks: Sequence[Document], scene: Scene) -> list[Replica]:
-    """Those that are wanted, by slot, then those that still drain."""
+    """Those that are wanted, by slot, then those whose successor is awaited, then those that still drain."""
     wanted: list[Replica] = []
+    ended: list[list[Document]] = []
     draining: list[Replica] = []
     for _, slot in sorted(_slots(tasks).items()):
         *past, last = slot
-        for task in slot:
-            if task is not last and is_leaving(task):
-                draining.append(_draining(task, scene))
+        draining += [_draining(task, scene) for task in past if is_leaving(task)]
         if is_leaving(last):
             draining.append(_draining(last, scene))
         elif state_of(last) not in ENDED or last.get("DesiredState") not in _LEAVING:
             wanted.append(_live(generation, last, [task for task in past if state_of(task) in ENDED], scene))
-        elif generation.desired:
-            # Between the end of one and the Swarm's decision what follows.
-            wanted.append(_ended(generation, last, past, scene))
-    return wanted + draining
+        else:
+            ended.append(slot)
+    # A slot that only has a past is between an end and the Swarm's decision what follows, or was scaled away since.
+    ended.sort(key=lambda slot: str(slot[-1].get("CreatedAt", "")), reverse=True)
+    awaited = ended[: max(generation.desired - len(wanted), 0)]
+    return wanted + [_ended(generation, last, past, scene) for *past, last in awaited] + draining
 
 
 def serving(tasks: Sequence[Document], nodes: Mapping[str, Document]) -> list[Document]:
@@ -68,6 +69,11 @@ def serving(tasks: Sequence[Document], nodes: Mapping[str, Document]) -> list[Do
         for task in tasks
         if state_of(task) in STARTED and task.get("DesiredState") == RUNNING and not lost(node_of(task, nodes))
     ]
+
+
+def in_sight(tasks: Sequence[Document], nodes: Mapping[str, Document]) -> list[Document]:
+    """Without those that were told to end on a node that is lost: nobody hears of their end before it returns."""
+    return [task for task in tasks if not (_must_end(task) and lost(node_of(task, nodes)))]
 
 
 def is_settled(generation: Generation, tasks: Sequence[Document]) -> bool:
@@ -84,6 +90,10 @@ def state_of(task: Document) -> str:
 def is_leaving(task: Document) -> bool:
     """Told to end, and not ended yet."""
     return task.get("DesiredState") in _LEAVING and state_of(task) in STARTED
+
+
+def _must_end(task: Document) -> bool:
+    return task.get("DesiredState") in _LEAVING and state_of(task) not in ENDED
 
 
 def node_of(task: Document, nodes: Mapping[str, Document]) -> Document:

@@ -17,7 +17,7 @@ from penstock.providers.swarm.endpoints import address_of
 from penstock.providers.swarm.generation import Generation
 from penstock.providers.swarm.probing import Prober, Target
 from penstock.providers.swarm.surroundings import Surroundings
-from penstock.providers.swarm.tasks import Scene, is_settled, replicas_of, serving, state_of
+from penstock.providers.swarm.tasks import Scene, in_sight, is_settled, replicas_of, serving, state_of
 from penstock.providers.swarm.updating import Standing, superseded
 
 _SPOKE = ("failed", "rejected", "complete")
@@ -130,7 +130,7 @@ class Tracked:
                     self._condemned(task)
 
     def _of(self, generation: Generation) -> Sequence[Document]:
-        return self._tasks.get(generation.id, ())
+        return in_sight(self._tasks.get(generation.id, ()), self._nodes)
 
     def _targets(self) -> dict[str, Target]:
         surroundings, url = self._ways.surroundings, self._ways.engine.url

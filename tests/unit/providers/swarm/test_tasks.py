@@ -8,7 +8,7 @@ import pytest
 
 from penstock.model import Replica
 from penstock.providers.containers.engine import Document
-from penstock.providers.swarm.tasks import Scene, Verdict, is_settled, replicas_of, serving
+from penstock.providers.swarm.tasks import Scene, Verdict, in_sight, is_settled, replicas_of, serving
 from tests.unit.providers.swarm.samples import NODES, generation, node, task
 
 READY = {"task1": Verdict("10.0.0.1:8080", True)}
@@ -65,6 +65,14 @@ def test_between_an_end_and_what_follows_there_is_still_a_replica() -> None:
     assert not replicas(task(1, "shutdown", "shutdown"), desired=0)
 
 
+def test_the_past_of_a_slot_that_was_scaled_away_is_no_replica() -> None:
+    """As after a node was drained: the task's successor is removed with its slot, and the task itself stays in the history."""
+    past = task(1, "shutdown", "shutdown", Slot=2)
+    assert [one.id for one in replicas(past, task(2, Slot=1))] == ["task2"]
+    [awaited, _] = replicas(past, task(3, "failed", "shutdown", Slot=3), task(2, "running", "remove"))
+    assert (awaited.id, awaited.state) == ("task3", "backoff")
+
+
 def test_a_task_that_is_told_to_end_drains_and_one_that_ended_is_gone() -> None:
     leaving, left = task(1, "running", "remove"), task(2, "shutdown", "remove", Slot=2)
     [replica] = replicas(leaving, left, verdicts=READY, desired=0)
@@ -102,6 +110,19 @@ def test_tasks_serve_that_started_shall_run_and_have_their_node() -> None:
     ]
     found = serving(tasks, {"node1": node(), "node2": node("down")})
     assert [one["ID"] for one in found] == ["task1", "task2"]
+
+
+def test_a_task_that_was_told_to_end_on_a_lost_node_is_out_of_sight_until_it_returns() -> None:
+    tasks = [
+        task(1, "running", "shutdown"),
+        task(2, "preparing", "remove"),
+        task(3, "failed", "shutdown"),
+        task(4, "running", "shutdown", NodeID="node2"),
+        task(5),
+    ]
+    found = in_sight(tasks, {"node1": node("down"), "node2": node()})
+    assert [one["ID"] for one in found] == ["task3", "task4", "task5"]
+    assert in_sight(tasks, NODES) == tasks
 
 
 def test_nothing_is_under_way_when_as_many_run_as_are_wanted() -> None:

@@ -12,7 +12,7 @@ from penstock.providers.members import Probe
 from penstock.providers.swarm.surroundings import Surroundings
 from penstock.providers.swarm.tracked import Progress, Tracked, Ways
 from penstock.testing.clock import FakeClock
-from tests.unit.providers.swarm.samples import NODES, generation, task
+from tests.unit.providers.swarm.samples import NODES, generation, node, task
 
 ATTACHED = [{"Network": {"ID": "net1"}, "Addresses": ["10.0.2.7/24"]}]
 
@@ -126,3 +126,15 @@ async def test_a_watchdog_that_is_not_there_is_noticed(error: str, words: str, l
     one.see([generation()], {"svc1": [ended]}, NODES)
     one.last_words["task1"] = words
     assert one.lacks_watchdog(ended) is lacks
+
+
+async def test_a_replica_that_was_replaced_on_a_lost_node_keeps_nothing_unsettled() -> None:
+    clock = FakeClock()
+    one = tracked(clock)
+    replaced = task(1, "running", "shutdown", NodeID="node2")
+    tasks = {"svc1": [replaced, task(2, NetworksAttachments=ATTACHED)]}
+    one.see([generation()], tasks, {**NODES, "node2": node("down")})
+    await clock.settle()
+    assert [(replica.id, replica.state) for replica in one.view().replicas] == [("task2", "ready")]
+    assert one.settled
+    one.close()
