@@ -90,6 +90,9 @@ class Watch:
             self._lost(f"the Docker Engine at {self._engine.url} ended the stream of its events")
         except PenstockError as error:
             self._lost(str(error))
+        except Exception as error:
+            _log.exception("an event of the engine's could not be followed")
+            self._lost(f"the events of the Docker Engine at {self._engine.url} cannot be followed: {error!r}")
         finally:
             with contextlib.suppress(PenstockError):
                 await stream.aclose()
@@ -104,6 +107,10 @@ class Watch:
             if not isinstance(error, ProviderUnavailable):
                 _log.warning("the engine's containers cannot be listed: %s", error)
             self.problem = str(error)
+            return ""
+        except Exception as error:
+            _log.exception("the engine's containers could not be compared")
+            self.problem = f"what the Docker Engine at {self._engine.url} says makes no sense: {error!r}"
             return ""
         _log.info("the Docker Engine at %s answers again", self._engine.url)
         since = self.connected(info)

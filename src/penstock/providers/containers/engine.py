@@ -24,6 +24,8 @@ NEWEST = (1, 47)
 """Versions of the API that we know; the engine's own is used where it lies between them. 1.40 is of Docker 19.03."""
 CALL_TIMEOUT = 60.0
 """Seconds for an answer that is not a stream. An engine answers in milliseconds, but may wait for its disk."""
+UPLOAD_TIMEOUT = 600.0
+"""Seconds for an archive that is sent in pieces, which may be large."""
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _NO_CONNECTION = 900
 """The status that aiodocker makes up when nobody answers."""
@@ -85,8 +87,10 @@ class Engine:
     async def put_archive(self, container: str, folder: str, archive: bytes | AsyncIterator[bytes]) -> None:
         """Unpack a tar archive into a folder of a container, which need not run (`PUT /containers/ID/archive`)."""
         headers = {"Content-Type": "application/x-tar"}
+        limit = self._timeout if isinstance(archive, bytes) else UPLOAD_TIMEOUT
         async with (
-            self._asking("/containers/ID/archive"),
+            self._asking("/containers/ID/archive", limit),
+            asyncio.timeout(limit),
             self._opened()._query(
                 f"containers/{container}/archive", "PUT", params={"path": folder}, data=archive, headers=headers
             ) as response,
@@ -124,11 +128,22 @@ class Engine:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line.strip():
-                        yield json.loads(line)
+                        yield self._document(line, path)
             if rest.strip():
-                yield json.loads(rest)
+                yield self._document(rest, path)
         finally:
             await stream.aclose()
+
+    def _document(self, line: bytes, path: str) -> Document:
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise ProviderUnavailable(
+                f"the Docker Engine at {self.url} answers {path} with something that is no document: {line[:80]!r}"
+            )
+        return document
 
     # Connections
 
@@ -155,7 +170,7 @@ class Engine:
 
     async def _agree(self, client: aiodocker.Docker) -> str:
         """The newest version of the API that both know, such as `1.41`."""
-        async with self._asking("/version"), asyncio.timeout(self._timeout):
+        async with self._asking("/version", self._timeout), asyncio.timeout(self._timeout):
             said = await client._query_json("version", versioned_api=False)
         newest, oldest = _numbers(said.get("ApiVersion", "")), _numbers(said.get("MinAPIVersion", "")) or (1, 0)
         if not newest or newest < OLDEST or oldest > NEWEST:
@@ -170,14 +185,14 @@ class Engine:
         self, method: str, path: str, body: Document | None, params: Document, headers: Mapping[str, str] | None = None
     ) -> Any:
         client = self._opened()
-        async with self._asking(path), asyncio.timeout(self._timeout):
+        async with self._asking(path, self._timeout), asyncio.timeout(self._timeout):
             return await client._query_json(
                 path.lstrip("/"), method, params=_parameters(params), data=body, headers=headers or {}
             )
 
     @asynccontextmanager
-    async def _asking(self, path: str) -> AsyncIterator[None]:
-        """Translates what aiodocker raises."""
+    async def _asking(self, path: str, limit: float = CALL_TIMEOUT) -> AsyncIterator[None]:
+        """Translates what aiodocker raises; `limit` is for how many seconds an answer is waited for."""
         try:
             yield
         except aiodocker.DockerError as error:
@@ -186,7 +201,7 @@ class Engine:
             raise EngineRefused(error.status, error.message.strip() or f"error {error.status}") from error
         except TimeoutError as error:
             raise ProviderUnavailable(
-                f"the Docker Engine at {self.url} does not answer {path.split('?')[0]} within {self._timeout:g} s"
+                f"the Docker Engine at {self.url} does not answer {path.split('?')[0]} within {limit:g} s"
             ) from error
         except (OSError, ValueError, aiohttp.ClientError) as error:
             raise ProviderUnavailable(f"the Docker Engine at {self.url} broke off: {error}") from error

@@ -7,6 +7,7 @@ cannot, because the engine is elsewhere or we are in a container ourselves, a mo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 LOOK_EVERY = 0.05
@@ -34,9 +35,12 @@ def connections(pid: int, container: str, port: int, proc: Path = Path("/proc"))
     try:
         if not pid or container not in (folder / "cgroup").read_text() + (folder / "mountinfo").read_text():
             return None
-        return sum(count_in((folder / "net" / name).read_text(), port) for name in ("tcp", "tcp6"))
+        count = count_in((folder / "net/tcp").read_text(), port)
     except OSError:
         return None
+    with suppress(OSError):  # kernels without version 6 have no such table
+        count += count_in((folder / "net/tcp6").read_text(), port)
+    return count
 
 
 def count_in(table: str, port: int) -> int:

@@ -117,6 +117,26 @@ async def test_an_engine_that_cannot_be_looked_at_is_not_back() -> None:
         await settled(lambda: one.listener.came_back)
 
 
+async def test_an_event_that_makes_no_sense_is_a_break_and_not_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    async with watched() as one:
+        await one.engine.events.put({**DIE, "timeNano": "soon"})
+        await settled(lambda: one.listener.came_back)
+        await one.engine.events.put(DIE)
+        await settled(lambda: one.listener.heard)
+    assert "could not be followed" in caplog.text
+
+
+async def test_a_list_that_makes_no_sense_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with watched() as one:
+        one.listener.trouble = KeyError("Id")
+        await one.engine.events.put(None)
+        await settled(lambda: one.listener.looked >= 2)
+        assert "KeyError('Id')" in one.watch.problem
+        one.listener.trouble = None
+        await settled(lambda: one.listener.came_back)
+    assert "could not be compared" in caplog.text
+
+
 def test_a_network_says_which_container_left_it() -> None:
     attributes = {"container": "c1", "name": "net", "type": "bridge"}
     document = {"Type": "network", "Action": "disconnect", "Actor": {"ID": "n1", "Attributes": attributes}}

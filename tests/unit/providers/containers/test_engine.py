@@ -157,6 +157,17 @@ async def test_documents_come_line_by_line_however_they_are_cut(tmp_path: Path) 
         assert [document async for document in engine.documents("/events")] == [{"a": 1}, {"b": 2}, {"c": 3}]
 
 
+@pytest.mark.parametrize("line", [b"<html>", b"[1]", b"\xff", b"[" * 100_000])
+async def test_a_stream_of_something_else_is_an_engine_that_is_away(tmp_path: Path, line: bytes) -> None:
+    async def events(request: web.Request) -> web.Response:
+        return web.Response(body=line + b"\n")
+
+    async with serving(tmp_path, events=events) as engine:
+        await engine.open()
+        with pytest.raises(ProviderUnavailable, match="answers /events with something that is no document"):
+            _ = [document async for document in engine.documents("/events")]
+
+
 async def test_an_endless_stream_ends_when_its_reader_has_enough(tmp_path: Path) -> None:
     async def events(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -185,6 +196,18 @@ async def test_a_stream_that_breaks_off_is_an_engine_that_is_away(tmp_path: Path
         await engine.open()
         with pytest.raises(ProviderUnavailable):
             _ = [document async for document in engine.documents("/events")]
+
+
+async def test_an_archive_that_nobody_takes_is_an_engine_that_is_away(tmp_path: Path) -> None:
+    async def containers(request: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with serving(tmp_path, containers=containers) as engine:
+        await engine.open()
+        engine._timeout = 0.05
+        with pytest.raises(ProviderUnavailable, match=r"does not answer /containers/ID/archive within 0\.05 s"):
+            await engine.put_archive("c1", "/x", b"tar")
 
 
 async def test_an_archive_arrives_as_it_is_given(tmp_path: Path) -> None:

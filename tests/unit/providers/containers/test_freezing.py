@@ -37,6 +37,11 @@ def test_both_versions_of_the_protocol_are_looked_at(tmp_path: Path) -> None:
     assert connections(7, "c1", 8080, process(tmp_path, CONNECTED, SIX)) == 2
 
 
+def test_a_kernel_without_version_six_is_believed(tmp_path: Path) -> None:
+    (process(tmp_path, CONNECTED) / "7/net/tcp6").unlink()
+    assert connections(7, "c1", 8080, tmp_path) == 1
+
+
 def test_a_process_of_something_else_tells_nothing(tmp_path: Path) -> None:
     process(tmp_path, container="another")
     assert connections(7, "c1", 8080, tmp_path) is None
