@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.support import ScriptedGateway
+from tests.unit.cli.warm import CommandLine
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +27,10 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedGateway]:
     monkeypatch.setenv("PENSTOCK_URL", server.url)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[CommandLine]:
+    started = CommandLine()
+    yield started
+    started.close()

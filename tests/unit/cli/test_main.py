@@ -13,6 +13,7 @@ import pytest
 from penstock import errors
 from penstock.cli import main as root
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
+from tests.unit.cli.warm import CommandLine
 
 
 def unused_port() -> int:
@@ -178,16 +179,17 @@ def test_closed_standard_streams_are_no_reason_to_fall_over(gateway: ScriptedGat
     assert (done.returncode, done.stderr) == (1, "Error: stdout is closed, there is nowhere to write the answer to\n")
 
 
-def test_arguments_that_are_no_text_are_refused(gateway: ScriptedGateway) -> None:
+def test_arguments_that_are_no_text_are_refused(gateway: ScriptedGateway, command_line: CommandLine) -> None:
+    byte = os.fsdecode(b"\xff")
     for arguments in (
-        "deploy --name a --fprocess $'\\xff'",
-        "list -n $'\\xff'",
-        "describe $'\\xff'",
-        "logs $'\\xff'",
-        "invoke f --query a=$'\\xff'",
-        "list -g http://$'\\xff'",
+        ("deploy", "--name", "a", "--fprocess", byte),
+        ("list", "-n", byte),
+        ("describe", byte),
+        ("logs", byte),
+        ("invoke", "f", "--query", f"a={byte}"),
+        ("list", "-g", f"http://{byte}"),
     ):
-        done = shell(f"penstock {arguments}")
+        done = command_line.run(*arguments)
         assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith("Error: ")
+        assert done.stderr.startswith(b"Error: ")
     assert gateway.requests == []

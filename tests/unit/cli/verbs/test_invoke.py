@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,15 +22,18 @@ import pytest
 
 from penstock.cli.verbs.invoke import pipe_blocks
 from tests.unit.cli.support import Answer, ScriptedGateway, run_cli
+from tests.unit.cli.warm import CommandLine
 
 DEADLINE = 60.0
 BLOB = random.Random(1).randbytes(3 << 20) + bytes(range(256))
 
 
-def invoke(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "penstock", "invoke", *args], input=stdin, capture_output=True, timeout=DEADLINE
-    )
+Invoke = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def invoke(command_line: CommandLine) -> Invoke:
+    return partial(command_line.run, "invoke")
 
 
 class Echo:
@@ -120,7 +124,7 @@ def test_a_file_on_stdin_is_sent_with_its_length_from_where_it_was_read(
     assert gateway.requests[0].headers["Content-Length"] == "4"
 
 
-def test_a_pipe_on_stdin_is_sent_chunked(gateway: ScriptedGateway) -> None:
+def test_a_pipe_on_stdin_is_sent_chunked(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(200))
     invoke("f", stdin=b"data")
     assert gateway.requests[0].headers["Transfer-Encoding"] == "chunked"
@@ -136,7 +140,7 @@ def test_no_stdin_is_an_empty_body(gateway: ScriptedGateway) -> None:
     assert [request.headers["Content-Length"] for request in gateway.requests] == ["0", "0"]
 
 
-def test_defaults_are_those_of_faas_cli_except_for_the_namespace(gateway: ScriptedGateway) -> None:
+def test_defaults_are_those_of_faas_cli_except_for_the_namespace(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(200))
     invoke("f")
     request = gateway.requests[0]
@@ -145,7 +149,7 @@ def test_defaults_are_those_of_faas_cli_except_for_the_namespace(gateway: Script
     assert "Accept-Encoding" not in request.headers
 
 
-def test_every_flag_reaches_the_request(gateway: ScriptedGateway) -> None:
+def test_every_flag_reaches_the_request(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("PUT /function/f.staging?a=1&a=x%3Dy%26z", Answer(200))
     flags = ["-m", "put", "-n", "staging", "--content-type", "image/png", "-H", "X-One: 1: 2", "-H", "X-Two:2"]
     done = invoke("f", *flags, "--query", "a=1", "--query", "a=x=y&z")
@@ -154,13 +158,13 @@ def test_every_flag_reaches_the_request(gateway: ScriptedGateway) -> None:
     assert (headers["Content-Type"], headers["X-One"], headers["X-Two"]) == ("image/png", "1: 2", "2")
 
 
-def test_a_content_type_header_replaces_the_default(gateway: ScriptedGateway) -> None:
+def test_a_content_type_header_replaces_the_default(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(200))
     invoke("f", "-H", "content-type: application/json")
     assert {k.lower(): v for k, v in gateway.requests[0].headers.items()}["content-type"] == "application/json"
 
 
-def test_the_signature_is_an_hmac_of_the_body(gateway: ScriptedGateway) -> None:
+def test_the_signature_is_an_hmac_of_the_body(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(200))
     invoke("f", "--sign", "X-Hub-Signature-256", "--key", "k3y", stdin=b"signed")
     expected = hmac.new(b"k3y", b"signed", hashlib.sha256).hexdigest()
@@ -168,14 +172,14 @@ def test_the_signature_is_an_hmac_of_the_body(gateway: ScriptedGateway) -> None:
     assert gateway.requests[0].body == b"signed"
 
 
-def test_async_uses_the_other_route_and_says_the_call_id_on_stderr(gateway: ScriptedGateway) -> None:
+def test_async_uses_the_other_route_and_says_the_call_id_on_stderr(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /async-function/f", Answer(202, headers={"X-Call-Id": "abc-1"}))
     done = invoke("f", "--async", stdin=b"later")
     assert (done.returncode, done.stdout) == (0, b"")
     assert done.stderr == b"Function submitted asynchronously. Call id: abc-1\n"
 
 
-def test_gateway_credentials_never_reach_a_function(gateway: ScriptedGateway, tmp_path: Path) -> None:
+def test_gateway_credentials_never_reach_a_function(gateway: ScriptedGateway, tmp_path: Path, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(200))
     auth = tmp_path / "home" / "auth"
     auth.mkdir(parents=True)
@@ -186,33 +190,35 @@ def test_gateway_credentials_never_reach_a_function(gateway: ScriptedGateway, tm
 
 
 @pytest.mark.parametrize("status", [301, 404, 429, 500, 504])
-def test_any_status_but_2xx_exits_1_with_status_and_body_on_stderr(gateway: ScriptedGateway, status: int) -> None:
+def test_any_status_but_2xx_exits_1_with_status_and_body_on_stderr(
+    gateway: ScriptedGateway, status: int, invoke: Invoke
+) -> None:
     gateway.on("POST /function/f", Answer(status, b"exit status 3\nwhat it wrote"))
     done = invoke("f", stdin=b"x")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == f"Server returned unexpected status code: {status}\nexit status 3\nwhat it wrote\n".encode()
 
 
-def test_other_2xx_are_success(gateway: ScriptedGateway) -> None:
+def test_other_2xx_are_success(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(206, b"part"))
     done = invoke("f")
     assert (done.returncode, done.stdout) == (0, b"part")
 
 
-def test_head_has_no_body(gateway: ScriptedGateway) -> None:
+def test_head_has_no_body(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("HEAD /function/f", Answer(200, b"unseen"))
     done = invoke("f", "-m", "HEAD")
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_an_answer_cut_short_exits_1_and_says_so_after_what_came(gateway: ScriptedGateway) -> None:
+def test_an_answer_cut_short_exits_1_and_says_so_after_what_came(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(200, b"half", cut=True))
     done = invoke("f")
     assert (done.returncode, done.stdout) == (1, b"half")
     assert b"in the middle of its answer" in done.stderr
 
 
-def test_a_compressed_answer_passes_untouched(gateway: ScriptedGateway) -> None:
+def test_a_compressed_answer_passes_untouched(gateway: ScriptedGateway, invoke: Invoke) -> None:
     gateway.on("POST /function/f", Answer(200, b"\x1f\x8bnot really", {"Content-Encoding": "gzip"}))
     assert invoke("f").stdout == b"\x1f\x8bnot really"
 
