@@ -49,7 +49,7 @@ class Fleet:
         self._last_words = last_words
         self.published: Callable[[str], None] = lambda key: None
         self.removed: Callable[[], None] = lambda: None
-        self.renew: Callable[[str], Awaitable[None]] = _nothing
+        self.renew: Callable[[str, str], Awaitable[None]] = _nothing
         self._tracked: dict[str, Tracked] = {}
         self._shown: dict[str, Function] = {}
         self._condemned: set[str] = set()
@@ -248,7 +248,7 @@ class Fleet:
             if container and task.get("NodeID") == self._ways.surroundings.node:
                 await self._authority.end(container)
             else:
-                await self.renew(key)
+                await self.renew(key, task.get("ServiceID", ""))
         except PenstockError as error:
             _log.warning("task %s of %s cannot be replaced: %s", task["ID"], key, error)
 
@@ -270,7 +270,7 @@ class Fleet:
         _report(task)
 
 
-async def _nothing(key: str) -> None:
+async def _nothing(key: str, service: str) -> None:
     return
 
 

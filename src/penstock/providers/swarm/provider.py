@@ -211,8 +211,9 @@ class SwarmProvider:
             raise InvalidInput(f"namespace: {name} is the default one and cannot be deleted")
         if await self.list(name):
             raise InvalidInput(f"namespace: {name} still has functions, delete them first")
-        await self._namespaces.delete(name)
+        # While it is there, what was cut short can be done again.
         await self._secrets.delete_all(name)
+        await self._namespaces.delete(name)
         self._tidying.kick()
 
     # Steps
@@ -237,10 +238,11 @@ class SwarmProvider:
         await self._parts.authority.create(draft(generation, self._parts.installation))
         self._fleet.refresh()
 
-    async def _renew(self, key: str) -> None:
-        """Replace a function's replicas by others of the same specification."""
+    async def _renew(self, key: str, service: str = "") -> None:
+        """Replace a function's replicas by others of the same specification; those of one service only while it is the newest."""
         async with self._locks[key]:
-            if tracked := self._fleet.find(key):
+            tracked = self._fleet.find(key)
+            if tracked and service in ("", tracked.newest.id):
                 spec = tracked.newest.spec
                 await self._supersede(spec.name, spec.namespace, spec)
 

@@ -311,6 +311,20 @@ async def test_a_task_on_another_node_that_is_ill_is_replaced_by_a_new_generatio
         assert "echo__2" in there.swarm.names("services")
 
 
+async def test_several_tasks_on_another_node_that_are_ill_are_replaced_by_one_generation() -> None:
+    async with world() as there:
+        there.swarm.nodes["node2"] = {**there.swarm.nodes["node1"], "ID": "node2"}
+        ill = FunctionSpec(name="echo", image="img:1", annotations=ALIVE, labels={"com.openfaas.scale.min": "3"})
+        await there.provider.deploy(ill)
+        await there.run()
+        [tasks] = there.swarm.tasks.values()
+        for task in tasks:
+            task["NodeID"] = "node2"
+        there.silent |= {f"10.0.2.2{slot}:8080" for slot in (1, 2, 3)}
+        await there.see(3)
+        assert there.swarm.names("services") == ["echo", "echo__2"]
+
+
 async def test_a_new_value_of_a_secret_makes_a_new_generation_of_those_that_use_it() -> None:
     async with world() as there:
         await there.provider.create_secret(Secret(name="key", value=b"1"))
@@ -330,6 +344,8 @@ async def test_a_namespace_is_deleted_with_its_secrets() -> None:
         await there.provider.create_secret(Secret(name="key", namespace="team", value=b"1"))
         await there.provider.delete_namespace("team")
         assert there.swarm.names("configs") == [] == there.swarm.names("secrets")
+        removed = [path for method, path in there.swarm.asked if method == "DELETE"]
+        assert removed[-1].startswith("/configs/"), "it can be deleted again when its secrets could not be"
 
 
 async def test_a_gateway_that_is_a_container_joins_the_networks_of_functions_that_are_there() -> None:
