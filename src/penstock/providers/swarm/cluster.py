@@ -51,6 +51,8 @@ class Cluster:
         self._changed: Callable[[], None] = lambda: None
         self._busy: Callable[[], bool] = lambda: False
         self._returned: Callable[[], None] = lambda: None
+        self._looking = asyncio.Lock()
+        """One look after the other: what an earlier one has found does not undo what a later one has."""
         self._loops: list[asyncio.Task[None]] = []
 
     def follow(self, changed: Callable[[], None], busy: Callable[[], bool], returned: Callable[[], None]) -> None:
@@ -66,6 +68,10 @@ class Cluster:
 
     async def look(self) -> None:
         """List everything. Raises ProviderUnavailable."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         seen = self._writes
         try:
             services = await self._engine.get("/services", filters=marks.owned(self._installation, marks.SERVICE))

@@ -39,6 +39,31 @@ async def test_a_list_that_was_asked_for_earlier_does_not_undo_what_was_written_
     assert list(cluster.services) == [created["ID"]]
 
 
+async def test_of_two_looks_at_once_the_earlier_does_not_undo_what_was_written_before_the_later() -> None:
+    swarm, cluster = made()
+    listed = asyncio.Event()
+
+    async def get(path: str, **params: object) -> object:
+        """The first list of services is as old as the first look, however late it comes."""
+        found = await FakeSwarm.get(swarm, path, **params)
+        if path == "/services" and not listed.is_set():
+            await listed.wait()
+        return found
+
+    swarm.get = get  # type: ignore[method-assign]
+    earlier = asyncio.create_task(cluster.look())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    created = await swarm.post("/services/create", service(generation())["Spec"])
+    cluster.wrote(created["ID"], swarm.find("services", created["ID"]))
+    later = asyncio.create_task(cluster.look())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    listed.set()
+    await asyncio.gather(earlier, later)
+    assert list(cluster.services) == [created["ID"]]
+
+
 async def test_an_event_makes_it_look() -> None:
     swarm, cluster = made()
     looks: list[int] = []
