@@ -84,12 +84,16 @@ class Spread:
             return await self._supply.bundle.ensure(facts.id or facts.reference, tell)
         own = await self._images.ensure(self._supply.image, tell)
         name = watchdog_name(self._installation, own.id)
-        async with self._making:
-            service = await self._service(name) or await self._make(name, own)
-        while waiting := self._outlook(await self._tasks(service["ID"])):
+        while waiting := self._outlook(await self._tasks(await self._bringing(name, own))):
             tell(waiting)
             await self._clock.sleep(LOOK)
         return name
+
+    async def _bringing(self, name: str, own: ImageFacts) -> str:
+        """The ID of the service that brings it, which somebody may remove while its nodes are waited for."""
+        async with self._making:
+            service = await self._service(name) or await self._make(name, own)
+        return str(service["ID"])
 
     async def restore(self, facts: ImageFacts) -> None:
         """Fill the volume again where it was removed, as `docker volume prune` does while no function uses it."""

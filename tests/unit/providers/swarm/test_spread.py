@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -93,6 +94,18 @@ async def test_the_service_is_made_once_and_waited_for() -> None:
     assert await spread(swarm, "img:1", clock).ensure(FACTS, told.append) == name
     assert swarm.names("services") == [name]
     assert told == []
+
+
+async def test_a_service_that_is_removed_while_it_is_waited_for_is_made_again() -> None:
+    swarm, clock, told = FakeSwarm(), FakeClock(), list[str]()
+    name = watchdog_name("lab", "sha256:1")
+    waiting = asyncio.create_task(spread(swarm, "img:1", clock).ensure(FACTS, told.append))
+    await clock.settle()
+    await swarm.delete(f"/services/{name}")
+    await clock.advance(1)
+    swarm.tasks[swarm.find("services", name)["ID"]] = [task("node1", "complete")]
+    await clock.advance(1)
+    assert await waiting == name
 
 
 async def test_a_service_of_that_name_that_is_not_ours_is_not_trusted() -> None:
