@@ -70,6 +70,7 @@ class Invocation:
         "_own_fields",
         "_plan",
         "_replica",
+        "_tried",
         "_upstream_head",
         "alive",
         "deadline",
@@ -85,6 +86,7 @@ class Invocation:
         self._attempts = 0
         self._body = b""
         self._begun = 0.0
+        self._tried: tuple[Replica, ...] = ()
         self.alive = True
         self.deadline = NEVER
         if plan.call_id:
@@ -179,7 +181,7 @@ class Invocation:
     def _relay(self) -> None:
         function = self._function
         replicas = function.replicas
-        replica = self._replica = replicas[0] if len(replicas) == 1 else function.pick(self._invoker.now())
+        replica = self._replica = replicas[0] if len(replicas) == 1 else function.pick(self._invoker.now(), self._tried)
         replica.inflight += 1
         function.inflight += 1
         self._attempts += 1
@@ -215,6 +217,7 @@ class Invocation:
         again = failure.retryable and self._attempts < MAX_ATTEMPTS
         if again and not self._exchange.done and not function.closed:
             self._body = relay.sent_body
+            self._tried += (self._replica,)
             if function.has_room():
                 self._relay()
             else:

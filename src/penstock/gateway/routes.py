@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from penstock.core.balance import choose, rest_after
@@ -82,9 +82,11 @@ class FunctionRoute:
         """Whether a request could go to a replica now."""
         return bool(self.replicas) and (not self.capacity or self.inflight < self.capacity)
 
-    def pick(self, now: float) -> Replica:
-        """The replica for a request that has room."""
-        return choose(self.replicas, now, random.random)
+    def pick(self, now: float, tried: Collection[Replica] = ()) -> Replica:
+        """The replica for a request that has room: none at which it has failed already, as long as there is another. Those of
+        a lost machine take seconds to fail, and their rest may be over before the next one's failure is known."""
+        fresh = [replica for replica in self.replicas if replica not in tried] if tried else self.replicas
+        return choose(fresh or self.replicas, now, random.random)
 
     def release_waiting(self) -> None:
         """Let those go on who wait, in their order, as far as there is room."""

@@ -128,6 +128,21 @@ async def test_an_idempotent_request_that_a_replica_dropped_is_tried_on_another(
     assert dropped
 
 
+async def test_a_request_is_tried_on_each_replica_once_although_none_rests_any_more(gateway: Gateway) -> None:
+    """As when several are on a machine that is lost, where each takes longer to fail than the one before it rests."""
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        _wake_all(gateway, "x")
+        writer.close()
+
+    bad = [await gateway.raw_replica(drop) for _ in range(2)]
+    await gateway.deploy("x.openfaas-fn", *bad, await gateway.replica(Recorder()))
+    for _ in range(40):
+        _wake_all(gateway, "x")
+        assert (await gateway.call("/function/x", method="GET")).status == 200
+
+
 async def test_a_post_that_a_replica_dropped_is_a_502_and_not_sent_again(gateway: Gateway) -> None:
     dropped: list[bytes] = []
     function = Recorder()

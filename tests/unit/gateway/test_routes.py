@@ -53,6 +53,15 @@ async def test_a_replica_that_stays_keeps_its_connections_and_its_rest(table: Ro
     assert replicas[1].failures == 1
 
 
+async def test_a_request_goes_to_no_replica_again_while_there_is_another(table: RouteTable) -> None:
+    table.apply(route("x.openfaas-fn", "unix:/a", "unix:/b", "unix:/c"))
+    function = found(table, b"x")
+    one, other, last = function.replicas
+    last.failed(0.0)
+    assert {function.pick(0.0, (one, other)) for _ in range(50)} == {last}
+    assert function.pick(0.0, (one, other, last)) in (one, other)
+
+
 async def test_a_replica_that_leaves_has_its_pool_closed(table: RouteTable) -> None:
     table.apply(route("x.openfaas-fn", "unix:/a"))
     leaves = found(table, b"x").replicas[0]
