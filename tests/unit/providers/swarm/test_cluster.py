@@ -45,8 +45,9 @@ async def test_of_two_looks_at_once_the_earlier_does_not_undo_what_was_written_b
 
     async def get(path: str, **params: object) -> object:
         """The first list of services is as old as the first look, however late it comes."""
+        first = not swarm.asked
         found = await FakeSwarm.get(swarm, path, **params)
-        if path == "/services" and not listed.is_set():
+        if first:
             await listed.wait()
         return found
 
