@@ -113,12 +113,16 @@ class Cluster:
     async def _listen(self) -> None:
         """Be woken by events; list again after every time without them."""
         while True:
-            with suppress(ProviderUnavailable, EngineRefused):
+            try:
                 async with aclosing(self._engine.documents("/events", filters={"type": list(EVENTS)})) as events:
                     self.hurry()
                     async for event in events:
                         if self._concerns(event):
                             self.hurry()
+            except (ProviderUnavailable, EngineRefused):
+                pass  # said by `_looked`, which finds the same
+            except Exception:
+                _log.exception("an event of the Swarm could not be read")
             self._broken = True
             await self._clock.sleep(RECONNECT)
 
@@ -156,9 +160,10 @@ class Cluster:
         """Whether the manager answers; said once when that changes."""
         try:
             await self.look()
-        except ProviderUnavailable as error:
+        except Exception as error:
             if not self._away:
-                _log.warning("functions stay as they were last seen: %s", error)
+                foreign = None if isinstance(error, ProviderUnavailable) else error
+                _log.warning("functions stay as they were last seen: %s", str(error) or repr(error), exc_info=foreign)
             self._away = True
             return False
         if self._away:

@@ -115,5 +115,26 @@ async def test_it_says_when_the_manager_was_away() -> None:
     assert told.count("returned") == 1
 
 
+async def test_what_cannot_be_read_ends_neither_events_nor_looks() -> None:
+    swarm, clock = FakeSwarm(), FakeClock()
+    cluster = Cluster(swarm.engine, "lab", clock)
+    looks: list[int] = []
+    cluster.follow(lambda: looks.append(len(cluster.nodes)), lambda: False, lambda: None)
+    await clock.advance(1)
+    node = swarm.nodes["node1"]
+    swarm.nodes["node1"] = {}
+    swarm.tell({"Type": "container", "Actor": "no document"})
+    await clock.advance(1)
+    before = len(looks)
+    swarm.nodes["node1"] = node
+    await clock.advance(1)
+    await clock.advance(1)
+    again = len(looks)
+    swarm.tell({"Type": "node"})
+    await clock.advance(1)
+    await cluster.close()
+    assert before < again < len(looks)
+
+
 def test_in_a_steady_state_it_looks_every_few_seconds_only() -> None:
     assert STEADY >= 3
