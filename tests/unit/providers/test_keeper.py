@@ -202,7 +202,7 @@ async def test_a_probe_that_ignores_its_cancellation_changes_nothing() -> None:
 
         provider._crew.probe = stubborn
         await provider.deploy(spec())
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 60)
         await provider.scale("f", NS, 0)
         await clock.advance(1)
         assert all(replica.state == "draining" for replica in (await view(provider)).replicas)
@@ -234,7 +234,7 @@ async def test_what_a_replica_waits_for_is_told_to_watchers() -> None:
         await provider.deploy(spec())
         await anext(watch)
         await clock.advance(0.1)
-        event = await asyncio.wait_for(anext(watch), 10)
+        event = await asyncio.wait_for(anext(watch), 60)
         assert event.function and event.function.replicas[0].reason == "pulling alpine: 40 %"
 
 
@@ -269,6 +269,27 @@ async def test_a_replica_that_moves_is_asked_at_its_new_address() -> None:
         provider.addressed(token, "10.0.0.7:8080")
         assert (await view(provider)).endpoints == ()
         provider.runtime._live[token].address = "10.0.0.7:8080"
+        await clock.advance(0.1)
+        assert (await view(provider)).endpoints == ("10.0.0.7:8080",)
+
+
+async def test_a_replica_that_lost_its_address_is_asked_at_none_until_it_has_another() -> None:
+    async with started(lambda spec: Script(never_ready=True)) as (provider, clock):
+        await provider.deploy(spec())
+        token = provider.runtime.starts[0].token
+        provider.addressed(token, "")
+        asked = 0
+
+        async def probe(address: str, check: Check) -> bool | str:
+            nonlocal asked
+            asked += 1
+            return address == "10.0.0.7:8080"
+
+        provider._crew.probe = probe
+        await clock.advance(5)
+        replica = await only(provider)
+        assert (replica.state, replica.address, replica.reason, asked) == ("starting", "", "it has no address yet", 0)
+        provider.addressed(token, "10.0.0.7:8080")
         await clock.advance(0.1)
         assert (await view(provider)).endpoints == ("10.0.0.7:8080",)
 

@@ -104,7 +104,7 @@ def tools(engine: Engine, host: str = "") -> Tools:
 
 async def settled(condition: Callable[[], object]) -> None:
     """Wait until other tasks have brought this about."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0)
 

@@ -36,7 +36,7 @@ async def serving(
     await runner.setup()
     socket = folder / "engine.sock"
     await web.UnixSite(runner, str(socket)).start()
-    engine = Engine({"DOCKER_HOST": f"unix://{socket}"}, timeout=5.0)
+    engine = Engine({"DOCKER_HOST": f"unix://{socket}"}, timeout=60.0)
     try:
         yield engine
     finally:
@@ -180,7 +180,7 @@ async def test_an_endless_stream_ends_when_its_reader_has_enough(tmp_path: Path)
         await engine.open()
         stream = engine.documents("/events")
         assert await anext(stream) == {"tick": 1}
-        await asyncio.wait_for(stream.aclose(), 5)
+        await asyncio.wait_for(stream.aclose(), 60)
 
 
 async def test_a_stream_that_breaks_off_is_an_engine_that_is_away(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def silent(words: str) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - states of several parts are waited for, not events
             await asyncio.sleep(0)
 

@@ -21,7 +21,7 @@ from penstock.providers.containers.logsource import Source, task_of
 from tests.unit.providers.containers.scripted_logs import START, Part, ScriptedEngine, broken, frame, silence, stamp
 
 A, B, SERVICE = "/containers/a/logs", "/containers/b/logs", "/services/s/logs"
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def query(**fields: Any) -> LogQuery:
