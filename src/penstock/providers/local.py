@@ -248,7 +248,8 @@ class LocalProvider:
         self._check_namespace(namespace.name)
         check_namespace_object(namespace)
         await self._store.put_namespace(namespace)
-        self._namespaces[namespace.name] = namespace
+        if namespace.name in self._namespaces:  # else it was deleted meanwhile
+            self._namespaces[namespace.name] = namespace
 
     async def delete_namespace(self, name: str) -> None:
         self._check_namespace(name)

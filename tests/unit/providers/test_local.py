@@ -134,6 +134,19 @@ async def test_stored_functions_start_and_their_namespaces_exist() -> None:
     await provider.close()
 
 
+async def test_a_namespace_that_is_deleted_while_it_is_updated_stays_deleted() -> None:
+    store = SlowStore(Desired(namespaces=[Namespace(name="team")]))
+    provider, _ = provider_on(store)
+    await provider.start()
+    updating = asyncio.create_task(provider.update_namespace(Namespace(name="team", labels={"a": "b"})))
+    await asyncio.sleep(0)
+    await provider.delete_namespace("team")
+    store.pending[0].set_result(None)
+    await updating
+    assert [namespace.name for namespace in await provider.list_namespaces()] == [NS]
+    await provider.close()
+
+
 async def test_close_ends_every_replica_and_every_stream() -> None:
     provider = MemoryProvider(lambda spec: Script(stop_delay=0.05))
     await provider.start()
