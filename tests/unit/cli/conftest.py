@@ -29,8 +29,9 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedGateway]:
     server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def command_line() -> Iterator[CommandLine]:
+    """No longer than a module, since tests of others count the children of this process."""
     started = CommandLine()
     yield started
     started.close()
