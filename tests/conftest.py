@@ -6,6 +6,7 @@ command that would bring it; with CI set it fails, so that a skip can never hide
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -93,6 +94,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if in_ci():
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay until the end: no search for garbage need look at them."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -200,7 +200,7 @@ def chunked(chunks: list[bytes], extension: bytes, trailers: list[bytes]) -> byt
     return b"".join([*lines, b"0\r\n", *trailers, b"\r\n"])
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(CHUNKS, EXTENSIONS, TRAILERS, CUTS)
 def test_however_a_chunked_body_is_cut_into_reads_its_payload_and_end_are_the_same(
     chunks: list[bytes], extension: bytes, trailers: list[bytes], cuts: list[int]
@@ -210,7 +210,7 @@ def test_however_a_chunked_body_is_cut_into_reads_its_payload_and_end_are_the_sa
     assert body.done
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(CHUNKS, EXTENSIONS, TRAILERS, CUTS)
 def test_what_raw_mode_passes_on_is_the_same_message_to_h11(
     chunks: list[bytes], extension: bytes, trailers: list[bytes], cuts: list[int]
@@ -225,7 +225,7 @@ def test_what_raw_mode_passes_on_is_the_same_message_to_h11(
     assert [b"%b:%b\r\n" % (name.upper(), b" " + value if value else b"") for name, value in read.trailers] == kept
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(CHUNKS, EXTENSIONS, TRAILERS, MUTATIONS, CUTS)
 def test_a_damaged_chunked_body_never_ends_elsewhere_than_h11_says(
     chunks: list[bytes], extension: bytes, trailers: list[bytes], mutations: list[tuple[int, int, int]], cuts: list[int]
