@@ -127,13 +127,10 @@ async def test_what_cannot_be_read_ends_neither_events_nor_looks() -> None:
     await clock.advance(1)
     before = len(looks)
     swarm.nodes["node1"] = node
-    await clock.advance(1)
-    await clock.advance(1)
-    again = len(looks)
     swarm.tell({"Type": "node"})
     await clock.advance(1)
     await cluster.close()
-    assert before < again < len(looks)
+    assert len(looks) > before
 
 
 def test_in_a_steady_state_it_looks_every_few_seconds_only() -> None:
