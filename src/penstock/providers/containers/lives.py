@@ -233,14 +233,14 @@ class Lives:
         by_itself = not (why or entry.wish)
         if entry.rest == "stop" and entry.wish and not why:
             self._resting.keep_stopped(entry)
-        self._over(entry, why or await self._reason(entry))
-        if entry.kept:
-            return
+        reason = why or await self._reason(entry)
         if by_itself and not entry.revived:
+            # Before its end is told, upon which the logs of a deleted function are forgotten.
             remnant = Remnant(entry.container, entry.order.replica)
             self.remove(self._remains.add(entry.order.spec.key, remnant))
-        else:
+        elif not entry.kept:
             self.remove([entry.container])
+        self._over(entry, reason)
 
     async def _reason(self, entry: Entry) -> str:
         if entry.wish:

@@ -97,6 +97,18 @@ async def test_a_death_is_told_once_with_its_reason_and_the_container_is_kept_fo
         await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
 
 
+async def test_logs_that_are_forgotten_when_the_last_replica_ends_take_its_container_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as one:
+        await one.launched()
+        one.engine.answers["GET", "/containers/c1/json"] = inspected(Running=False, ExitCode=3)
+        monkeypatch.setattr(one.heard, "exited", lambda *_: one.lives.forget_logs("f.openfaas-fn", frozenset()))
+        one.happened("die")
+        await settled(lambda: one.engine.asked("DELETE", "/containers/c1"))
+        assert not one.lives.sources(LogQuery(name="f"))
+
+
 async def test_events_of_strangers_change_nothing() -> None:
     async with world() as one:
         await one.launched()
