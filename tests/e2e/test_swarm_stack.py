@@ -61,7 +61,7 @@ def test_they_are_listed_described_and_have_logs(stack: Stack) -> None:
     assert {line.split()[0] for line in stack.cli("list", "--quiet").splitlines()} >= {"copy", "served"}
     described = json.loads(stack.cli("describe", "copy", "--json"))
     assert (described["Status"], described["availableReplicas"]) == ("Ready", 1)
-    wait_until(lambda: "Wrote 5 Bytes" in stack.cli("logs", "copy", "--no-tail"), "the log of a request")
+    wait_until(lambda: "Listening on port: 8080" in stack.cli("logs", "copy", "--no-tail"), "the log of its watchdog")
 
 
 def test_a_function_of_another_namespace_answers(stack: Stack) -> None:
