@@ -104,8 +104,11 @@ for _ in $(seq "$patience"); do
     sleep 1
     printf .
     update=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "$gateway")
-    state=$(docker service ps "$gateway" --no-trunc --filter desired-state=running --format '{{.CurrentState}} {{.Error}}' | head -n 1)
-    node=$(docker service ps "$gateway" --filter desired-state=running --format '{{.Node}}' | head -n 1)
+    # Cut by the shell: a head that ends early would end docker with an error.
+    state=$(docker service ps "$gateway" --no-trunc --filter desired-state=running --format '{{.CurrentState}} {{.Error}}')
+    state=${state%%$'\n'*}
+    node=$(docker service ps "$gateway" --filter desired-state=running --format '{{.Node}}')
+    node=${node%%$'\n'*}
     if [[ $state != Running* || $update == updating ]]; then
         running=
     elif [ -z "$running" ]; then
