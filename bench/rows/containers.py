@@ -174,8 +174,9 @@ def _bare_run(engine: Engine) -> float:
 
 
 def _page(name: str, **labels: str) -> dict[str, Any]:
-    """The deployment of the page."""
-    return {"service": name, "image": PAGE, "labels": {"com.penstock.http-port": str(PAGE_PORT), **labels}}
+    """The deployment of the page. As process 1 its server does not heed SIGTERM, and is not to be waited for."""
+    labels = {"com.penstock.http-port": str(PAGE_PORT), **labels}
+    return {"service": name, "image": PAGE, "labels": labels, "envVars": {"write_timeout": "1s"}}
 
 
 # Many at once
