@@ -174,9 +174,9 @@ def _bare_run(engine: Engine) -> float:
 
 
 def _page(name: str, **labels: str) -> dict[str, Any]:
-    """The deployment of the page. As process 1 its server does not heed SIGTERM, and is not to be waited for."""
+    """The deployment of the page. As process 1 its server does not heed SIGTERM, and is not to be waited for long."""
     labels = {"com.penstock.http-port": str(PAGE_PORT), **labels}
-    return {"service": name, "image": PAGE, "labels": labels, "envVars": {"write_timeout": "1s"}}
+    return {"service": name, "image": PAGE, "labels": labels, "envVars": {"write_timeout": "2s"}}
 
 
 # Many at once

@@ -20,13 +20,16 @@ _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 Sleep = Callable[[float], Awaitable[None]]
 
 
-async def until_idle(pid: int, container: str, port: int, sleep: Sleep, proc: Path = Path("/proc")) -> None:
-    """Wait until nobody is connected to a port of a container whose first process has this number on the engine's machine."""
+async def until_idle(
+    pid: int, container: str, port: int, sleep: Sleep, proc: Path = Path("/proc"), grace: float = 2 * UNSEEN_WAIT
+) -> None:
+    """Wait until nobody is connected to a port of a container whose first process has this number on the engine's machine.
+    After `grace` seconds the container is ended by force: where nothing can be seen, half of it is waited at the most."""
     while (count := connections(pid, container, port, proc)) is not None:
         if not count:
             return
         await sleep(LOOK_EVERY)
-    await sleep(UNSEEN_WAIT)
+    await sleep(min(UNSEEN_WAIT, grace / 2))
 
 
 def connections(pid: int, container: str, port: int, proc: Path = Path("/proc")) -> int | None:

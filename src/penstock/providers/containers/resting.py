@@ -20,6 +20,7 @@ from penstock.providers.containers.entry import Entry
 from penstock.providers.containers.freezing import until_idle
 from penstock.providers.containers.kept import Kept, Manner, Shelf, digest_of, keep
 from penstock.providers.containers.starting import Starter
+from penstock.providers.limits import limits_of
 from penstock.providers.runtimes.base import Order
 
 _STATES = {"stop": "exited", "pause": "paused"}
@@ -71,7 +72,8 @@ class Resting:
         key = entry.order.spec.key
         port = entry.record.port if entry.record else 0
         try:
-            await until_idle(entry.pid, entry.container, port, self._sleep)
+            grace = limits_of(entry.order.spec).grace
+            await until_idle(entry.pid, entry.container, port, self._sleep, grace=grace)
             self._pausing.add(key)
             with suppress(ProviderUnavailable, EngineRefused):
                 await self._engine.post(f"/containers/{entry.container}/pause")

@@ -70,3 +70,5 @@ async def test_where_nothing_can_be_seen_a_moment_has_to_do(tmp_path: Path) -> N
 
     await until_idle(7, "c1", 8080, sleep, tmp_path)
     assert pauses == [UNSEEN_WAIT]
+    await until_idle(7, "c1", 8080, sleep, tmp_path, grace=0.5)
+    assert pauses == [UNSEEN_WAIT, 0.25]  # it is frozen before it would be ended by force
