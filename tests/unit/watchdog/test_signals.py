@@ -38,9 +38,16 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def zombies(parent: int) -> list[str]:
-    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    states = [(pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) for pid in text.split()]
-    return [pid for pid, state in states if state == "Z"]
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [pid for pid in children if state_of(pid) == "Z"]
+
+
+def state_of(pid: str) -> str:
+    """Empty for one that has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @pytest.fixture
