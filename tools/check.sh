@@ -19,6 +19,4 @@ stage "types (mypy --strict)" mypy
 stage "import contracts (import-linter)" lint-imports --no-cache
 if [ "${1:-}" = lint ]; then exit 0; fi
 stage "tests: unit" tools/unit.sh
-# Two files at a time: most of these tests wait for containers and servers, and each process has engines of its own.
-stage "tests: integration, conformance, end to end" \
-    python -m pytest -n 2 --dist loadfile tests/integration tests/conformance tests/e2e
+stage "tests: integration, conformance, end to end" python -m pytest tests/integration tests/conformance tests/e2e
