@@ -29,7 +29,6 @@ UPLOAD_TIMEOUT = 600.0
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _NO_CONNECTION = 900
 """The status that aiodocker makes up when nobody answers."""
-_CHUNK = 1 << 16
 
 Document = dict[str, Any]
 

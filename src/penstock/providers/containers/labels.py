@@ -6,7 +6,7 @@ from __future__ import annotations
 OWNER = "com.penstock.owner"
 """On everything of ours: which installation it belongs to, so that two on one engine leave each other alone."""
 KIND = "com.penstock.kind"
-"""`replica`, `helper`, `network`, `bundle`, `secrets`, `service`, `namespace`."""
+"""`replica`, `helper`, `network`, `bundle`; those of a Swarm's objects are in `swarm.marks`."""
 FUNCTION = "com.penstock.function"
 """`name.namespace` of the function that it serves."""
 ORDER = "com.penstock.order"

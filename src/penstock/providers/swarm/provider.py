@@ -164,8 +164,10 @@ class SwarmProvider:
             return self._fleet.find(tracked.key) is tracked
 
         clock = self._parts.clock
-        async for line in function_lines(self._engine, query, sources, deployed, self._changes, clock):
-            yield line
+        lines = function_lines(self._engine, query, sources, deployed, self._changes, clock)
+        async with contextlib.aclosing(lines):
+            async for line in lines:
+                yield line
 
     # Secrets
 

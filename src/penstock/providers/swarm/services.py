@@ -16,6 +16,7 @@ from penstock.core.health import liveness_of
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
 from penstock.providers.containers import labels
+from penstock.providers.containers.body import SECRETS
 from penstock.providers.containers.capabilities import capabilities_of
 from penstock.providers.containers.engine import Document
 from penstock.providers.containers.plan import ImageFacts, Plan
@@ -26,8 +27,6 @@ from penstock.providers.swarm.generation import Generation
 from penstock.providers.swarm.names import service_name
 from penstock.watchdog.bundle.write import PLACE
 
-SECRETS = "/var/openfaas/secrets"
-"""Where functions look for their secrets (contract watchdog §1)."""
 SECOND = 1_000_000_000
 RESTART_DELAY = 2 * SECOND
 """Between two starts of what ends by itself. Swarm has no growing pause; its own default of 5 s hides a single crash from nobody."""
