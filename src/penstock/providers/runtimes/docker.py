@@ -31,7 +31,6 @@ from penstock.providers.containers.logs import function_lines
 from penstock.providers.containers.network import Network, publish_at, reaches
 from penstock.providers.containers.own import own_container
 from penstock.providers.containers.plan import check_labels
-from penstock.providers.containers.reference import parse
 from penstock.providers.containers.resources import machine_of, sizes_of
 from penstock.providers.containers.starting import Starter, Tools
 from penstock.providers.containers.stats import usage_of
@@ -129,7 +128,6 @@ class DockerRuntime:
                 "image: is required, the docker provider runs containers; name the image in which the program is, "
                 "or use --provider process to run programs of this machine"
             )
-        parse(spec.image)
         check_labels(spec)
         check_constraints(spec.constraints, self._running.node)
         sizes_of(spec)

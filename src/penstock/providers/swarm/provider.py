@@ -33,7 +33,6 @@ from penstock.providers.containers.following import Changes
 from penstock.providers.containers.logs import function_lines
 from penstock.providers.containers.logsource import Source, task_of
 from penstock.providers.containers.plan import check_labels
-from penstock.providers.containers.reference import parse
 from penstock.providers.swarm.composition import Parts, parts_of
 from penstock.providers.swarm.generation import Generation
 from penstock.providers.swarm.manager import check_manager
@@ -230,7 +229,6 @@ class SwarmProvider:
         check_spec(spec)
         check_placeable(spec)
         check_labels(spec)
-        parse(spec.image)
         await self._namespaces.require(spec.namespace)
         if spec.secrets:
             check_secrets_exist(spec.secrets, await self._secrets.names(spec.namespace), spec.namespace)
