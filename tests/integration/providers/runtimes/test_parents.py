@@ -71,6 +71,12 @@ def parent_pids(server: Server) -> list[int]:
     return [pid_of(f"unix:{server.home.replicas / token}/http.sock") for token in parents(server)]
 
 
+def recorded_replicas(server: Server) -> list[str]:
+    """Replicas that have written down who they are."""
+    replicas = (token for token in server.tokens() if not token.startswith("w"))
+    return [token for token in replicas if read_record(server.home.replicas / token)]
+
+
 async def reason(provider: LocalProvider, name: str) -> str:
     return (await provider.get(name, NS)).replicas[0].reason
 
@@ -204,11 +210,12 @@ async def test_a_failed_import_is_visible_and_is_tried_anew_by_the_next_launch(f
         await until("the reason is visible", told)
         # Its directory stays for as long as its replica, which may use paths in it.
         await until("such a parent is not kept", lambda: all(ended(pid) for pid in parent_pids(server)))
-        directory = server.home.replicas / server.tokens()[0]
-        await until("the replica has written its record", lambda: read_record(directory) is not None)
+        # The replica makes its own directory, which may be after its parent has told of it and ended.
+        await until("the replica has written its record", lambda: bool(recorded_replicas(server)))
+        (token,) = recorded_replicas(server)
         (function.folder / "lib").mkdir()
         (function.folder / "lib" / "no_such_package_here.py").write_text("")
-        os.kill(pid_of(f"unix:{directory}/http.sock"), signal.SIGKILL)
+        os.kill(pid_of(f"unix:{server.home.replicas / token}/http.sock"), signal.SIGKILL)
         await ready(provider, "warm")
 
 
