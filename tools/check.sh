@@ -19,4 +19,4 @@ stage "types (mypy --strict)" mypy
 stage "import contracts (import-linter)" lint-imports --no-cache
 if [ "${1:-}" = lint ]; then exit 0; fi
 stage "tests: unit" tools/unit.sh
-stage "tests: integration, conformance, end to end" python -m pytest tests/integration tests/conformance tests/e2e
+stage "tests: integration, conformance, end to end" tools/slow_tests.sh

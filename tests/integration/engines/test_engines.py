@@ -320,5 +320,5 @@ def test_an_engine_leaves_nothing_when_its_owner_is_killed() -> None:
     wait_until(lambda: not any(process.is_running() for process in processes), "the end of its processes")
     wait_until(lambda: not Path(folder).exists(), "the end of its folder")
     wait_until(lambda: not Path("/sys/class/net", link).exists(), "the end of its link")
-    assert link not in subprocess.check_output(["ip", "route", "show", "table", "all"], text=True)
+    assert link not in subprocess.check_output(["ip", "route", "show", "table", "all"], text=True).split()
     wait_until(lambda: not [*Path("/sys/fs/cgroup").glob(f"*/penstock-{Path(folder).name}")], "the end of its cgroups")

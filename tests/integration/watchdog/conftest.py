@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 
 from tests.engines.engine import Engine
+from tests.watchdogs import launch
+
+__all__ = ["launch"]
 
 
 def make(*arguments: str | Path, **environ: str) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +18,9 @@ from penstock.watchdog.app import Watchdog
 from penstock.watchdog.importing import Application
 from penstock.watchdog.settings import load_settings
 from penstock.watchdog.spawn import become_subreaper
+from tests.watchdogs import DEADLINE, launch
 
-DEADLINE = 60.0
-
-ENTRY = (
-    "import os, sys; from penstock.watchdog.app import run; environ = dict(os.environ); name = environ.pop('CALLED', '');"
-    "sys.exit(run(environ, environ.get('LISTEN'), program=name))"
-)
+__all__ = ["launch"]
 
 
 @dataclass
@@ -219,33 +213,3 @@ def subreaper() -> Iterator[None]:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a watchdog process on `tmp_path/w.sock`, or on TCP when LISTEN is empty."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(pass_fds: tuple[int, ...] = (), **variables: str) -> subprocess.Popen[bytes]:
-        environ = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "TMPDIR": str(tmp_path),
-            "LISTEN": f"unix:{tmp_path}/w.sock",
-            **variables,
-        }
-        if not environ["LISTEN"]:
-            del environ["LISTEN"]
-        command = [sys.executable, "-c", ENTRY]
-        started.append(subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, pass_fds=pass_fds))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        for _ in range(2):  # the second has it end its program at once
-            process.terminate()
-        try:
-            process.communicate(timeout=DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()

@@ -166,7 +166,7 @@ def _can_be_process_1() -> bool:
         return False
 
 
-@pytest.mark.skipif(not _can_be_process_1(), reason="needs root and unshare(1): sudo pytest tests/unit/watchdog")
+@pytest.mark.skipif(not _can_be_process_1(), reason="needs root and unshare(1): sudo pytest tests/integration/watchdog")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGQUIT"])
 def test_as_process_1_it_ends_on_signals_and_reaps_strangers(tmp_path: Path, name: str) -> None:
     entry = (

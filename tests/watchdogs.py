@@ -1,0 +1,48 @@
+"""Watchdogs as processes of their own, for the tests of every stage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+DEADLINE = 60.0
+
+ENTRY = (
+    "import os, sys; from penstock.watchdog.app import run; environ = dict(os.environ); name = environ.pop('CALLED', '');"
+    "sys.exit(run(environ, environ.get('LISTEN'), program=name))"
+)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a watchdog process on `tmp_path/w.sock`, or on TCP when LISTEN is empty."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(pass_fds: tuple[int, ...] = (), **variables: str) -> subprocess.Popen[bytes]:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TMPDIR": str(tmp_path),
+            "LISTEN": f"unix:{tmp_path}/w.sock",
+            **variables,
+        }
+        if not environ["LISTEN"]:
+            del environ["LISTEN"]
+        command = [sys.executable, "-c", ENTRY]
+        started.append(subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, pass_fds=pass_fds))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        for _ in range(2):  # the second has it end its program at once
+            process.terminate()
+        try:
+            process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
