@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 SECRETS_VARIABLE = "secret_mount_path"
 """Environment variable naming a directory that holds both credential files of the administrator, as in existing deployments."""
 
+SETTINGS_VARIABLE = "PENSTOCK_SERVE_SETTINGS"
+"""Holds the settings as JSON (`dump_settings`) for the processes that the supervisor starts."""
+
+REASON_VARIABLE = "PENSTOCK_REASON_FD"
+"""Names the descriptor on which control tells the supervisor why it cannot start, at most PIPE_BUF bytes."""
+
 UNIX_PATH_MAX = 107
 """Bytes in a unix socket's address without its NUL (unix(7))."""
 
@@ -181,7 +187,7 @@ def load_serve_settings(environ: Mapping[str, str], overrides: Mapping[str, Any]
 
 
 def dump_settings(settings: ServeSettings) -> str:
-    """Settings as JSON, for the processes that the supervisor starts (`PENSTOCK_SERVE_SETTINGS`)."""
+    """Settings as JSON, for the processes that the supervisor starts (`SETTINGS_VARIABLE`)."""
     return json.dumps(dataclasses.asdict(settings), default=os.fspath)
 
 

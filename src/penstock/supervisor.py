@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.errors import PenstockError, SettingsError
-from penstock.settings import SECRETS_VARIABLE, ServeSettings, dump_settings
+from penstock.settings import REASON_VARIABLE, SECRETS_VARIABLE, SETTINGS_VARIABLE, ServeSettings, dump_settings
 from penstock.telemetry import configure_logging
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
@@ -40,9 +40,6 @@ READY_TIMEOUT = 60.0
 
 STOP_TIMEOUT = 30.0
 """Seconds beyond the drain time for a process to end before it is killed."""
-
-REASON_VARIABLE = "PENSTOCK_REASON_FD"
-"""Names the descriptor on which control says why it cannot start, at most PIPE_BUF bytes."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -94,7 +91,7 @@ class Supervisor:
         self._reason = ""
         self._environ = {
             **os.environ,
-            "PENSTOCK_SERVE_SETTINGS": dump_settings(settings),
+            SETTINGS_VARIABLE: dump_settings(settings),
             "PENSTOCK_RUN_ID": secrets.token_hex(8),
             "PENSTOCK_LIFELINE_FD": str(lifeline),
             REASON_VARIABLE: str(told),

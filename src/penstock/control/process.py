@@ -26,15 +26,12 @@ from penstock.control.scrape import MetricsServer
 from penstock.control.sockets import listen_unix
 from penstock.errors import PenstockError
 from penstock.providers.base import Provider
-from penstock.settings import ServeSettings, restore_settings
+from penstock.settings import REASON_VARIABLE, SETTINGS_VARIABLE, ServeSettings, restore_settings
 from penstock.telemetry import configure_logging
 from penstock.wire.loop import run
 
 log = logging.getLogger("penstock.control.process")  # not `__name__`, which is `__main__` here
 
-SETTINGS_VARIABLE = "PENSTOCK_SERVE_SETTINGS"
-REASON_VARIABLE = "PENSTOCK_REASON_FD"
-"""Names the descriptor on which the supervisor is told why control cannot start."""
 
 KEEP_ALIVE = 120
 """Seconds that a gateway worker may keep an idle connection; its pool lets go earlier (`upstream_idle_timeout`)."""

@@ -111,6 +111,13 @@ class FromImage:
         raise PenstockError(f"watchdog_image: {self.image} holds no watchdog at {PLACE}; use an image of Penstock")
 
 
+def own_source(home: Path, environ: Mapping[str, str]) -> Source:
+    """The bundle of our own image where we run in it, otherwise one that is made below `home`."""
+    if (Path(PLACE) / MARK).is_file():
+        return OwnImage()
+    return Made(home / "watchdog", environ)
+
+
 @dataclass(frozen=True)
 class _Volume:
     name: str

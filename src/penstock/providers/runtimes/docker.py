@@ -11,7 +11,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from penstock import __version__, readiness
@@ -20,7 +19,7 @@ from penstock.errors import InvalidInput, PenstockError, ProviderUnavailable
 from penstock.model import Capabilities, FunctionSpec, LogLine, LogQuery, ProviderInfo, Usage
 from penstock.providers.containers.adopting import find_all
 from penstock.providers.containers.body import Site
-from penstock.providers.containers.bundle import Bundle, FromImage, Made, OwnImage, Source
+from penstock.providers.containers.bundle import Bundle, FromImage, Source, own_source
 from penstock.providers.containers.constraints import Node, check_constraints, node_of
 from penstock.providers.containers.deaths import Happening, Watch
 from penstock.providers.containers.engine import Engine, EngineRefused
@@ -41,7 +40,6 @@ from penstock.providers.runtimes.base import Events, Order, Running
 from penstock.providers.secretfiles import SecretFiles
 from penstock.providers.store import SqliteStore
 from penstock.settings import ServeSettings
-from penstock.watchdog.bundle.write import MARK, PLACE
 
 HEALTH_LIMIT = 5.0
 """Seconds for the engine to answer when it is asked for its health."""
@@ -198,9 +196,7 @@ class DockerRuntime:
     def _source(self) -> Source:
         if self._settings.watchdog_image:
             return FromImage(self._settings.watchdog_image, self._images)
-        if (Path(PLACE) / MARK).is_file():
-            return OwnImage()
-        return Made(self._settings.home / "watchdog", self._environ)
+        return own_source(self._settings.home, self._environ)
 
     async def _adopt(self) -> list[Running]:
         """Take over what an earlier control process left running, and remove the rest."""

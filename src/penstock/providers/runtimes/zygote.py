@@ -44,7 +44,7 @@ from penstock.providers.runtimes.rehearsal import rehearse
 from penstock.providers.runtimes.replica import LIFELINE, Main, become
 from penstock.providers.runtimes.sandbox import Plan, enter
 from penstock.providers.runtimes.spare import Spare, stand_by
-from penstock.settings import restore_settings
+from penstock.settings import SETTINGS_VARIABLE, restore_settings
 
 _UNREPORTED = 1000
 """Ends kept for a control process that is away; older ones it learns from their records."""
@@ -363,11 +363,7 @@ def main() -> None:
 
     logging.basicConfig(level=logging.INFO, format="zygote: %(message)s")
     environ = dict(os.environ)
-    path = (
-        Path(sys.argv[1])
-        if len(sys.argv) > 1
-        else restore_settings(environ["PENSTOCK_SERVE_SETTINGS"]).paths.zygote_socket
-    )
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else restore_settings(environ[SETTINGS_VARIABLE]).paths.zygote_socket
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_environment()
     # The rehearsed watchdog would take a SIGTERM for its own; blocked, it waits until the zygote can take it.

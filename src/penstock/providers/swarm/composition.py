@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from penstock.providers.clock import Clock, SystemClock
-from penstock.providers.containers.bundle import Bundle, Made, OwnImage
+from penstock.providers.containers.bundle import Bundle, own_source
 from penstock.providers.containers.engine import Document, Engine
 from penstock.providers.containers.images import Images, PullPolicy
 from penstock.providers.containers.logs import last_words
@@ -26,7 +25,6 @@ from penstock.providers.swarm.surroundings import Surroundings
 from penstock.providers.swarm.tracked import Ways
 from penstock.readiness import probe
 from penstock.settings import ServeSettings
-from penstock.watchdog.bundle.write import MARK, PLACE
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def parts_of(
     secrets = Secrets(engine, installation)
     networks = Networks(engine, installation, settings.docker_network, surroundings)
     images = Images(engine, cast(PullPolicy, settings.pull), environ)
-    bundle = Bundle(engine, installation, _source(settings, environ))
+    bundle = Bundle(engine, installation, own_source(settings.home, environ))
     spread = Spread(engine, installation, Supply(surroundings, bundle), images, clock, lambda: cluster.nodes)
     preparer = Preparer(authority, images, spread, networks, secrets)
 
@@ -80,9 +78,3 @@ def parts_of(
         preparer=preparer,
         fleet=Fleet(cluster, authority, preparer, Ways(ask, clock, surroundings, engine), words),
     )
-
-
-def _source(settings: ServeSettings, environ: Mapping[str, str]) -> OwnImage | Made:
-    if (Path(PLACE) / MARK).is_file():
-        return OwnImage()
-    return Made(settings.home / "watchdog", environ)

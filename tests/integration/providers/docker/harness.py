@@ -15,7 +15,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from penstock.providers.runtimes.docker import create_docker_provider
 from penstock.settings import ServeSettings
 from tests.engines.engine import Engine
 from tests.engines.waiting import DEADLINE
+from tests.integration.providers.waiting import ready
 
 NETWORK = "penstock-tests"
 """Shared by all tests that do not look at networks: made once, so that not every test waits for one."""
@@ -145,49 +146,6 @@ async def _make_bundle(folder: Path) -> Path:
 def make_network(engine: Engine) -> None:
     if NETWORK not in engine.docker("network", "ls", "--format", "{{.Name}}").split():
         engine.docker("network", "create", NETWORK)
-
-
-async def until(what: str, holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait for a condition with a generous deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        answer = holds()
-        if answer if isinstance(answer, bool) else await answer:
-            return
-        assert time.monotonic() < deadline, f"not within {DEADLINE:g} s: {what}"
-        await asyncio.sleep(0.01)
-
-
-async def ready(provider: LocalProvider, name: str, replicas: int = 1) -> Function:
-    """Wait until exactly so many replicas are there and ready."""
-    seen = None
-
-    async def holds() -> bool:
-        nonlocal seen
-        seen = await provider.get(name, DEFAULT_NAMESPACE)
-        return seen.available == replicas == len(seen.replicas)
-
-    try:
-        await until(f"{name} has {replicas} ready replicas", holds)
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {seen}") from error
-    return await provider.get(name, DEFAULT_NAMESPACE)
-
-
-async def reason(provider: LocalProvider, name: str, part: str) -> str:
-    """Wait until a replica's reason has this in it; the whole reason."""
-    found = ""
-
-    async def holds() -> bool:
-        nonlocal found
-        found = " / ".join(one.reason for one in (await provider.get(name, DEFAULT_NAMESPACE)).replicas)
-        return part in found
-
-    try:
-        await until(f"a reason of {name} with {part!r}", holds)
-    except AssertionError as error:
-        raise AssertionError(f"{error}, it was {found!r}") from error
-    return found
 
 
 def spec(name: str, program: str = "cat", **fields: Any) -> FunctionSpec:

@@ -16,13 +16,11 @@ from tests.integration.providers.docker.harness import (
     boxed,
     deployed,
     die,
-    ready,
-    reason,
     running_box,
     spec,
     started,
-    until,
 )
+from tests.integration.providers.waiting import ready, reason, until
 
 pytestmark = [pytest.mark.service("dockerd", "busybox"), pytest.mark.usefixtures("busybox_image")]
 

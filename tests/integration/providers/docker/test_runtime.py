@@ -13,19 +13,8 @@ import pytest
 from penstock.model import DEFAULT_NAMESPACE, LogQuery, Namespace, Resources, Secret
 from tests.engines.engine import Engine
 from tests.engines.images import import_busybox
-from tests.integration.providers.docker.harness import (
-    IMAGE,
-    answer,
-    boxed,
-    call,
-    deployed,
-    ready,
-    reason,
-    running_box,
-    spec,
-    started,
-    until,
-)
+from tests.integration.providers.docker.harness import IMAGE, answer, boxed, call, deployed, running_box, spec, started
+from tests.integration.providers.waiting import ready, reason, until
 
 pytestmark = [pytest.mark.service("dockerd", "busybox"), pytest.mark.usefixtures("busybox_image")]
 

@@ -19,12 +19,11 @@ from tests.integration.providers.docker.harness import (
     call,
     deployed,
     die,
-    ready,
     running_box,
     spec,
     started,
-    until,
 )
+from tests.integration.providers.waiting import ready, until
 
 pytestmark = [pytest.mark.service("dockerd", "busybox"), pytest.mark.usefixtures("busybox_image")]
 

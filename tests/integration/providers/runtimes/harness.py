@@ -11,17 +11,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
+from penstock.model import Function, FunctionSpec
 from penstock.providers.local import LocalProvider
 from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.process import create_process_provider
 from penstock.providers.runtimes.records import read_record
 from penstock.settings import ServeSettings
+from tests.integration.providers.waiting import ready
 
 TIMEOUT = 60.0
 
@@ -124,17 +124,6 @@ def ended(pid: int) -> bool:
     return stat is None or stat.state in "ZX"
 
 
-async def until(what: str, holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait for a condition with a generous deadline."""
-    deadline = time.monotonic() + TIMEOUT
-    while True:
-        answer = holds()
-        if answer if isinstance(answer, bool) else await answer:
-            return
-        assert time.monotonic() < deadline, f"not within {TIMEOUT:g} s: {what}"
-        await asyncio.sleep(0.005)
-
-
 async def call(address: str, body: bytes = b"", path: str = "/") -> tuple[int, bytes]:
     """One POST to a replica; status and body."""
     reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
@@ -144,17 +133,6 @@ async def call(address: str, body: bytes = b"", path: str = "/") -> tuple[int, b
     writer.close()
     first, _, rest = answer.partition(b"\r\n")
     return int(first.split()[1]), rest.partition(b"\r\n\r\n")[2]
-
-
-async def ready(provider: LocalProvider, name: str, replicas: int = 1) -> Function:
-    """Wait until exactly so many replicas are there and ready."""
-
-    async def holds() -> bool:
-        function = await provider.get(name, DEFAULT_NAMESPACE)
-        return function.available == replicas == len(function.replicas)
-
-    await until(f"{name} has {replicas} ready replicas", holds)
-    return await provider.get(name, DEFAULT_NAMESPACE)
 
 
 async def deployed(provider: LocalProvider, name: str, program: str, **fields: Any) -> Function:

@@ -11,16 +11,8 @@ from typing import Any
 
 from penstock.model import DEFAULT_NAMESPACE, Function
 from penstock.providers.local import LocalProvider
-from tests.integration.providers.runtimes.harness import (
-    TIMEOUT,
-    call,
-    deployed,
-    ended,
-    ready,
-    running_provider,
-    script,
-    until,
-)
+from tests.integration.providers.runtimes.harness import TIMEOUT, call, deployed, ended, running_provider, script
+from tests.integration.providers.waiting import ready, until
 
 PROGRAM = """
 import http.server, os, pathlib

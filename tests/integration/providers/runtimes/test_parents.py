@@ -26,12 +26,11 @@ from tests.integration.providers.runtimes.harness import (
     die,
     ended,
     pid_of,
-    ready,
     running_provider,
     running_server,
     runs_with,
-    until,
 )
+from tests.integration.providers.waiting import ready, until
 
 NS = DEFAULT_NAMESPACE
 ANSWER = "\ndef handle(event, context):\n    return {'statusCode': 200, 'body': str(answer())}\n"

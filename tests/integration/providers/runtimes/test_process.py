@@ -18,14 +18,13 @@ from tests.integration.providers.runtimes.harness import (
     die,
     ended,
     pid_of,
-    ready,
     run,
     running_provider,
     running_server,
     runs_with,
     script,
-    until,
 )
+from tests.integration.providers.waiting import ready, until
 
 NS = DEFAULT_NAMESPACE
 

@@ -13,7 +13,8 @@ import pytest
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, Secret
 from penstock.providers.local import LocalProvider
 from penstock.providers.runtimes.sandbox import SECRETS_MOUNT, program_paths
-from tests.integration.providers.runtimes.harness import call, deployed, run, running_provider, script, until
+from tests.integration.providers.runtimes.harness import call, deployed, run, running_provider, script
+from tests.integration.providers.waiting import until
 
 NS = DEFAULT_NAMESPACE
 FORBID = """

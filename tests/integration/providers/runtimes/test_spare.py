@@ -6,16 +6,8 @@ import os
 import signal
 
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec
-from tests.integration.providers.runtimes.harness import (
-    call,
-    deployed,
-    ended,
-    pid_of,
-    ready,
-    running_provider,
-    running_server,
-    until,
-)
+from tests.integration.providers.runtimes.harness import call, deployed, ended, pid_of, running_provider, running_server
+from tests.integration.providers.waiting import ready, until
 
 
 async def test_the_next_replica_is_the_process_that_stood_by() -> None:

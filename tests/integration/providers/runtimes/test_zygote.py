@@ -15,7 +15,8 @@ from penstock.model import FunctionSpec
 from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.base import Order
 from penstock.providers.runtimes.messages import Exited, Frames, Hello, Launch, Launched, frame, read_launch, read_news
-from tests.integration.providers.runtimes.harness import Server, ended, running_server, until
+from tests.integration.providers.runtimes.harness import Server, ended, running_server
+from tests.integration.providers.waiting import until
 
 
 def launch(server: Server, token: str = "0123456789ab", **environ: str) -> Launch:

@@ -13,8 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from penstock.providers.containers.bundle import Made
 from penstock.providers.swarm.provider import SwarmProvider, create_swarm_provider
 from penstock.settings import ServeSettings
 from tests.engines.engine import Engine
-from tests.engines.waiting import DEADLINE
+from tests.integration.providers.waiting import ready
 
 NETWORK = "penstock-tests"
 IMAGE = "busybox:it"
@@ -117,46 +116,6 @@ async def running(engine: Engine, **settings: Any) -> AsyncIterator[tuple[SwarmP
 def program(name: str, run: str = "cat", **fields: Any) -> FunctionSpec:
     """A program under the injected watchdog."""
     return FunctionSpec(name=name, env_process=run, image=fields.pop("image", IMAGE), **fields)
-
-
-async def until(what: str, holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        answer = holds()
-        if answer if isinstance(answer, bool) else await answer:
-            return
-        assert time.monotonic() < deadline, f"not within {DEADLINE:g} s: {what}"
-        await asyncio.sleep(0.05)
-
-
-async def ready(provider: SwarmProvider, name: str, replicas: int = 1) -> Function:
-    """Wait until exactly so many replicas are there and ready."""
-    seen: list[Function] = []
-
-    async def holds() -> bool:
-        seen[:] = [await provider.get(name, DEFAULT_NAMESPACE)]
-        return seen[0].available == replicas == len(seen[0].replicas)
-
-    try:
-        await until(f"{name} has {replicas} ready replicas", holds)
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {seen}") from error
-    return seen[0]
-
-
-async def reason(provider: SwarmProvider, name: str, part: str) -> str:
-    """Wait until a replica's reason has this in it; the whole reason."""
-    found = [""]
-
-    async def holds() -> bool:
-        found[0] = " / ".join(one.reason for one in (await provider.get(name, DEFAULT_NAMESPACE)).replicas)
-        return part in found[0]
-
-    try:
-        await until(f"a reason of {name} with {part!r}", holds)
-    except AssertionError as error:
-        raise AssertionError(f"{error}, it was {found[0]!r}") from error
-    return found[0]
 
 
 async def deployed(provider: SwarmProvider, spec: FunctionSpec) -> Function:

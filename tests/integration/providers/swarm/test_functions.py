@@ -23,12 +23,10 @@ from tests.integration.providers.swarm.harness import (
     deployed,
     installed,
     program,
-    ready,
-    reason,
     running,
     started,
-    until,
 )
+from tests.integration.providers.waiting import ready, reason, until
 
 pytestmark = pytest.mark.service("dockerd", "busybox")
 

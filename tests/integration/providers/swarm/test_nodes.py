@@ -15,16 +15,9 @@ from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
 from penstock.providers.swarm.provider import SwarmProvider
 from tests.engines.images import import_busybox, import_root
 from tests.engines.swarm import TwoNodeSwarm
-from tests.integration.providers.swarm.harness import (
-    call,
-    calls_that_never_fail,
-    program,
-    ready,
-    running,
-    until,
-    watchdog,
-)
+from tests.integration.providers.swarm.harness import call, calls_that_never_fail, program, running, watchdog
 from tests.integration.providers.swarm.test_functions import server
+from tests.integration.providers.waiting import ready, until
 
 pytestmark = pytest.mark.service("dockerd", "busybox")
 
