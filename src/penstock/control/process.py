@@ -32,7 +32,6 @@ from penstock.wire.loop import run
 
 log = logging.getLogger("penstock.control.process")  # not `__name__`, which is `__main__` here
 
-
 KEEP_ALIVE = 120
 """Seconds that a gateway worker may keep an idle connection; its pool lets go earlier (`upstream_idle_timeout`)."""
 
