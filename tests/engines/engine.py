@@ -110,7 +110,7 @@ class Engine:
 
     def pause(self) -> None:
         """Let dockerd hang: its socket takes connections that nobody answers."""
-        self.process.send_signal(signal.SIGSTOP)
+        self.process.stop()
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Sandbox:
         """Its host name, and the cgroup that is removed with it."""
         self.environ = {**os.environ, "PATH": debian_path()}
         self._link: network.Link | None = None
+        self._programs: list[Program] = []
         self._keeper = self._start_keeper()
         try:
             self.pid = self._wait_for_first_process()
@@ -90,7 +91,9 @@ class Sandbox:
             f"--{name}=/proc/{self.pid}/ns/{kind}"
             for name, kind in zip(("net", "mount", "uts", "pid"), OF_SANDBOX, strict=True)
         ]
-        return Program(["nsenter", *own, "--", *argv], **options)
+        self._programs = [program for program in self._programs if program.returncode is None]
+        self._programs.append(Program(["nsenter", *own, "--", *argv], **options))
+        return self._programs[-1]
 
     def run(self, *argv: str) -> str:
         """The output of a program in it. Raises AssertionError with what it said."""
@@ -122,6 +125,8 @@ class Sandbox:
         if self._link is not None:
             # While it is certainly ours: once the namespace is gone, so is the link, and another may have its name.
             network.disconnect(self._link)
+        for program in self._programs:
+            program.let_go()
         with contextlib.suppress(BrokenPipeError), self._keeper.stdin as told:
             # A line, for a process that was forked off this one may hold the pipe open.
             told.write(b"end\n")
@@ -142,8 +147,17 @@ class Program(subprocess.Popen[bytes]):
     def send_signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.program, number)
-        if number in (signal.SIGKILL, signal.SIGCONT) and self.poll() is None:
-            # nsenter stops itself when its child is stopped.
+        if number in (signal.SIGKILL, signal.SIGCONT):
+            self.let_go()
+
+    def stop(self) -> None:
+        """SIGSTOP; returns when no thread of it runs any more, which takes a moment on a busy machine."""
+        self.send_signal(signal.SIGSTOP)
+        wait_until(lambda: set(_states(self.program)) <= {"T"}, "a stopped program")
+
+    def let_go(self) -> None:
+        """nsenter stops itself when its child is stopped, and would then not see its end, without which no PID namespace ends."""
+        if self.poll() is None:
             super().send_signal(signal.SIGCONT)
 
 
@@ -152,6 +166,13 @@ def _children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _states(pid: int) -> Iterator[str]:
+    """What each thread does, by its letter (proc(5))."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _numbers(pid: int) -> list[int]:
