@@ -10,6 +10,7 @@ import asyncio
 
 from starlette.types import ASGIApp
 
+from penstock.control.alert import Alerts
 from penstock.control.auth import Credentials, Guard
 from penstock.control.documents import api_description, redirect_to_page, start_page
 from penstock.control.feed import Feed
@@ -49,6 +50,7 @@ def route_table(provider: Provider, feed: Feed, stopping: asyncio.Event) -> list
         ),
         Resource("/system/function/{name}", {"GET": functions.describe}),
         Resource("/system/scale-function/{name}", {"POST": scale.scale}),
+        Resource("/system/alert", {"POST": Alerts(provider).notify}),
         Resource(
             "/system/secrets",
             {"GET": secrets.list, "POST": secrets.create, "PUT": secrets.update, "DELETE": secrets.delete},

@@ -93,6 +93,16 @@ class JsonObject:
             self._refuse(name, "an object", value)
         return JsonObject(value, f"{self._where}{name}.")
 
+    def children(self, name: str) -> tuple[JsonObject, ...]:
+        """A list of objects; `null` entries count as empty ones, as in Go."""
+        values = self._members.get(name.lower(), [])
+        if not isinstance(values, list):
+            self._refuse(name, "a list of objects", values)
+        for index, value in enumerate(values):
+            if value is not None and not isinstance(value, dict):
+                self._refuse(f"{name}[{index}]", "an object", value)
+        return tuple(JsonObject(value or {}, f"{self._where}{name}[{index}].") for index, value in enumerate(values))
+
     def blob(self, name: str) -> bytes:
         """Bytes sent as standard base64 with padding; line breaks in it are ignored, as in Go."""
         text = self.text(name).replace("\r", "").replace("\n", "")

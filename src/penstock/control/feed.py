@@ -15,7 +15,8 @@ from penstock.control.link import Link, frame
 from penstock.control.metrics import Totals
 from penstock.control.sockets import listen_unix
 from penstock.core.names import split_key
-from penstock.core.policy import Policy, initial_replicas, policy_of
+from penstock.core.policy import Policy, policy_of
+from penstock.core.scaling import initial_replicas
 from penstock.errors import InvalidInput, PenstockError
 from penstock.gateway.messages import Counters, Route, RouteRemoved
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionEvent
@@ -127,7 +128,7 @@ class Feed:
             if not function or function.desired > 0:
                 return
             try:
-                return await self._provider.scale(name, namespace, max(1, initial_replicas(function.spec)))
+                return await self._provider.scale(name, namespace, max(1, initial_replicas(function.spec.labels)))
             except PenstockError as error:
                 log.warning("cannot wake %s: %s", key, error)
             except Exception:

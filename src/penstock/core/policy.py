@@ -17,8 +17,6 @@ TIMEOUT_LABEL = "com.penstock.timeout"
 MAX_INFLIGHT_LABEL = "com.penstock.max-inflight"
 QUEUE_LENGTH_LABEL = "com.penstock.queue.length"
 QUEUE_TIMEOUT_LABEL = "com.penstock.queue.timeout"
-SCALE_MIN_LABEL = "com.openfaas.scale.min"
-SCALE_MAX_LABEL = "com.openfaas.scale.max"
 
 WATCHDOG_GRACE = 1.0
 """Seconds that the gateway waits longer than the function's own limit, so that the watchdog, which knows more, answers."""
@@ -49,12 +47,6 @@ def policy_of(spec: FunctionSpec, default: Policy) -> Policy:
         queue_length=_count(labels, QUEUE_LENGTH_LABEL, default.queue_length),
         queue_timeout=_seconds(labels, QUEUE_TIMEOUT_LABEL, default.queue_timeout),
     )
-
-
-def initial_replicas(spec: FunctionSpec) -> int:
-    """Replicas to start with: the `com.openfaas.scale.min` label, or 1 where it is absent or no number (contract gateway §5.1)."""
-    text = spec.labels.get(SCALE_MIN_LABEL, "1")
-    return int(text) if _is_count(text) else 1
 
 
 def _count(labels: Mapping[str, str], label: str, default: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from penstock.core.policy import initial_replicas
+from penstock.core.scaling import initial_replicas
 from penstock.errors import (
     AlreadyExists,
     FunctionExists,
@@ -139,7 +139,9 @@ class LocalProvider:
         self._check(spec)
         if spec.key in self._functions:
             raise FunctionExists(f"function {spec.key} already exists; update it instead")
-        record = FunctionRecord(spec=spec, desired=initial_replicas(spec), generation=1, created_at=self._clock.now())
+        record = FunctionRecord(
+            spec=spec, desired=initial_replicas(spec.labels), generation=1, created_at=self._clock.now()
+        )
         keeper = self._functions[spec.key] = Keeper(record, self._crew)
         try:
             await self._store.put_function(record)

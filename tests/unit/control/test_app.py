@@ -62,7 +62,7 @@ async def test_every_route_answers_405_without_body_to_methods_it_does_not_have(
         "/system/function/a/b",
         "/system/secrets/x",
         "/ui",
-        "/system/alert",
+        "/system/alerts",
         "/healthz/",
         "//healthz",
     ],

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from penstock.core.policy import WATCHDOG_GRACE, Policy, initial_replicas, policy_of
+from penstock.core.policy import WATCHDOG_GRACE, Policy, policy_of
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
 
@@ -52,12 +52,3 @@ def test_a_label_that_is_no_duration_is_refused_by_name(label: str, text: str) -
 def test_a_label_that_is_no_whole_number_is_refused_by_name(label: str, text: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(label)):
         policy_of(spec({label: text}), DEFAULT)
-
-
-@pytest.mark.parametrize(
-    ("text", "replicas"),
-    [("0", 0), ("5", 5), ("", 1), ("x", 1), ("-1", 1), ("1.5", 1), ("٣", 1), ("²", 1), (" 2", 1), ("9" * 5000, 1)],
-)
-def test_a_function_starts_with_its_least_number_of_replicas(text: str, replicas: int) -> None:
-    assert initial_replicas(spec({"com.openfaas.scale.min": text})) == replicas
-    assert initial_replicas(spec()) == 1

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from penstock import __version__
-from penstock.core.policy import initial_replicas
+from penstock.core.scaling import initial_replicas
 from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput, ProviderUnavailable
 from penstock.model import (
     DEFAULT_NAMESPACE,
@@ -114,7 +114,7 @@ class SwarmProvider:
             if self._fleet.find(spec.key):
                 raise FunctionExists(f"function {spec.key} already exists; update it instead")
             now = self._parts.clock.now()
-            await self._create(Generation(spec=spec, number=1, created_at=now, desired=initial_replicas(spec)))
+            await self._create(Generation(spec=spec, number=1, created_at=now, desired=initial_replicas(spec.labels)))
 
     async def update(self, spec: FunctionSpec) -> None:
         self._tracked(spec.name, spec.namespace)
