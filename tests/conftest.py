@@ -44,6 +44,8 @@ PACKAGES = {
     "qemu-x86_64": "qemu-user",
     "qemu-aarch64": "qemu-user",
     "skopeo": "skopeo",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 
