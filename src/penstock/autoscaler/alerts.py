@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import msgspec
 
 from penstock.core.names import check_function_name, check_namespace, split_key
-from penstock.core.scaling import after_alert, usable_bounds
+from penstock.core.scalelabels import usable_scaling
+from penstock.core.scaling import after_alert
 from penstock.errors import FunctionNotFound, InvalidInput, PenstockError
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.providers.base import Provider
@@ -49,7 +50,7 @@ async def _follow(provider: Provider, alert: Alert) -> None:
     except (InvalidInput, FunctionNotFound):
         log.info("an alert names no function that there is: %r", alert.function[:200])
         return
-    wanted = after_alert(function.desired, alert.firing, usable_bounds(function.spec.labels))
+    wanted = after_alert(function.desired, alert.firing, usable_scaling(function.spec.labels)[0])
     if wanted == function.desired:
         return
     await provider.scale(name, namespace, wanted)

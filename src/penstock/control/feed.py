@@ -16,7 +16,7 @@ from penstock.control.metrics import Totals
 from penstock.control.sockets import listen_unix
 from penstock.core.names import split_key
 from penstock.core.policy import Policy, policy_of
-from penstock.core.scaling import initial_replicas
+from penstock.core.scalelabels import initial_replicas
 from penstock.errors import InvalidInput, PenstockError
 from penstock.gateway.messages import Counters, Route, RouteRemoved
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionEvent

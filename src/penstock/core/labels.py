@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Mapping
 
 from penstock.core.policy import MAX_INFLIGHT_LABEL, QUEUE_LENGTH_LABEL, QUEUE_TIMEOUT_LABEL, TIMEOUT_LABEL
+from penstock.core.scalelabels import OWN_ZERO_AFTER_LABEL, QUERY_LABEL
 from penstock.errors import InvalidInput
 
 PREFIX = "com.penstock."
@@ -27,6 +28,8 @@ KNOWN = frozenset(
         "com.penstock.limit.open-files",
         "com.penstock.limit.processes",
         "com.penstock.logs.max-bytes",
+        OWN_ZERO_AFTER_LABEL,
+        QUERY_LABEL,
         "com.penstock.watchdog",
         "com.penstock.zero",
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from penstock.core.scaling import initial_replicas
+from penstock.core.scalelabels import initial_replicas
 from penstock.errors import (
     AlreadyExists,
     FunctionExists,

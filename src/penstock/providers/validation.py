@@ -11,7 +11,7 @@ from penstock.core.health import check_health
 from penstock.core.labels import check_labels
 from penstock.core.names import check_env_name, check_function_name, check_namespace, check_secret_name
 from penstock.core.policy import Policy, policy_of
-from penstock.core.scaling import bounds_of
+from penstock.core.scalelabels import scaling_of
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.limits import limits_of
@@ -84,7 +84,7 @@ def policy_of_checked(spec: FunctionSpec) -> Policy:
     """The gateway's policy and the first replica count, with numbers too long to read refused as well."""
     try:
         policy = policy_of(spec, Policy())
-        check_replicas(bounds_of(spec.labels).least)
+        check_replicas(scaling_of(spec.labels).least)
     except ValueError as error:
         raise InvalidInput(f"labels: {error}") from error
     return policy

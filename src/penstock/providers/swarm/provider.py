@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from penstock import __version__
-from penstock.core.scaling import initial_replicas
+from penstock.core.scalelabels import initial_replicas
 from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput, ProviderUnavailable
 from penstock.model import (
     DEFAULT_NAMESPACE,
