@@ -7,6 +7,7 @@ engine for as long as that lives.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import functools
 import json
@@ -70,7 +71,9 @@ class Box:
         """The id of the running container at a replica's address."""
         host = address.rpartition(":")[0]
         for container in self.containers("running"):
-            networks = self.inspect(container)["NetworkSettings"]["Networks"]
+            networks = {}
+            with contextlib.suppress(AssertionError):  # one before it may be removed meanwhile
+                networks = self.inspect(container)["NetworkSettings"]["Networks"]
             if any(network["IPAddress"] == host for network in networks.values()):
                 return container
         raise AssertionError(f"no container is at {address}")
@@ -134,11 +137,11 @@ def shared_bundle() -> Path:
 async def _make_bundle(folder: Path) -> Path:
     """Other test runs may be at it at the same time; what none of them has made lately is nobody's."""
     name = await Made(folder, os.environ).name()
-    for old in folder.iterdir():
-        if old.name != name and time.time() - old.lstat().st_ctime > BUNDLE_AGE:
-            shutil.rmtree(old, ignore_errors=True)
     with (folder.with_suffix(".lock")).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for old in folder.iterdir():
+            if old.name != name and time.time() - old.lstat().st_ctime > BUNDLE_AGE:
+                shutil.rmtree(old, ignore_errors=True)
         await Made(folder / name, os.environ).directory(lambda text: None)
     return folder / name
 
