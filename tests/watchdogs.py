@@ -12,6 +12,10 @@ import pytest
 
 DEADLINE = 60.0
 
+LIMITS = (0.3, 5.0, 50.0)
+"""Seconds of a time limit, to be tried in turn: the next one only where the machine was too slow for a program or thread to get as
+far as it has to before its time is over."""
+
 ENTRY = (
     "import os, sys; from penstock.watchdog.app import run; environ = dict(os.environ); name = environ.pop('CALLED', '');"
     "sys.exit(run(environ, environ.get('LISTEN'), program=name))"

@@ -154,8 +154,9 @@ class Supervisor:
             self._stopping = True
             return
         for child in self.children:
-            self._reap(child)
-            if not child.running and time.monotonic() >= child.restart_at:
+            if child.running:
+                self._reap(child)
+            elif time.monotonic() >= child.restart_at:
                 self._start(child)
         self._bury_orphans()
 

@@ -35,7 +35,7 @@ async def memory_kit() -> AsyncIterator[Kit]:
 @asynccontextmanager
 async def process_kit() -> AsyncIterator[Kit]:
     async with running_provider() as (provider, _):
-        yield Kit(provider)
+        yield Kit(provider, timeout=120.0)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

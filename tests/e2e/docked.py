@@ -5,6 +5,7 @@ Making the watchdog's bundle takes seconds, so every home has the one that all t
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -54,7 +55,7 @@ class Docked:
     def cli(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """A verb of the command line, of a user who has logged in."""
         if not self._logged_in:
-            done = self.server.cli("login", "--password-stdin", stdin=self.server.password.encode())
+            done = self.server.cli("login", "--timeout", "2m", "--password-stdin", stdin=self.server.password.encode())
             assert done.returncode == 0, done.stderr.decode()
             self._logged_in = True
         return self.server.cli(*arguments, stdin=stdin)
@@ -136,11 +137,17 @@ class Docked:
 
     def kill_everything(self) -> None:
         """Let the supervisor and all below it be killed at once, before any of them can see another's end."""
-        processes = [psutil.Process(self.server.process.pid), *descendants(self.server.process.pid)]
+        supervisor = psutil.Process(self.server.process.pid)
+        supervisor.suspend()
+        wait_until(lambda: stopped(supervisor), "a stopped supervisor, which starts no more processes")
+        processes = [supervisor, *descendants(supervisor.pid)]
+        for process in processes[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        wait_until(lambda: all(stopped(process) for process in processes), "stopped processes")
         for process in processes:
-            process.suspend()
-        for process in processes:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.server.process.wait()
         wait_until(lambda: not any(alive(process.pid) for process in processes), "their end")
 
@@ -150,15 +157,28 @@ class Docked:
         try:
             if hasattr(self, "server") and self.server.process.poll() is None:
                 code = self.server.stop()
-            self._remove_containers()
+            wait_until(self._emptied, "the end of the containers of a server")
         finally:
             (self.home / "watchdog").unlink()
             shutil.rmtree(self.home, ignore_errors=True)
         assert code == 0, f"penstock serve ended with {code} after SIGTERM"
 
-    def _remove_containers(self) -> None:
-        if (self.home / "installation").exists() and (left := self.containers()):
-            self.engine.docker("rm", "--force", "--volumes", *left)
+    def _emptied(self) -> bool:
+        """Whether it has no containers any more; one that the engine is still removing for the server is not removed twice."""
+        if not (self.home / "installation").exists():
+            return True
+        if left := self.containers():
+            with contextlib.suppress(AssertionError):
+                self.engine.docker("rm", "--force", "--volumes", *left)
+        return not self.containers()
+
+
+def stopped(process: psutil.Process) -> bool:
+    """Whether it can do nothing any more: signals take a moment."""
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Traffic:

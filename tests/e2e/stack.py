@@ -85,8 +85,11 @@ class Stack:
     def containers(self, service: str) -> dict[str, str]:
         """When each running container of a service was started."""
         label = f"label=com.docker.swarm.service.name={service}"
-        ids = self.node.docker("ps", "--quiet", "--no-trunc", "--filter", label).split()
-        return {one: self.node.docker("inspect", "--format", "{{.State.StartedAt}}", one) for one in ids}
+        started = {}
+        for one in self.node.docker("ps", "--quiet", "--no-trunc", "--filter", label).split():
+            with contextlib.suppress(AssertionError):  # it may be gone since
+                started[one] = self.node.docker("inspect", "--format", "{{.State.StartedAt}}", one)
+        return started
 
     def network_get(self, url: str) -> str:
         """An answer to a container on the functions' network; empty where there is none."""

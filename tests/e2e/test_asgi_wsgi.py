@@ -119,10 +119,10 @@ def test_events_of_an_asgi_application_come_one_by_one(server: Penstock, worksho
 
 
 def test_an_asgi_application_that_is_late_or_fails_is_answered_for(server: Penstock) -> None:
-    assert server.invoke("brief/slow").status == 405
+    assert server.invoke("asgi/slow").status == 405
+    assert server.request("GET", "/function/asgi/fail").status == 500
     assert server.request("GET", "/function/brief/slow").status == 504
-    assert server.request("GET", "/function/brief/fail").status == 500
-    assert server.request("GET", "/function/brief/about/x").status == 200
+    assert server.invoke_in_time("brief/about/x").status == 200
 
 
 def test_a_websocket_reaches_an_asgi_application_through_the_gateway(server: Penstock) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,8 @@ def script(docked: Docked, text: str) -> str:
 def test_a_program_of_an_unmodified_image_is_a_function(docked: Docked) -> None:
     docked.run("deploy", "--name", "sum", "--image", DEBIAN, "--fprocess", "sha256sum")
     assert docked.run("invoke", "sum", stdin=b"penstock") == f"{hashlib.sha256(b'penstock').hexdigest()}  -\n"
-    assert re.search(r"^sum\s+1\s+1\s*$", docked.run("list"), re.MULTILINE)
+    # A call is counted after its answer.
+    wait_until(lambda: re.search(r"^sum\s+1\s+1\s*$", docked.run("list"), re.MULTILINE), "the call in the list")
     told = docked.run("describe", "sum")
     assert re.search(r"^Image: +debian:12$", told, re.MULTILINE)
     assert re.search(r"^Available Replicas: +1$", told, re.MULTILINE)
@@ -86,7 +88,12 @@ def test_a_program_of_an_unmodified_image_is_a_function(docked: Docked) -> None:
 
 
 def test_what_a_function_uses_is_described(docked: Docked, shell: str) -> None:
-    told = json.loads(docked.run("describe", shell, "--output", "json"))
+    def used() -> Any:
+        """Nothing when the engine does not tell in time."""
+        described = json.loads(docked.run("describe", shell, "--output", "json"))
+        return described if "usage" in described else None
+
+    told = wait_until(used, "what it uses")
     assert (told["image"], told["replicas"], told["availableReplicas"]) == (DEBIAN, 1, 1)
     assert [one["state"] for one in told["instances"]] == ["ready"]
     assert 0 < told["usage"]["totalMemoryBytes"] < 96 << 20
@@ -247,7 +254,7 @@ def test_a_registry_that_does_not_answer_is_told(docked: Docked, refused: str) -
     code, error = fails(docked, refused, "127.0.0.1:1/nobody:1")
     assert code == 1
     assert "127.0.0.1:1 cannot be reached from the engine's machine; check its address" in error
-    assert "cannot be reached" in docked.instances(refused)[0]["reason"]
+    wait_until(lambda: "cannot be reached" in docked.instances(refused)[0].get("reason", ""), "the same in its status")
 
 
 def test_an_image_of_another_architecture_is_told(docked: Docked, refused: str) -> None:

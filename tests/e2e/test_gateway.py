@@ -126,11 +126,17 @@ def test_metrics_count_invocations_of_all_workers(server: Penstock) -> None:
         assert server.invoke("counted").status == 200
     server.deploy("fails", "false")
     assert server.invoke("fails").status == 500
-    assert _metric(server, "gateway_function_invocation_total", 'code="200",function_name="counted.openfaas-fn"') == 20
-    assert _metric(server, "gateway_function_invocation_total", 'code="500",function_name="fails.openfaas-fn"') == 1
-    assert _metric(server, "gateway_function_invocation_started", 'function_name="counted.openfaas-fn"') == 20
-    assert _metric(server, "gateway_functions_seconds_count", 'code="200",function_name="counted.openfaas-fn"') == 20
-    assert _metric(server, "gateway_service_count", 'function_name="counted.openfaas-fn"') == 1
+    counted, fails = 'function_name="counted.openfaas-fn"', 'function_name="fails.openfaas-fn"'
+    _wait_metric(server, "gateway_function_invocation_total", f'code="200",{counted}', 20)
+    _wait_metric(server, "gateway_function_invocation_total", f'code="500",{fails}', 1)
+    _wait_metric(server, "gateway_function_invocation_started", counted, 20)
+    _wait_metric(server, "gateway_functions_seconds_count", f'code="200",{counted}', 20)
+    _wait_metric(server, "gateway_service_count", counted, 1)
+
+
+def _wait_metric(server: Penstock, name: str, labels: str, value: float) -> None:
+    """A scrape does not wait for a worker that is late, so that the next one may know more."""
+    wait_until(lambda: _metric(server, name, labels) == value, f"{name} of {labels} to be {value:g}", 60.0)
 
 
 def _metric(server: Penstock, name: str, labels: str) -> float:
@@ -249,7 +255,7 @@ def test_a_body_that_waits_for_100_continue_wakes_a_sleeping_function(server: Pe
     server.deploy("dozes", "cat")
     server.request("POST", "/system/scale-function/dozes", b'{"serviceName":"dozes","replicas":0}', admin=True)
     wait_until(lambda: server.function("dozes").get("replicas", 0) == 0, "it to sleep", 60.0)
-    with socket.create_connection(server.address, timeout=30) as connection:
+    with socket.create_connection(server.address, timeout=120) as connection:
         connection.sendall(
             b"POST /function/dozes HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
         )

@@ -53,8 +53,9 @@ def others_are_not_disturbed(server: Penstock) -> Iterator[None]:
 def raw(server: Penstock, data: bytes, timeout: float = 60.0) -> bytes:
     """Send bytes and read until the gateway closes."""
     with socket.create_connection(server.address, timeout=timeout) as connection:
-        connection.sendall(data)
         received = b""
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(data)  # of which the gateway need not read more than it refuses
         with contextlib.suppress(ConnectionResetError):
             while piece := connection.recv(65536):
                 received += piece
@@ -119,9 +120,14 @@ def test_a_timeout_kills_the_program_and_its_descendants(server: Penstock, works
         """,
     )
     server.deploy(f"family-{mode}", program, mode=mode, exec_timeout="3s")
-    answer = server.invoke(f"family-{mode}", b"x")
-    assert answer.status == (500 if mode == "serializing" else 504)
-    assert answer.headers["x-openfaas-internal"]
+
+    def overdue() -> bool:
+        answer = server.invoke(f"family-{mode}", b"x")
+        assert answer.status == (500 if mode == "serializing" else 504)
+        assert answer.headers["x-openfaas-internal"]
+        return note.exists()  # a busy machine may be too slow to start all three in that time
+
+    wait_until(overdue, "a timeout of the whole family")
     pids = [int(word) for word in note.read_text().split()]
     assert len(pids) == 3
     wait_dead(*pids)
@@ -198,9 +204,8 @@ def test_endless_output_streams_and_ends_with_its_client(server: Penstock) -> No
         received = 0
         while received < 50_000_000:
             received += len(connection.recv(1 << 20))
-        [yes] = below(server.process.pid, "yes")
-        rss = [process.memory_info().rss for process in descendants(server.process.pid)]
-        assert max(rss) < 150 << 20
+        [yes] = _programs(server, "yes")
+        assert max(_rss(process) for process in descendants(server.process.pid)) < 150 << 20
     wait_dead(yes.pid)
 
 
@@ -227,7 +232,7 @@ def test_a_client_that_does_not_read_stops_the_program_and_not_the_memory(server
     peak = _Peak(server)
     with peak, socket.create_connection(server.address) as connection:
         connection.sendall(b"POST /function/firehose HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-        yes = wait_until(lambda: below(server.process.pid, "yes"), "the program", 60.0)[0]
+        yes = wait_until(lambda: _programs(server, "yes"), "the program", 60.0)[0]
         wait_until(lambda: yes.status() == psutil.STATUS_SLEEPING and _idle(yes), "it to be stopped", 60.0)
     assert peak.growth < 40 << 20
     wait_dead(yes.pid)
@@ -243,9 +248,7 @@ class _Peak:
     """Most memory that control, workers and replicas took together beyond what they had, sampled."""
 
     def __init__(self, server: Penstock) -> None:
-        self._processes = [
-            process for process in descendants(server.process.pid) if "penstock" in " ".join(process.cmdline())
-        ]
+        self._processes = below(server.process.pid, "penstock")
         self._base = self._sum()
         self.growth = 0
         self._stop = threading.Event()
@@ -259,15 +262,18 @@ class _Peak:
         self._thread.join()
 
     def _sum(self) -> int:
-        total = 0
-        for process in self._processes:
-            with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
-        return total
+        return sum(_rss(process) for process in self._processes)
 
     def _watch(self) -> None:
         while not self._stop.wait(0.05):
             self.growth = max(self.growth, self._sum() - self._base)
+
+
+def _rss(process: psutil.Process) -> int:
+    """Memory of a process; 0 when it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
 
 
 # Limits.
@@ -292,11 +298,9 @@ def test_a_program_beyond_its_memory_limit_fails_alone(server: Penstock, worksho
 
 def test_a_program_beyond_its_processor_time_is_ended(server: Penstock, workshop: Workshop) -> None:
     program = workshop.python("spins", "while True: pass")
-    deploy_limited(server, "spins", program, labels={"com.penstock.limit.cpu-seconds": "1"})
-    begun = time.monotonic()
-    answer = server.invoke("spins", b"")
-    assert answer.status == 500
-    assert time.monotonic() - begun < 40
+    labels = {"com.penstock.limit.cpu-seconds": "1"}
+    deploy_limited(server, "spins", program, labels=labels, envVars={"exec_timeout": "10m"})
+    assert server.invoke("spins", b"").status == 500
 
 
 def test_a_program_beyond_its_open_files_fails_alone(server: Penstock, workshop: Workshop) -> None:
@@ -389,6 +393,7 @@ def test_a_slow_head_does_not_hold_up_others(server: Penstock) -> None:
     assert server.invoke("cat", b"quick").body == b"quick"
     for connection in connections:
         connection.sendall(b"t: a\r\nConnection: close\r\n\r\n")
+    for connection in connections:
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
         connection.close()
 
@@ -425,7 +430,7 @@ def test_after_a_storm_descriptors_and_processes_are_what_they_were(server: Pens
         return processes <= before[0] + 1 and all(fds[name] <= before[1].get(name, 0) + 12 for name in fds)
 
     try:
-        wait_until(calm, "descriptors and processes to settle", 60.0)
+        wait_until(calm, "descriptors and processes to settle")
     except TimeoutError:
         raise AssertionError(f"before {before}, after {census(server)}") from None
 

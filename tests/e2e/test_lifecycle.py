@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import shutil
@@ -11,15 +12,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.e2e.programs import Workshop, alive, below, descendants, role, wait_dead
-from tests.e2e.serving import Penstock, serving, wait_until
+from tests.e2e.serving import Answer, Penstock, serving, wait_until
 
 WORKER, CONTROL, ZYGOTE = "penstock.gateway.worker", "penstock.control.process", "penstock.providers.runtimes.zygote"
 
@@ -59,11 +59,11 @@ def fresh() -> Iterator[Callable[..., Penstock]]:
     started: list[Penstock] = []
     homes: list[Path] = []
 
-    def start(*flags: str, home: Path | None = None) -> Penstock:
+    def start(*flags: str, home: Path | None = None, environ: Mapping[str, str] | None = None) -> Penstock:
         if home is None:
             home = Path(tempfile.mkdtemp(prefix="ps-"))
             homes.append(home)
-        started.append(Penstock(*flags, home=home))
+        started.append(Penstock(*flags, home=home, environ=environ))
         return started[-1]
 
     yield start
@@ -86,6 +86,13 @@ def pid_of(server: Penstock) -> int:
 def tree(server: Penstock) -> list[psutil.Process]:
     """The supervisor and everything it and its replicas have started."""
     return [psutil.Process(server.process.pid), *descendants(server.process.pid)]
+
+
+def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
+    """Some of them may have gone with others."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def wait_all_dead(processes: list[psutil.Process]) -> None:
@@ -141,6 +148,7 @@ def test_no_request_fails_while_control_is_killed(server: Penstock) -> None:
 def test_a_killed_worker_comes_back_and_the_other_serves(server: Penstock) -> None:
     workers = below(server.process.pid, WORKER)
     workers[0].kill()
+    wait_dead(workers[0].pid)
 
     def served() -> bool:
         try:
@@ -172,11 +180,7 @@ def test_a_killed_zygote_is_started_again_and_replicas_live_on(server: Penstock)
 
 
 def test_everything_but_the_supervisor_killed_at_once_comes_back(server: Penstock) -> None:
-    for process in descendants(server.process.pid):
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue  # it went with its replica
+    send(signal.SIGKILL, descendants(server.process.pid))
 
     def served() -> bool:
         try:
@@ -184,7 +188,8 @@ def test_everything_but_the_supervisor_killed_at_once_comes_back(server: Penstoc
         except OSError:
             return False
 
-    wait_until(served, "the functions to be served again", 60.0)
+    # So often in a row that neither worker, which begin at their own times, is left out.
+    wait_until(lambda: all(served() for _ in range(20)), "the functions to be served again")
 
 
 # The supervisor dies.
@@ -216,10 +221,8 @@ def test_after_kill_9_of_everything_a_restart_serves_the_same(
     first.deploy("pid", workshop.python("server", SERVER), mode="http")
     pid_of(first)
     replicas = tree(first)
-    for process in replicas:
-        process.suspend()
-    for process in replicas:
-        process.kill()
+    send(signal.SIGSTOP, replicas)
+    send(signal.SIGKILL, replicas)
     first.process.wait()
     second = fresh(home=first.home)
     pid_of(second)
@@ -238,9 +241,8 @@ def test_replicas_of_a_killed_run_do_not_outlive_the_next_start(
     replica = psutil.Process(program).parent()
     assert replica is not None
     replica.suspend()
-    for process in tree(first):
-        if process.pid not in (program, replica.pid):
-            process.kill()
+    wait_until(lambda: replica.status() == psutil.STATUS_STOPPED, "the replica to stop", 60.0)
+    send(signal.SIGKILL, [process for process in tree(first) if process.pid not in (program, replica.pid)])
     first.process.wait()
     second = fresh(home=first.home)
     assert pid_of(second) != program
@@ -271,30 +273,45 @@ def test_sigterm_drains_a_request_in_flight_and_leaves_nothing(
 
 
 def test_a_second_sigterm_stops_at_once_and_leaves_nothing(fresh: Callable[..., Penstock], workshop: Workshop) -> None:
-    running = fresh()
+    running = fresh(environ={"PENSTOCK_WIRE_DRAIN_TIMEOUT": "300"})
     note = workshop.file("stubborn")
-    running.deploy("sleeper", workshop.python("stubborn", SLEEPER.format(note=str(note), seconds=600)))
+    program = workshop.python("stubborn", SLEEPER.format(note=str(note), seconds=600))
+    running.deploy("sleeper", program, exec_timeout="10m")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(running.invoke, "sleeper", b"x")
         wait_until(note.exists, "the program to run", 60.0)
         processes = tree(running)
         running.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)  # so that the two signals cannot become one
+        wait_until(lambda: refuses(running), "the first to be acted on, lest the two become one", 60.0)
         assert running.process.poll() is None
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(60) == 1
-        with pytest.raises(OSError):
-            call.result(60)
+        assert cut(call)
     wait_all_dead(processes)
 
 
+def refuses(running: Penstock) -> bool:
+    """Whether it takes no connections any more."""
+    try:
+        socket.create_connection(running.address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def cut(call: concurrent.futures.Future[Answer]) -> bool:
+    """Whether a request got no answer, or the gateway's when its replica was killed a moment before its worker."""
+    try:
+        return call.result(60).status == 502
+    except OSError:
+        return True
+
+
 def test_an_idle_server_stops_quickly_although_clients_keep_connections(fresh: Callable[..., Penstock]) -> None:
-    running = fresh("--workers", "2")
+    running = fresh("--workers", "2", environ={"PENSTOCK_WIRE_DRAIN_TIMEOUT": "300"})
     running.deploy("cat", "cat")
     idle = [socket.create_connection(running.address) for _ in range(5)]
-    begun = time.monotonic()
-    assert running.stop() == 0
-    assert time.monotonic() - begun < 25
+    assert running.stop() == 0  # which takes far less than those 300 s, or raises
     for connection in idle:
         connection.close()
 
@@ -310,7 +327,7 @@ def test_ctrl_c_is_as_good_as_sigterm(fresh: Callable[..., Penstock]) -> None:
 # What cannot start.
 
 
-def serve(*flags: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+def serve(*flags: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "penstock", "serve", *flags]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False
@@ -380,7 +397,7 @@ def test_a_home_whose_path_is_very_long_works(fresh: Callable[..., Penstock]) ->
         assert running.invoke("cat", b"deep").body == b"deep"
         assert running.stop() == 0
     finally:
-        shutil.rmtree(base)
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def _deep(base: Path) -> Path:
@@ -461,7 +478,9 @@ def test_replicas_that_outlived_their_zygote_end_with_the_server(
     program = pid_of(running)
     replica = psutil.Process(program).parent()
     assert replica is not None
-    role(running.process.pid, ZYGOTE).kill()
-    wait_until(lambda: replica.ppid() != 0 and alive(program) and pid_of(running) == program, "it to live on", 60.0)
+    zygote = role(running.process.pid, ZYGOTE)
+    zygote.kill()
+    wait_dead(zygote.pid)
+    assert pid_of(running) == program
     assert running.stop() == 0
     wait_dead(program, replica.pid)

@@ -115,12 +115,12 @@ def test_an_exception_is_told_without_its_text_and_logged(server: Penstock) -> N
 
 def test_a_late_handler_is_answered_for_and_the_function_goes_on(server: Penstock) -> None:
     assert server.invoke("brief/sleep/600").status == 504
-    assert server.invoke("brief").body == b"hello"
+    assert server.invoke_in_time("brief").body == b"hello"
 
 
 def test_a_blocked_loop_is_answered_for_and_the_function_goes_on(server: Penstock) -> None:
     assert server.invoke("abrief/block").status == 504
-    assert server.invoke("abrief").body == b"async"
+    assert server.invoke_in_time("abrief").body == b"async"
 
 
 def test_a_worker_that_exits_costs_its_own_call_only(server: Penstock) -> None:

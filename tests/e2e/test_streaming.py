@@ -75,10 +75,10 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 @pytest.fixture(scope="module")
 def server(workshop: Workshop) -> Iterator[Penstock]:
     with serving() as running:
-        running.deploy("cat", "cat", mode="streaming")
-        running.deploy("buffered", "cat")
-        running.deploy("sum", "sha256sum", mode="streaming")
-        running.deploy("app", workshop.python("app", APP), mode="http")
+        running.deploy("cat", "cat", mode="streaming", exec_timeout="10m")
+        running.deploy("buffered", "cat", exec_timeout="10m")
+        running.deploy("sum", "sha256sum", mode="streaming", exec_timeout="10m")
+        running.deploy("app", workshop.python("app", APP), mode="http", exec_timeout="10m")
         yield running
 
 
@@ -116,7 +116,7 @@ def test_a_large_download_arrives_byte_for_byte(server: Penstock, workshop: Work
     source = workshop.file("large")
     with source.open("wb") as file:
         file.writelines(blocks())
-    server.deploy("download", f"cat {source}", mode="streaming")
+    server.deploy("download", f"cat {source}", mode="streaming", exec_timeout="10m")
     status, value = _download(server, "download")
     assert (status, value) == (200, digest())
 
@@ -187,7 +187,7 @@ def test_events_arrive_as_they_are_written(server: Penstock) -> None:
 
 def test_a_websocket_talks_through_gateway_and_watchdog(server: Penstock) -> None:
     url = server.base.replace("http://", "ws://") + "/function/app/socket"
-    with connect(url, open_timeout=20, close_timeout=60) as websocket:
+    with connect(url, open_timeout=60, close_timeout=60) as websocket:
         for message in ("hello", "ü" * 1000, b"\x00\xff" * 20000):
             websocket.send(message)
             assert websocket.recv(60) == message
@@ -195,9 +195,9 @@ def test_a_websocket_talks_through_gateway_and_watchdog(server: Penstock) -> Non
 
 
 def test_a_websocket_ends_when_its_program_is_removed(server: Penstock, workshop: Workshop) -> None:
-    server.deploy("brief", workshop.python("brief", APP), mode="http", write_timeout="1s", exec_timeout="1s")
+    server.deploy("brief", workshop.python("brief", APP), mode="http", write_timeout="1s")
     url = server.base.replace("http://", "ws://") + "/function/brief"
-    with connect(url, open_timeout=60, close_timeout=1) as websocket:
+    with connect(url, open_timeout=60, close_timeout=60) as websocket:
         websocket.send("hello")
         assert websocket.recv(60) == "hello"
         server.request("DELETE", "/system/functions", b'{"functionName":"brief"}', admin=True)

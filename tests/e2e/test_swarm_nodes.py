@@ -49,7 +49,7 @@ class Wide:
         """Until exactly so many are there and ready, all of them on these nodes."""
 
         def settled() -> bool:
-            status = self.server.function("wide")
+            status = self.server.function("wide") or {}
             return (
                 status.get("availableReplicas") == replicas == len(status.get("instances", ()))
                 and sum(len(self._tasks(node)) for node in nodes) == replicas

@@ -81,7 +81,7 @@ def test_another_image_of_that_name_replaces_the_gateway_and_no_function(stack: 
     said = stack.up()
     assert f"Penstock answers at {stack.base}" in said
     assert "password" not in said
-    assert not stack.containers(GATEWAY).keys() & gateway.keys()
+    wait_until(lambda: not stack.containers(GATEWAY).keys() & gateway.keys(), "the end of the gateway of before")
     stack.wait_for("/function/copy", b"words", b"words")
     assert stack.containers("copy") == functions
 
@@ -111,9 +111,10 @@ def test_nats_prometheus_and_alertmanager_find_what_they_need_and_the_gateway_st
             import_program(stack.node, stack.environ[variable], root, *names)
     stack.up("--nats", "--monitoring")
     assert stack.containers(GATEWAY) == gateway
-    wait_until(lambda: '"health":"up"' in stack.network_get("http://prometheus:9090/api/v1/targets"), "a scrape")
-    assert "APIHighInvocationRate" in stack.network_get("http://prometheus:9090/api/v1/rules")
-    assert "//alertmanager:9093/" in stack.network_get("http://prometheus:9090/api/v1/alertmanagers")
+    prometheus = "http://prometheus:9090/api/v1"
+    wait_until(lambda: '"health":"up"' in stack.network_get(f"{prometheus}/targets"), "a scrape")
+    wait_until(lambda: "APIHighInvocationRate" in stack.network_get(f"{prometheus}/rules"), "its rules")
+    wait_until(lambda: "//alertmanager:9093/" in stack.network_get(f"{prometheus}/alertmanagers"), "whom it tells")
     alertmanager = "http://alertmanager:9093/api/v2/status"
     wait_until(lambda: "http://gateway:8080/system/alert" in stack.network_get(alertmanager), "Alertmanager")
     [nats] = wait_until(lambda: stack.containers("penstock_nats"), "NATS")

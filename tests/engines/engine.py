@@ -113,7 +113,7 @@ class Engine:
         self.process.stop()
 
     def resume(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
+        self.process.resume()
 
     def docker(self, *arguments: str, data: bytes = b"") -> str:
         """The output of a docker command. Raises AssertionError with what it said on stderr."""

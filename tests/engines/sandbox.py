@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +151,14 @@ class Program(subprocess.Popen[bytes]):
             self.let_go()
 
     def stop(self) -> None:
-        """SIGSTOP; returns when no thread of it runs any more, which takes a moment on a busy machine."""
+        """SIGSTOP; returns when no thread of it runs any more, which is when nsenter is told of it and stops itself."""
         self.send_signal(signal.SIGSTOP)
-        wait_until(lambda: set(_states(self.program)) <= {"T"}, "a stopped program")
+        wait_until(lambda: _state(self.pid) == "T", "a stopped program")
+
+    def resume(self) -> None:
+        """SIGCONT; returns when nsenter, which passes it on, waits again: it would undo a SIGSTOP that came before."""
+        self.send_signal(signal.SIGCONT)
+        wait_until(lambda: _state(self.pid) == "S", "a program that goes on")
 
     def let_go(self) -> None:
         """nsenter stops itself when its child is stopped, and would then not see its end, without which no PID namespace ends."""
@@ -168,11 +173,9 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _states(pid: int) -> Iterator[str]:
-    """What each thread does, by its letter (proc(5))."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            yield (task / "stat").read_text().rpartition(")")[2].split()[0]
+def _state(pid: int) -> str:
+    """What it does, by its letter (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _numbers(pid: int) -> list[int]:

@@ -35,6 +35,12 @@ NAMES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a program takes here to say its version."""
+    monkeypatch.setattr("penstock.examples.VERSION_TIMEOUT", 60.0)
+
+
 class NotedProvider:
     """Remembers specifications and the verbs that brought them."""
 

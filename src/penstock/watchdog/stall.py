@@ -17,11 +17,13 @@ from collections.abc import Iterable
 
 from penstock.watchdog.importing import is_machinery
 from penstock.watchdog.scoreboard import Slot
-from penstock.watchdog.seat import flush_streams, say
+from penstock.watchdog.seat import HEARTBEAT, flush_streams, say
 from penstock.wire.server import Server
 
 TICK = 0.5
 """Seconds between two looks of the thread."""
+DOUBT = HEARTBEAT + 2 * TICK
+"""Seconds beyond the limit: a heartbeat of a loop that turns may look as old, at the worst after the whole process stood still."""
 ENDED = 75
 """Exit code of a worker that was ended because it stood still (EX_TEMPFAIL of sysexits.h)."""
 _LATE = (
@@ -58,6 +60,7 @@ class StallWatch:
         self._slot = slot
         self._server = server
         self._limit = limit
+        self._clock = StallClock(TICK)
         self._over = threading.Event()
         self._watched = threading.get_ident()
 
@@ -68,10 +71,13 @@ class StallWatch:
     def stop(self) -> None:
         self._over.set()
 
+    def look(self, now: float) -> bool:
+        """Whether the loop has stood still for longer than the limit, beyond doubt. To be called every `TICK` seconds."""
+        return self._clock.look(self._slot.heartbeat, now) > self._limit + DOUBT
+
     def _run(self) -> None:
-        clock = StallClock(TICK)
         while not self._over.wait(TICK):
-            if clock.look(self._slot.heartbeat, time.monotonic()) > self._limit:
+            if self.look(time.monotonic()):
                 self._end()
 
     def _end(self) -> None:

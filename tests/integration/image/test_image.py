@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
+from penstock.providers.containers import labels
 from tests.conftest import debian_path
 from tests.engines.engine import Engine
-from tests.engines.waiting import wait_until
+from tests.engines.waiting import DEADLINE, wait_until
 from tests.image import TAG
 from tests.integration.image.gateways import Gateway
 
@@ -56,6 +57,8 @@ def serving(loaded: Engine, network: str) -> Iterator[Gateway]:
         gateway.close()
 
 
+COPY = f"label={labels.FUNCTION}=copy.openfaas-fn"
+"""By which an engine finds the containers of the function `copy`."""
 DEPLOY = ("penstock", "deploy", "--name", "answer", "--fprocess", "/penstock/bin/python3 -I -S -c print(6*7)")
 
 # In an engine
@@ -104,7 +107,7 @@ def test_every_compiled_module_finds_its_libraries(serving: Gateway) -> None:
 def test_any_user_may_serve(run: Run) -> None:
     gateway = run("--user", "4242", command=("serve", "--provider", "memory"))
     assert gateway.ask("/healthz")[0] == 200
-    assert "penstock-memory" in gateway.execute("penstock", "version")
+    assert "penstock-memory" in gateway.execute("penstock", "version", "--timeout", "2m")
 
 
 @pytest.mark.service("dockerd")
@@ -131,6 +134,7 @@ def test_with_the_engines_socket_it_runs_functions_in_containers(
         assert gateway.ask("/function/copy", b"words") == (200, b"words")
         gateway.execute("penstock", "remove", "copy")
         wait_until(lambda: "copy" not in gateway.execute("penstock", "list"), "the function's end")
+        wait_until(lambda: not names(loaded, "container", "ls", "--all", "--filter", COPY), "its container's end")
 
 
 @contextlib.contextmanager
@@ -239,7 +243,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     )
     wait_until(lambda: list(tmp_path.glob(".penstock.tar.*/root/opt")), "half an image")
     os.killpg(making.pid, signal.SIGINT)
-    making.communicate(timeout=60)
+    making.communicate(timeout=DEADLINE)
     assert making.returncode == 130
     assert list(tmp_path.iterdir()) == []
 

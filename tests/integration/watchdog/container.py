@@ -62,7 +62,7 @@ class Container:
 
     def end(self) -> str:
         """Ask it to end and return its exit code."""
-        self._engine.docker("stop", "--time", "30", self.id)
+        self._engine.docker("stop", "--time", "100", self.id)
         return self.inspect("{{.State.ExitCode}}")
 
     def close(self) -> None:

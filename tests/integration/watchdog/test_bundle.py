@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import shutil
 import signal
 import subprocess
@@ -220,10 +221,10 @@ def test_as_process_1_it_reaps_orphans(in_namespace: Start) -> None:
 
 def test_as_process_1_it_forwards_signals_to_a_program_that_stays(in_namespace: Start, tmp_path: Path) -> None:
     script = tmp_path / "server"
-    script.write_text("#!/bin/sh\ntrap 'echo was told' HUP\necho up\nwhile :; do sleep 0.05; done\n")
+    script.write_text("#!/bin/sh\ntrap 'echo was told' HUP\necho is up\nwhile :; do sleep 0.05; done\n")
     script.chmod(0o755)
     running = in_namespace({"fprocess": str(script), "mode": "http"})
-    wait_until(lambda: "up" in running.log, "the program")
+    wait_until(lambda: "is up" in running.log, "the program")
     [first] = children(running.process.pid)
     os.kill(first, signal.SIGHUP)
     wait_until(lambda: "was told" in running.log, "the signal's arrival")
@@ -231,21 +232,26 @@ def test_as_process_1_it_forwards_signals_to_a_program_that_stays(in_namespace: 
     assert running.process.wait(60) == 0
 
 
-def is_watchdog(pid: int) -> bool:
-    """Whether the process has taken the watchdog's name after it was the loader. The launcher has that name too, before."""
-    place = Path(f"/proc/{pid}")
-    return b"--launched-as" in (place / "cmdline").read_bytes() and (place / "comm").read_text() == "fwatchdog\n"
+@pytest.fixture
+def held(bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that makes the file `begun` beside itself when it imports what serves, and is held there."""
+    shutil.copytree(bundle, tmp_path / "held", symlinks=True, copy_function=os.link)
+    [served] = tmp_path.glob("held/lib/python3.*/penstock/watchdog/app.pyc")
+    served.unlink()
+    source = tmp_path / "app.py"
+    source.write_text(f"import time\nopen({str(tmp_path / 'begun')!r}, 'w').close()\ntime.sleep(600)\n")
+    py_compile.compile(str(source), str(served), doraise=True)
+    return tmp_path / "held"
 
 
-def test_as_process_1_it_can_be_ended_before_it_serves(in_namespace: Start, bundle: Path) -> None:
-    with subprocess.Popen(
-        [*NAMESPACE, bundle / "fwatchdog"], env={**SETTINGS, "fprocess": "cat", "TMPDIR": "/proc"}
-    ) as one:
+def test_as_process_1_it_can_be_ended_before_it_serves(in_namespace: Start, held: Path) -> None:
+    with subprocess.Popen([*NAMESPACE, held / "fwatchdog"], env={**SETTINGS, "fprocess": "cat"}) as one:
         try:
-            first = wait_until(lambda: children(one.pid), "process 1")[0]
-            wait_until(lambda: is_watchdog(first), "its name")
+            wait_until(held.with_name("begun").exists, "what serves to be imported")
+            [first] = children(one.pid)
+            assert Path(f"/proc/{first}/comm").read_text() == "fwatchdog\n"  # and not the loader's name
             os.kill(first, signal.SIGTERM)
-            assert one.wait(60) != 0
+            assert one.wait(60) == 128 + signal.SIGTERM
         finally:
             one.kill()
 
@@ -305,15 +311,27 @@ def test_the_image_holds_the_same_bundle(bundle: Path, archive: Path) -> None:
     }
 
 
+NEVER_READY = """
+import runpy, time
+from penstock.watchdog.bundle import build
+build.rehearse = lambda command: time.sleep(600)
+runpy.run_module("penstock", run_name="__main__")
+"""
+"""`python -m penstock` where the making of a bundle is held before its end."""
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    making = subprocess.Popen(
-        [sys.executable, "-m", "penstock", "watchdog", "bundle", tmp_path / "bundle"],
+    with subprocess.Popen(
+        [sys.executable, "-c", NEVER_READY, "watchdog", "bundle", tmp_path / "bundle"],
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
-    wait_until(lambda: list(tmp_path.glob(".bundle.*/bundle/lib")), "half a bundle")
-    os.killpg(making.pid, signal.SIGINT)
-    making.communicate(timeout=60)
+    ) as making:
+        try:
+            wait_until(lambda: list(tmp_path.glob(".bundle.*/bundle/lib")), "half a bundle")
+            os.killpg(making.pid, signal.SIGINT)
+            making.communicate(timeout=60)
+        finally:
+            making.kill()
     assert making.returncode == 130
     assert list(tmp_path.iterdir()) == []
 

@@ -42,7 +42,7 @@ def handle(event, context):
     code = "import sys; print(sys.version_info[0])"
     return subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, check=True).stdout
 """
-SERVER = b"#!/bin/sh\ntrap 'echo was told' HUP\necho up\nwhile :; do sleep 0.05; done\n"
+SERVER = b"#!/bin/sh\ntrap 'echo was told' HUP\necho is up\nwhile :; do sleep 0.05; done\n"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_process_1_of_a_container_reaps_orphans_and_forwards_signals(
     [orphan] = wait_until(lambda: [pid for pid in children(first) if pid != program], "the orphan's adoption")
     os.kill(orphan, 9)
     wait_until(lambda: children(first) == [program], "the orphan to be reaped")
-    wait_until(lambda: "up" in container.log, "the program's start")
+    wait_until(lambda: "is up" in container.log, "the program's start")
     container.signal("HUP")
     wait_until(lambda: "was told" in container.log, "the signal's arrival")
     assert container.end() == "0"

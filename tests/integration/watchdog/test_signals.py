@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.watchdogs import DEADLINE
+
 LISTENER = r"""
 import http.server, os, signal, subprocess, sys
 notes = open(sys.argv[1], "a", buffering=1)
@@ -31,7 +33,7 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), http.server.BaseH
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -84,7 +86,7 @@ def test_what_ends_the_watchdog_drains_it_first(launch: Any, tmp_path: Path, nam
     process = launch(fprocess="cat", PENSTOCK_LOOP=loop)
     wait_for((tmp_path / ".lock").exists)
     process.send_signal(getattr(signal, name))
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
     assert b"No new connections allowed, draining: 0 requests" in process.stderr.read()
 
 
@@ -98,7 +100,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(launch: Any, tmp_path: Path, var
     assert b" 200 " in get(tmp_path, "/")
     assert (tmp_path / ".lock").exists()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
 
 
 @contextlib.contextmanager
@@ -115,7 +117,7 @@ def get(tmp_path: Path, target: str) -> bytes:
     import socket
 
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(30)
+        client.settimeout(DEADLINE)
         client.connect(f"{tmp_path}/w.sock")
         client.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
         with client.makefile("rb") as stream:
@@ -132,7 +134,7 @@ def test_with_a_healthcheck_interval_it_is_unhealthy_and_serves_on_until_a_secon
     assert not (tmp_path / ".lock").exists()
     assert get(tmp_path, "/").endswith(b"served\n")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
     assert b"SIGTERM: no new connections in 10m0s" in process.stderr.read()
 
 
@@ -145,7 +147,7 @@ def test_with_a_healthcheck_interval_workers_are_unhealthy_and_serve_on(launch: 
         wait_for(lambda: b" 503 " in get(tmp_path, "/_/health"))
     assert get(tmp_path, "/").endswith(b"served")
     process.send_signal(signal.SIGQUIT)
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
 
 
 def test_after_the_healthcheck_interval_it_drains(launch: Any, tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_after_the_healthcheck_interval_it_drains(launch: Any, tmp_path: Path) -
     wait_for((tmp_path / ".lock").exists)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
     assert time.monotonic() - began >= 1
     assert b"Exiting. Active connections: 0" in process.stderr.read()
 
@@ -192,7 +194,7 @@ def test_as_process_1_it_ends_on_signals_and_reaps_strangers(tmp_path: Path, nam
         wait_for((tmp_path / "reaped").exists)
         children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
         os.kill(int(children[0]), getattr(signal, name))
-        assert outside.wait(30) == 0
+        assert outside.wait(DEADLINE) == 0
     finally:
         outside.kill()
         outside.wait()

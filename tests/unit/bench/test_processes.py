@@ -17,6 +17,14 @@ def test_a_stage_stops_what_was_started_and_removes_its_directory() -> None:
     assert not stage.path.exists()
 
 
+def test_a_thread_that_ends_while_children_are_looked_for_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = [Path("/proc/self/task/0"), *Path("/proc/self/task").iterdir()]
+    with Stage() as stage:
+        process = stage.start([sys.executable, "-c", "import time; time.sleep(600)"])
+        monkeypatch.setattr(Path, "iterdir", lambda path: iter(threads))
+        assert process.pid in children(os.getpid())
+
+
 def test_a_stage_stops_its_processes_when_a_measurement_fails() -> None:
     with pytest.raises(BenchError), Stage() as stage:
         process = stage.start([sys.executable, "-c", "import time; time.sleep(600)"])

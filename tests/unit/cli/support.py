@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -116,6 +118,19 @@ class ScriptedGateway:
         return Handler
 
 
+IMPATIENT = ("health", "login", "version")
+"""Verbs that give up after five seconds where nobody says otherwise."""
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[str]:
+    """The URL of a port that refuses connections, and that nobody else can take meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
 def run_cli(*args: str, stdin: bytes | str | None = None, env: dict[str, str | None] | None = None) -> Result:
-    """The command line in this process."""
-    return CliRunner().invoke(cli, list(args), input=stdin, env=env)
+    """The command line in this process, with time enough for a slow machine."""
+    patience = ["--timeout", "1m"] if args and args[0] in IMPATIENT else []
+    return CliRunner().invoke(cli, [*args[:1], *patience, *args[1:]], input=stdin, env=env)

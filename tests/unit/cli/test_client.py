@@ -91,7 +91,7 @@ def test_something_else_on_that_port_is_an_error_that_names_the_url(junk: bytes)
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(GatewayUnavailable, match=url):
-            talk(Target(url, timeout=20), Gateway.functions)
+            talk(Target(url, timeout=60), Gateway.functions)
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 

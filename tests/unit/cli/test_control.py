@@ -109,7 +109,7 @@ def test_replace_of_an_existing_function(control: str) -> None:
 
 
 def test_a_function_that_cannot_start_is_reported_with_its_reason(control: str) -> None:
-    result = run_cli("deploy", "--name", "broken", "--fprocess", "wcc", "--timeout", "30s")
+    result = run_cli("deploy", "--name", "broken", "--fprocess", "wcc", "--timeout", "1m")
     assert result.exit_code == 1
     assert "exit code 127: no such program" in result.stderr
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -12,14 +11,8 @@ import pytest
 
 from penstock import errors
 from penstock.cli import main as root
-from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
+from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, refusing, run_cli
 from tests.unit.cli.warm import CommandLine
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("verb", root._VERBS)
@@ -63,8 +56,8 @@ def test_errors_go_to_stderr_and_leave_stdout_empty(gateway: ScriptedGateway) ->
 
 
 def test_no_gateway_exits_3_and_says_what_was_tried_and_what_to_start() -> None:
-    url = f"http://127.0.0.1:{unused_port()}"
-    result = run_cli("list", "--gateway", url)
+    with refusing() as url:
+        result = run_cli("list", "--gateway", url)
     assert result.exit_code == 3
     assert f"cannot reach a gateway at {url} (Connection refused)" in result.stderr
     assert "penstock serve" in result.stderr
@@ -126,8 +119,8 @@ def test_version_imports_neither_aiohttp_nor_rich() -> None:
         "heavy = {'aiohttp', 'rich', 'asyncio', 'yaml', 'msgspec', 'penstock.cli.client'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    url = f"http://127.0.0.1:{unused_port()}"
-    done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, env=os.environ)
+    with refusing() as url:
+        done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
 
 

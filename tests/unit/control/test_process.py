@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -29,13 +30,20 @@ SOURCES = Path(__file__).parents[3] / "src"
 
 
 def settings_for(directory: Path, **changes: object) -> ServeSettings:
-    fields = {"home": directory, "provider": "memory", "metrics_port": free_port()} | changes
+    fields = {"home": directory, "provider": "memory", "metrics_port": 0} | changes
     return ServeSettings(**fields)  # type: ignore[arg-type]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+async def metrics_port(caplog: pytest.LogCaptureFixture) -> int:
+    """The port that the system chose for a control process inside this one."""
+    said = "control is up, metrics on port "
+
+    def ports() -> list[str]:
+        messages = [record.getMessage() for record in caplog.records]
+        return [message.removeprefix(said) for message in messages if message.startswith(said)]
+
+    await until(ports, "control's start")
+    return int(ports()[0])
 
 
 class Running:
@@ -101,9 +109,12 @@ async def test_the_api_is_served_on_a_private_socket_behind_the_generated_passwo
             assert (answer.status, await answer.read()) == (401, b"invalid credentials")
 
 
-async def test_metrics_are_served_on_their_own_port_without_credentials(directory: Path) -> None:
-    async with control(directory) as running, aiohttp.ClientSession() as session:
-        address = f"http://127.0.0.1:{running.settings.metrics_port}"
+async def test_metrics_are_served_on_their_own_port_without_credentials(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "penstock.control.process")
+    async with control(directory), aiohttp.ClientSession() as session:
+        address = f"http://127.0.0.1:{await metrics_port(caplog)}"
         async with session.get(f"{address}/metrics") as answer:
             assert answer.status == 200
             assert "gateway_functions_seconds" in await answer.text()
@@ -173,11 +184,14 @@ async def test_a_client_that_hangs_up_while_it_follows_a_silent_log_ends_the_pro
         await within(closed.wait())
 
 
-async def test_stopping_closes_the_provider_and_frees_the_port(directory: Path) -> None:
+async def test_stopping_closes_the_provider_and_frees_the_port(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "penstock.control.process")
     async with control(directory) as running:
-        pass
+        port = await metrics_port(caplog)
     assert [function async for function in running.provider.watch() if function.kind != "synced"] == []
-    socket.create_server(("127.0.0.1", running.settings.metrics_port)).close()
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 async def test_a_provider_that_cannot_start_ends_the_process_and_is_closed(

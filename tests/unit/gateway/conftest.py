@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.unit.gateway.support import Gateway
+from penstock.gateway import wakeup
+from tests.unit.gateway.support import DEADLINE, Gateway
+
+
+@pytest.fixture(autouse=True)
+def one_wake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wake is not repeated because a test is slow."""
+    monkeypatch.setattr(wakeup, "REPEAT", DEADLINE)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from penstock.gateway.messages import Counters, Hello, Route, RouteRemoved, Sync
 from penstock.gateway.worker import Worker
 from penstock.settings import ServeSettings, WireSettings
 from penstock.wire.exchange import Exchange
+from penstock.wire.relay import Relay
 from penstock.wire.server import Server
 
 T = TypeVar("T")
@@ -205,7 +206,7 @@ class Gateway:
 
     def __init__(self, **settings: object) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="pg-"))
-        values = {"home": self.home, "port": 0, "queue_timeout": 10.0, **settings}
+        values = {"home": self.home, "port": 0, "queue_timeout": DEADLINE, **settings}
         self.settings = ServeSettings(**values)  # type: ignore[arg-type]
         self.settings.paths.run.mkdir()
         self.control = ScriptedControl(self.settings.paths.feed_socket)
@@ -314,9 +315,16 @@ class Gateway:
 
         await eventually(enough, f"{count} requests in flight to {key}")
 
+    def relays(self, key: str) -> list[Relay]:
+        """What is under way to this function's replicas and has a time to end."""
+        function = self.worker.routes.find(key.encode())
+        assert function is not None
+        watched = {item for replica in function.replicas for item in replica.pool.timers.relays._watched}
+        return [item for item in watched if isinstance(item, Relay)]
+
 
 def route(key: str, *endpoints: str, failed: bool = False, **policy: object) -> Route:
-    values = {"timeout": 10.0, "queue_timeout": 10.0, **policy}
+    values = {"timeout": DEADLINE, "queue_timeout": DEADLINE, **policy}
     return Route(key=key, endpoints=endpoints, policy=Policy(**values), failed=failed)  # type: ignore[arg-type]
 
 

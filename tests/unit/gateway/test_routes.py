@@ -8,7 +8,7 @@ from penstock.core.policy import Policy
 from penstock.gateway.counters import WorkerCounters
 from penstock.gateway.routes import FunctionRoute, RouteTable
 from penstock.wire.client import Pool
-from tests.unit.gateway.support import route
+from tests.unit.gateway.support import DEADLINE, route
 
 
 class Waiting:
@@ -74,7 +74,7 @@ async def test_a_changed_policy_is_taken_over(table: RouteTable) -> None:
     assert found(table, b"x").capacity == 6
     table.apply(route("x.openfaas-fn", "unix:/a", "unix:/b"))
     assert found(table, b"x").capacity == 0
-    assert found(table, b"x").policy == Policy(timeout=10.0, queue_timeout=10.0)
+    assert found(table, b"x").policy == Policy(timeout=DEADLINE, queue_timeout=DEADLINE)
 
 
 async def test_more_room_lets_as_many_go_as_fit(table: RouteTable) -> None:

@@ -145,7 +145,7 @@ async def test_watchers_hear_that_a_replica_leaves_the_routes_with_the_reason() 
         assert (await anext(watch)).kind == "changed" and (await anext(watch)).kind == "synced"
         answers.wrong["/r"] = "away"
         await clock.advance(2)
-        event = await asyncio.wait_for(anext(watch), 10)
+        event = await asyncio.wait_for(anext(watch), 60)
         assert event.function and event.function.replicas[0].reason == "its readiness check fails: away"
 
 
@@ -341,7 +341,7 @@ async def test_a_check_that_ignores_its_cancellation_changes_nothing() -> None:
 
         provider._crew.probe = stubborn
         await clock.advance(2)
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 60)
         await provider.scale("f", NS, 0)
         await clock.advance(1)
         assert (await only(provider)).state == "draining"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +119,7 @@ ONE_LOOP = (
     "test_parity.py",
     "test_prefork.py",
     "test_serializing.py",
+    "test_stall.py",
 )
 """Tests of what is answered and why, which no event loop has a part in; what these modes do with pipes has tests of its own."""
 
@@ -175,6 +177,15 @@ def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
                 await asyncio.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def reserved_port() -> Iterator[int]:
+    """A TCP port that the system gives to nobody else meanwhile, and that a program under test may listen on nevertheless."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("0.0.0.0", 0))
+        yield int(holder.getsockname()[1])
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from penstock.watchdog.probe import healthcheck
+from tests.watchdogs import DEADLINE
 
 Start = Callable[..., Awaitable[Any]]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
@@ -23,10 +25,18 @@ ENTRY = "import os, sys; from penstock.watchdog.app import run; sys.exit(run(os.
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether it has ended; whoever has become its parent reaps it in time."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):  # the latter when it goes between open and read
+        return True
 
 
 def ask(tmp_path: Path, text: bytes = b"GET / HTTP/1.0\r\n\r\n") -> socket.socket:
@@ -37,7 +47,7 @@ def ask(tmp_path: Path, text: bytes = b"GET / HTTP/1.0\r\n\r\n") -> socket.socke
 
 
 def read_all(client: socket.socket) -> bytes:
-    client.settimeout(30)
+    client.settimeout(DEADLINE)
     with client, client.makefile("rb") as stream:
         return stream.read()
 
@@ -46,10 +56,9 @@ def read_all(client: socket.socket) -> bytes:
 def test_sigterm_drains_without_an_idle_wait_and_exits_0(launch: Any, tmp_path: Path, loop: str) -> None:
     process = launch(fprocess="cat", PENSTOCK_LOOP=loop)
     wait_for((tmp_path / ".lock").exists)
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-    assert time.monotonic() - began < 15  # the original waits for 30 s by default
+    assert process.wait(DEADLINE) == 0
+    assert b"no new connections in 0s\n" in process.stderr.read()  # the original waits for 30 s by default
     assert not (tmp_path / ".lock").exists()
 
 
@@ -61,7 +70,7 @@ def test_a_request_in_flight_is_finished_on_sigterm(launch: Any, tmp_path: Path)
     wait_for((tmp_path / "begun").exists)
     process.send_signal(signal.SIGTERM)
     assert read_all(client).endswith(b"\r\n\r\ndone\n")
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
 
 
 def test_a_second_signal_ends_at_once(launch: Any, tmp_path: Path) -> None:
@@ -73,7 +82,7 @@ def test_a_second_signal_ends_at_once(launch: Any, tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     wait_for(lambda: not (tmp_path / ".lock").exists())
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
     client.close()
 
 
@@ -84,9 +93,8 @@ def test_a_drain_that_takes_too_long_cuts_and_kills(launch: Any, tmp_path: Path)
     client = ask(tmp_path)
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert process.wait(DEADLINE) == 0
+    wait_for(lambda: is_gone(int((tmp_path / "pid").read_text())))
     client.close()
 
 
@@ -97,18 +105,20 @@ def test_the_end_of_the_lifeline_is_a_drain(launch: Any, tmp_path: Path) -> None
     wait_for((tmp_path / ".lock").exists)
     assert process.poll() is None
     os.close(writer)
-    assert process.wait(30) == 0
+    assert process.wait(DEADLINE) == 0
 
 
 def test_strays_are_gone_after_the_drain(launch: Any, tmp_path: Path) -> None:
-    (tmp_path / "script").write_text(f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 600' &\nsleep 0.2; echo done")
+    pid = tmp_path / "pid"
+    (tmp_path / "script").write_text(
+        f"setsid sh -c 'echo $$ > {pid}; exec sleep 600' &\nuntil test -s {pid}; do sleep 0.01; done; echo done"
+    )
     process = launch(fprocess=f"sh {tmp_path}/script")
     wait_for((tmp_path / ".lock").exists)
     assert b"done" in read_all(ask(tmp_path))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert process.wait(DEADLINE) == 0
+    wait_for(lambda: is_gone(int(pid.read_text())))
 
 
 @pytest.mark.parametrize("name", ["fwatchdog", "of-watchdog"])
@@ -117,13 +127,13 @@ def test_called_by_the_name_of_an_original_it_behaves_as_that_did(launch: Any, t
     wait_for((tmp_path / ".lock").exists)
     assert read_all(ask(tmp_path)).startswith(b"HTTP/1.1 200 OK\r\n")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-    assert b" GET / - 500 - ContentLength: 0B (0." in process.stderr.read()
+    assert process.wait(DEADLINE) == 0
+    assert re.search(rb" GET / - 500 - ContentLength: 0B \(\d+\.\d{4}s\)\n", process.stderr.read())
 
 
 def test_bad_settings_are_told_and_exit_1(launch: Any) -> None:
     process = launch(mode="nonsense")
-    assert process.wait(30) == 1
+    assert process.wait(DEADLINE) == 1
     assert b"mode: 'nonsense' is unknown" in process.stderr.read()
 
 
@@ -134,7 +144,7 @@ def test_a_busy_port_is_told_and_exits_1(launch: Any) -> None:
         process = launch(
             fprocess="cat", LISTEN="", port=str(other.getsockname()[1]), PENSTOCK_WATCHDOG_METRICS_PORT="0"
         )
-        assert process.wait(30) == 1
+        assert process.wait(DEADLINE) == 1
         assert b"cannot start" in process.stderr.read()
 
 
@@ -147,25 +157,22 @@ def test_a_busy_metrics_port_is_only_a_warning(launch: Any, tmp_path: Path) -> N
         )
         wait_for((tmp_path / ".lock").exists)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(DEADLINE) == 0
         assert b"no metrics on port" in process.stderr.read()
 
 
-def test_metrics_have_a_port_of_their_own_on_tcp(launch: Any, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        port = probe.getsockname()[1]
-    launch(fprocess="cat", LISTEN="", port="0", PENSTOCK_WATCHDOG_METRICS_PORT=str(port))
+def test_metrics_have_a_port_of_their_own_on_tcp(launch: Any, tmp_path: Path, reserved_port: int) -> None:
+    launch(fprocess="cat", LISTEN="", port="0", PENSTOCK_WATCHDOG_METRICS_PORT=str(reserved_port))
     wait_for((tmp_path / ".lock").exists)
     for path, status in ((b"/metrics", b" 200 "), (b"/other", b" 404 ")):
-        client = socket.create_connection(("127.0.0.1", port))
+        client = socket.create_connection(("127.0.0.1", reserved_port))
         client.sendall(b"GET " + path + b" HTTP/1.0\r\n\r\n")
         assert status in read_all(client).partition(b"\r\n")[0]
 
 
 def test_a_lock_file_that_cannot_be_written_is_an_error(launch: Any, tmp_path: Path) -> None:
     process = launch(fprocess="cat", TMPDIR=str(tmp_path / "missing"))
-    assert process.wait(30) == 1
+    assert process.wait(DEADLINE) == 1
     assert b"lock file" in process.stderr.read()
 
 
@@ -180,7 +187,7 @@ def test_closed_standard_descriptors_do_not_confuse_programs(tmp_path: Path) -> 
         assert read_all(ask(tmp_path, request)).endswith(b"\r\n\r\nhello")
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(DEADLINE)
 
 
 def test_importing_every_mode_stays_light() -> None:
@@ -270,8 +277,9 @@ async def test_debug_output_shows_fields_path_and_answer(start: Start, capfd: py
     await running.call("POST", "/x?y=1", b"shown", [("X-A", "value")])
     await running.watchdog.close()
     out, err = capfd.readouterr()
-    for line in ("Query  y=1\n", "Path  /x\n", "Duration: 0."):
+    for line in ("Query  y=1\n", "Path  /x\n"):
         assert line in err
+    assert re.search(r"Duration: \d+\.\d", err)
     assert "[in] X-A=[value]\n" in out
-    assert "[out] X-Duration-Seconds=[0." in out
+    assert re.search(r"\[out\] X-Duration-Seconds=\[\d+\.\d{6}\]", out)
     assert "shown" in out

@@ -24,6 +24,7 @@ from penstock.watchdog import jwtauth
 from penstock.watchdog.jwtauth import Issuer, Key, Refused, bearer, matches, permits, public_key, verify
 from penstock.watchdog.logs import Log
 from penstock.watchdog.settings import load_settings
+from tests.watchdogs import DEADLINE
 
 Start = Callable[..., Awaitable[Any]]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
@@ -125,7 +126,7 @@ async def test_a_good_token_reaches_the_function_which_is_told_how_long_it_took(
     lines = answer.body.decode().splitlines()
     (seconds,) = [line for line in lines if line.startswith("Http_X_Auth_Seconds=")]
     assert answer.status == 200
-    assert 0 < float(seconds.partition("=")[2]) < 10
+    assert 0 < float(seconds.partition("=")[2]) < DEADLINE
     assert "Http_X_Mine=1" in lines
 
 
@@ -229,7 +230,10 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(
     assert authority.answers == 3
 
 
-async def test_unknown_keys_do_not_flood_the_issuer(guarded: Any, authority: Authority) -> None:
+async def test_unknown_keys_do_not_flood_the_issuer(
+    guarded: Any, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwtauth, "REFRESH_GAP", 600.0)
     running = await guarded()
     for number in range(20):
         answer = await ask(running, authority.token(OTHER, kid=f"unknown-{number}"))
@@ -354,7 +358,7 @@ async def test_workers_ask_for_tokens_too(launch: Any, authority: Authority, unt
         return answer.split(b" ")[1]
 
     await until((tmp_path / ".lock").exists)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE):
         while await status("/_/ready") != b"200":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await status("/") == b"401"

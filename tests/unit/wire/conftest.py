@@ -9,8 +9,18 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from penstock.wire import client, connection
+from tests.unit.wire.support import DEADLINE
+
 settings.register_profile("wire", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("wire")
+
+
+@pytest.fixture(autouse=True)
+def linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is cut before its peer has read it, however long this process stands still."""
+    for module in (client, connection):
+        monkeypatch.setattr(module, "LINGER", DEADLINE)
 
 
 def pytest_asyncio_loop_factories(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from penstock.settings import WireSettings
 from penstock.wire.connection import Application, Connection
@@ -174,6 +174,14 @@ def plain_socket(port: int, receive_buffer: int = 4096) -> socket.socket:
     sock.connect(("127.0.0.1", port))
     sock.setblocking(False)
     return sock
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[int]:
+    """A port of loopback that refuses connections, and that nobody else can take meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 class Notes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from penstock.wire.exchange import Exchange
 from penstock.wire.message import ResponseHead
 from penstock.wire.server import Server
 from penstock.wire.timeouts import Sweeper, Timers
-from tests.unit.wire.support import GET, Peer, echo_target, post, serving, until, upstream
+from tests.unit.wire.support import DEADLINE, GET, Peer, echo_target, post, refusing, serving, until, upstream
 
 
 class Waiter:
@@ -127,12 +128,14 @@ async def test_a_connection_on_which_something_came_unasked_is_not_handed_out_ev
     async with upstream(script) as address:
         pool = Pool(address)
         await ask(pool)
-        assert "1 idle" in repr(pool)
+        (idle,) = pool._idle
         with socket.socket(fileno=os.dup(peers[0].writer.get_extra_info("socket").fileno())) as raw:
             if stray:
-                raw.send(stray)  # no turn of the loop between this and the next line
+                raw.send(stray)  # no turn of the loop between this and asking the pool
             else:
                 raw.shutdown(socket.SHUT_WR)
+            arrived, _, _ = select.select([idle.transport.get_extra_info("socket").fileno()], [], [], DEADLINE)
+            assert arrived
             assert pool.get() is None
         assert "0 idle" in repr(pool)
         pool.close()
@@ -216,12 +219,11 @@ async def test_a_connection_that_cannot_be_opened_in_time_is_a_timeout() -> None
 
 
 async def test_a_refused_connection_is_reported() -> None:
-    async with serving(echo_target) as (_, port):
-        pass
     waiter = Waiter()
-    pool = Pool(f"127.0.0.1:{port}")
-    pool.connect(waiter)
-    await until(lambda: waiter.error)
+    with refusing() as port:
+        pool = Pool(f"127.0.0.1:{port}")
+        pool.connect(waiter)
+        await until(lambda: waiter.error)
     assert isinstance(waiter.error, ConnectionRefusedError)
     assert "0 idle, 0 connecting" in repr(pool)
 

@@ -20,6 +20,7 @@ from penstock.wire.errors import BodyTooLarge, ClientGone
 from penstock.wire.exchange import Exchange
 from penstock.wire.server import Server
 from tests.unit.wire.support import (
+    DEADLINE,
     GET,
     POST_CHUNKED,
     Held,
@@ -594,7 +595,9 @@ async def test_a_body_that_nobody_wants_yet_has_all_the_time() -> None:
     async with serving(app, WireSettings(body_timeout=0.01)) as (server, port), connect(port) as client:
         client.send(post(10) + b"hello")
         exchange = await app.next()
-        await until(lambda: server.sweeper.now > the_connection(server)._sweeper._loop.time() - 0.01)
+        ticks = server.sweeper.now
+        await until(lambda: server.sweeper.now > ticks + 0.3)
+        server.body_timeout = DEADLINE  # from here on it is wanted
         notes = Notes()
         client.send(b"world")
         exchange.attach(notes)
@@ -605,12 +608,16 @@ async def test_a_body_that_nobody_wants_yet_has_all_the_time() -> None:
 
 
 async def test_an_idle_connection_is_closed_without_a_word() -> None:
-    settings = WireSettings(idle_timeout=0.05)
-    async with serving(echo_target, settings) as (_, port), connect(port) as fresh, connect(port) as used:
-        used.send(GET)
-        await used.answer()
-        assert await fresh.rest() == b""
-        assert await used.rest() == b""
+    async with serving(echo_target, WireSettings(idle_timeout=0.05)) as (server, port):
+        soon, server.idle_timeout = server.idle_timeout, DEADLINE
+        async with connect(port) as used:
+            await until(lambda: server.connections)
+            server.idle_timeout = soon  # counts from its answer on, and for the next connection
+            used.send(GET)
+            await used.answer()
+            async with connect(port) as fresh:
+                assert await fresh.rest() == b""
+            assert await used.rest() == b""
 
 
 async def test_connections_above_the_limit_are_answered_503() -> None:
@@ -792,7 +799,7 @@ async def test_draining_finishes_what_is_in_flight_and_closes_what_is_idle() -> 
         busy.send(GET)
         exchange = await app.next()
         await until(lambda: server.connections == 2)
-        draining = asyncio.create_task(server.drain(20))
+        draining = asyncio.create_task(server.drain(DEADLINE))
         await until(lambda: server.draining)
         assert await idle.rest() == b""
         with pytest.raises(OSError):
@@ -805,11 +812,11 @@ async def test_draining_finishes_what_is_in_flight_and_closes_what_is_idle() -> 
 
 
 async def test_a_request_on_its_way_while_draining_begins_is_still_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "SETTLE", 20.0)
+    monkeypatch.setattr(server_module, "SETTLE", DEADLINE)
     async with serving(echo_target) as (server, port), connect(port) as client:
         client.send(GET)
         await client.answer()
-        draining = asyncio.create_task(server.drain(20))
+        draining = asyncio.create_task(server.drain(DEADLINE))
         await until(lambda: server.draining)
         client.send(GET)
         assert (b"connection", b"close") in (await client.answer()).fields

@@ -278,10 +278,10 @@ class Zygote:
                 kill(pid)
 
     def tell(self, news: FromZygote) -> None:
-        if not self._clients and isinstance(news, Exited):
-            self._unreported.append(news)
         for client in list(self._clients.values()):
             self._send(client, news)
+        if not self._clients and isinstance(news, Exited):  # nobody was there, or whoever was had just gone
+            self._unreported.append(news)
 
     def _send(self, client: Peer, news: FromZygote) -> None:
         try:

@@ -7,6 +7,7 @@ engine for as long as that lives.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import functools
 import json
@@ -27,7 +28,7 @@ from penstock.providers.local import LocalProvider
 from penstock.providers.runtimes.docker import create_docker_provider
 from penstock.settings import ServeSettings
 from tests.engines.engine import Engine
-from tests.engines.waiting import DEADLINE
+from tests.engines.waiting import DEADLINE, wait_until
 from tests.integration.providers.waiting import ready
 
 NETWORK = "penstock-tests"
@@ -70,19 +71,27 @@ class Box:
         """The id of the running container at a replica's address."""
         host = address.rpartition(":")[0]
         for container in self.containers("running"):
-            networks = self.inspect(container)["NetworkSettings"]["Networks"]
+            networks = {}
+            with contextlib.suppress(AssertionError):  # one before it may be removed meanwhile
+                networks = self.inspect(container)["NetworkSettings"]["Networks"]
             if any(network["IPAddress"] == host for network in networks.values()):
                 return container
         raise AssertionError(f"no container is at {address}")
 
     def close(self) -> None:
-        if left := self.containers():
-            self.engine.docker("rm", "-fv", *left)
+        wait_until(self._emptied, "the end of the containers of a box")
         label = f"label={labels.OWNER}={self.installation}"
         if left := self.engine.docker("network", "ls", "-q", "--filter", label).split():
             self.engine.docker("network", "rm", *left)
         (self.home / "watchdog").unlink()
         shutil.rmtree(self.home)
+
+    def _emptied(self) -> bool:
+        """Whether it has no containers any more; one that the engine is still removing for the provider is not removed twice."""
+        if left := self.containers():
+            with contextlib.suppress(AssertionError):
+                self.engine.docker("rm", "-fv", *left)
+        return not self.containers()
 
 
 @asynccontextmanager
@@ -134,11 +143,11 @@ def shared_bundle() -> Path:
 async def _make_bundle(folder: Path) -> Path:
     """Other test runs may be at it at the same time; what none of them has made lately is nobody's."""
     name = await Made(folder, os.environ).name()
-    for old in folder.iterdir():
-        if old.name != name and time.time() - old.lstat().st_ctime > BUNDLE_AGE:
-            shutil.rmtree(old, ignore_errors=True)
     with (folder.with_suffix(".lock")).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for old in folder.iterdir():
+            if old.name != name and time.time() - old.lstat().st_ctime > BUNDLE_AGE:
+                shutil.rmtree(old, ignore_errors=True)
         await Made(folder / name, os.environ).directory(lambda text: None)
     return folder / name
 

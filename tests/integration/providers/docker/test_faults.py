@@ -120,8 +120,9 @@ async def test_a_program_that_ends_at_once_says_its_last_words_and_backs_off(doc
     import_busybox(docker_engine, image, ['CMD ["cat", "/absent"]', "EXPOSE 8080"])
     async with running_box(docker_engine) as (provider, box):
         await provider.deploy(spec("ends", "", image=image))
-        why = await reason(provider, "ends", "exit code 1")
-        assert "can't open '/absent'" in why
+        # A busy engine may not give the words of every end in time.
+        why = await reason(provider, "ends", "can't open '/absent'")
+        assert "exit code 1" in why
 
         async def restarted() -> bool:
             return (await provider.get("ends", DEFAULT_NAMESPACE)).replicas[0].restarts >= 4
@@ -242,6 +243,11 @@ async def test_functions_come_back_with_an_engine_that_was_stopped(own_engine: E
         assert "docker.sock" in await reason(provider, "meanwhile", "docker.sock")
         await asyncio.to_thread(own_engine.start)
         await healthy(provider)
+
+        async def seen_to_end() -> bool:
+            return all(one.restarts for one in (await provider.get("patient", DEFAULT_NAMESPACE)).replicas)
+
+        await until("what ended with the engine is started again", seen_to_end)
         assert await answer(await ready(provider, "patient", 2), b"one") == "one"
         assert await answer(await ready(provider, "meanwhile"), b"two") == "two"
         await until("three containers are left", lambda: len(box.containers("running")) == 3)

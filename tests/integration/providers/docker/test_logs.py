@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from penstock.model import LogLine, LogQuery
+from penstock.providers.containers import following, logs
 from penstock.providers.containers.engine import Engine
 from penstock.providers.containers.following import Changes
 from penstock.providers.containers.logs import function_lines, last_words
@@ -46,6 +47,13 @@ class Docker:
         return await asyncio.to_thread(self.engine.docker, *arguments)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine of a busy machine may be silent for longer than users want to wait."""
+    monkeypatch.setattr(following, "GRACE", DEADLINE)
+    monkeypatch.setattr(logs, "LAST_WORDS_LIMIT", DEADLINE)
+
+
 @pytest.fixture
 def docker(docker_engine: engines.Engine, busybox_image: str) -> Iterator[Docker]:
     made = Docker(docker_engine, busybox_image)
@@ -69,7 +77,11 @@ def logs_of(container: str) -> str:
 
 
 def source(container: str, alive: bool = False) -> Source:
-    return Source(logs_of(container), container[:12], alive)
+    return Source(logs_of(container), container[:12], alive, quiet=DEADLINE)
+
+
+def source_of_service(service: str) -> Source:
+    return Source(f"/services/{service}/logs", task_of, quiet=DEADLINE)
 
 
 async def past(engine: Engine, *sources: Source, query: LogQuery | None = None) -> list[LogLine]:
@@ -202,7 +214,7 @@ async def test_the_lines_of_a_service_name_their_tasks_and_later_tasks_are_follo
     service = await asyncio.to_thread(service_of, swarm_engine, *flags)
     try:
         async with opened(swarm_engine.url) as engine:
-            of_service = Source(f"/services/{service}/logs", task_of)
+            of_service = source_of_service(service)
             lines = function_lines(engine, LogQuery(name="f", follow=True), lambda: [of_service])
             async with aclosing(lines):
                 found = [*await until(lines, lambda line: True), *await until(lines, lambda line: True)]
@@ -211,7 +223,7 @@ async def test_the_lines_of_a_service_name_their_tasks_and_later_tasks_are_follo
             kept = await past(engine, of_service)
             tasks = await engine.get("/tasks", filters={"service": {service: True}})
             last = found[-1]
-            of_task = await past(engine, Source(f"/tasks/{last.instance}/logs", task_of))
+            of_task = await past(engine, Source(f"/tasks/{last.instance}/logs", task_of, quiet=DEADLINE))
             one = await past(engine, of_service, query=LogQuery(name="f", instance=last.instance))
         assert {line.instance for line in found} == {task["ID"] for task in tasks}
         assert sorted(found, key=lambda line: line.timestamp) == kept
@@ -229,8 +241,8 @@ async def test_a_node_that_is_lost_costs_no_line_of_the_others(two_node_swarm: T
     service = await asyncio.to_thread(service_of, manager, *flags)
     try:
         async with opened(manager.url) as engine:
-            path = f"/services/{service}/logs"
-            lines = function_lines(engine, LogQuery(name="f", follow=True), lambda: [Source(path, task_of)])
+            of_service = source_of_service(service)
+            lines = function_lines(engine, LogQuery(name="f", follow=True), lambda: [of_service])
             async with aclosing(lines):
                 found = [*await until(lines, lambda line: True), *await until(lines, lambda line: True)]
             of_tasks = [Source(f"/tasks/{line.instance}/logs", task_of, quiet=15.0) for line in found]
@@ -240,5 +252,5 @@ async def test_a_node_that_is_lost_costs_no_line_of_the_others(two_node_swarm: T
         assert left == [line for line in found if line.instance in here]
         assert len(left) == 1
     finally:
-        worker.mend()
+        await asyncio.to_thread(two_node_swarm.mend)
         await asyncio.to_thread(manager.docker, "service", "rm", service)

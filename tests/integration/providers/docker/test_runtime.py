@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from penstock.model import DEFAULT_NAMESPACE, LogQuery, Namespace, Resources, Secret
+from penstock.model import DEFAULT_NAMESPACE, LogLine, LogQuery, Namespace, Resources, Secret
+from penstock.providers.containers import stats
 from tests.engines.engine import Engine
 from tests.engines.images import import_busybox
+from tests.engines.waiting import DEADLINE
 from tests.integration.providers.docker.harness import IMAGE, answer, boxed, call, deployed, running_box, spec, started
 from tests.integration.providers.waiting import ready, reason, until
 
@@ -237,15 +239,21 @@ async def test_what_a_crashed_container_said_can_still_be_read(docker_engine: En
     async with running_box(docker_engine) as (provider, _):
         await provider.deploy(spec("crash", "", image="crash:1"))
         await reason(provider, "crash", "not-there")
-        lines = [line async for line in provider.logs(LogQuery(name="crash"))]
-        assert lines
+        lines = list[LogLine]()
+
+        async def told() -> bool:
+            lines[:] = [line async for line in provider.logs(LogQuery(name="crash"))]
+            return bool(lines)
+
+        await until("its log can be read", told)
         assert {line.text for line in lines} == {"cat: can't open '/not-there': No such file or directory"}
         assert {line.instance for line in lines} == {
             one.id for one in (await provider.get("crash", DEFAULT_NAMESPACE)).replicas
         }
 
 
-async def test_usage_is_that_of_all_replicas(docker_engine: Engine) -> None:
+async def test_usage_is_that_of_all_replicas(docker_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "LIMIT", DEADLINE)
     async with running_box(docker_engine) as (provider, _):
         await deployed(provider, "hungry", labels={"com.openfaas.scale.min": "2"})
         usage = (await provider.get("hungry", DEFAULT_NAMESPACE, usage=True)).usage

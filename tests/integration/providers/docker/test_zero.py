@@ -12,6 +12,7 @@ from penstock.providers.containers.freezing import connections
 from penstock.providers.local import LocalProvider
 from tests.engines.engine import Engine
 from tests.engines.images import import_busybox
+from tests.engines.waiting import DEADLINE
 from tests.integration.providers.docker.harness import (
     Box,
     answer,
@@ -182,9 +183,13 @@ async def test_the_log_of_a_kept_container_can_be_read(docker_engine: Engine) ->
     async with running_box(docker_engine) as (provider, _):
         function = await deployed(provider, "talker", "cat /spoken", labels={ZERO: "pause"})
         await call(function.endpoints[0])
+
+        async def told() -> bool:
+            return any(["spoken" in line.text async for line in provider.logs(LogQuery(name="talker"))])
+
+        await until("it is in the log", told)
         await to_zero(provider, "talker")
-        lines = [line.text async for line in provider.logs(LogQuery(name="talker"))]
-        assert any("spoken" in line for line in lines), lines
+        await until("it is in the log of the kept container", told)
 
 
 async def test_a_frozen_container_is_thawed_and_not_started_again(docker_engine: Engine) -> None:
@@ -209,19 +214,28 @@ async def test_connections_of_a_container_elsewhere_are_not_guessed_at(docker_en
         pid = box.inspect(container)["State"]["Pid"]
         assert connections(pid, container, 8080) is None
         outside = docker_engine.sandbox.outside(pid)
-        assert connections(outside, container, 8080) == 0
+        # That of the readiness probe may not have ended yet.
+        await until("nobody is connected", lambda: connections(outside, container, 8080) == 0)
 
 
 async def test_a_request_under_way_keeps_a_container_from_being_frozen(docker_engine: Engine) -> None:
     async with running_box(docker_engine) as (provider, box):
-        function = await deployed(provider, "busy", "sleep 3", labels={ZERO: "pause"})
+        function = await deployed(provider, "busy", labels={ZERO: "pause"})
         [container] = box.containers()
         entry = next(iter(lives(provider).entries.values()))
         entry.pid = docker_engine.sandbox.outside(entry.pid)
-        under_way = asyncio.create_task(call(function.endpoints[0]))
+        await until("the readiness probe is over", lambda: connections(entry.pid, container, 8080) == 0)
+        host, _, port = function.endpoints[0].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST / HTTP/1.0\r\nHost: test\r\nContent-Length: 9\r\n\r\n")
         await until("it is connected", lambda: connections(entry.pid, container, 8080) == 1)
-        await to_zero(provider, "busy")
-        assert (await under_way)[0] == 200
+        await provider.scale("busy", DEFAULT_NAMESPACE, 0)
+        await until("it waits to be frozen", lambda: bool(lives(provider)._resting._freezing))
+        assert box.containers("running") == [container]
+        writer.write(b"the rest\n")
+        assert (await asyncio.wait_for(reader.read(), DEADLINE)).endswith(b"\r\n\r\nthe rest\n")
+        writer.close()
+        await ready(provider, "busy", 0)
         assert box.containers("paused") == [container]
 
 

@@ -21,6 +21,7 @@ from penstock.providers.runtimes import processes
 from penstock.providers.runtimes.process import create_process_provider
 from penstock.providers.runtimes.records import read_record
 from penstock.settings import ServeSettings
+from tests.engines.waiting import wait_until
 from tests.integration.providers.waiting import ready
 
 TIMEOUT = 60.0
@@ -49,8 +50,12 @@ class Server:
         }
 
     def start_zygote(self) -> None:
+        self.home.zygote_socket.unlink(missing_ok=True)  # of an earlier one, so that this one's shows that it listens
         arguments = [sys.executable, "-m", "penstock.providers.runtimes.zygote", str(self.home.zygote_socket)]
         self.zygote = subprocess.Popen(arguments, env=self.environ, pass_fds=[self._read])
+
+    def await_zygote(self) -> None:
+        wait_until(self.home.zygote_socket.exists, "the zygote listens")
 
     def kill_zygote(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self.zygote:
@@ -92,6 +97,7 @@ def running_server() -> Iterator[Server]:
     server = Server(home / "home")
     server.start_zygote()
     try:
+        server.await_zygote()
         yield server
     finally:
         server.end()
@@ -156,12 +162,18 @@ def pid_of(address: str) -> int:
     return record.pid
 
 
+def long_time() -> str:
+    """Seconds for `sleep`, longer than any test and of a number that no other program sleeps for, so that `runs_with` finds it."""
+    return f"70000.{secrets.randbelow(10**9):09}"
+
+
 def runs_with(mark: str) -> list[int]:
-    """Processes with this word among their arguments."""
+    """Processes with this word as one of their arguments."""
     found = []
     for stat in processes.all_processes():
         with contextlib.suppress(OSError):
-            if mark.encode() in Path(f"/proc/{stat.pid}/cmdline").read_bytes() and stat.state not in "ZX":
+            arguments = Path(f"/proc/{stat.pid}/cmdline").read_bytes().split(b"\x00")
+            if mark.encode() in arguments and stat.state not in "ZX":
                 found.append(stat.pid)
     return found
 

@@ -17,9 +17,6 @@ from tests.integration.providers.waiting import ready, until
 PROGRAM = """
 import http.server, os, pathlib
 me = pathlib.Path(__file__).parent / os.environ["PORT"]
-me.mkdir()
-for name in ("live", "ready"):
-    (me / name).touch()
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -32,18 +29,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_GET
 
-http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+me.mkdir(exist_ok=True)  # the port may have been an earlier program's
+for name in ("live", "ready"):
+    (me / name).touch()
+server.serve_forever()
 """
 LIVE = {
     "com.openfaas.health.http.path": "/live",
     "com.openfaas.health.http.period": "200ms",
-    "com.openfaas.health.http.timeoutSeconds": "10",
+    "com.openfaas.health.http.timeoutSeconds": "60",
     "com.openfaas.health.http.failureThreshold": "2",
 }
 READY = {
     "com.openfaas.ready.http.path": "/ready",
     "com.openfaas.ready.http.period": "200ms",
-    "com.openfaas.ready.http.timeoutSeconds": "10",
+    "com.openfaas.ready.http.timeoutSeconds": "60",
     "com.openfaas.ready.http.failureThreshold": "1",
 }
 
@@ -78,6 +79,7 @@ class Caller:
 
     async def stop(self) -> None:
         """Raises what a call raised."""
+        await until("a call was answered", lambda: bool(self.statuses) or self._task.done())
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -109,7 +111,7 @@ async def test_a_program_whose_health_file_is_removed_is_restarted_and_the_other
 
 async def test_a_program_that_hangs_is_restarted(tmp_path: Path) -> None:
     async with running_provider() as (provider, _):
-        annotations = {**LIVE, "com.openfaas.health.http.timeoutSeconds": "1"}
+        annotations = {**LIVE, "com.openfaas.health.http.timeoutSeconds": "3"}
         before = await two(provider, tmp_path, annotations)
         _, pid = await who(before.replicas[0].address)
         os.kill(pid, signal.SIGSTOP)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -35,6 +37,20 @@ def launch(server: Server, token: str = "0123456789ab", **environ: str) -> Launc
 async def connected(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     await until("the zygote listens", server.home.zygote_socket.exists)
     return await asyncio.open_unix_connection(server.home.zygote_socket)
+
+
+def state_of(server: Server) -> str:
+    found = processes.stat_of(server.zygote.pid) if server.zygote else None
+    return found.state if found else ""
+
+
+def descriptors(pid: int) -> set[str]:
+    """What a process has open; it may close some while they are read."""
+    found = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(fd.readlink()))
+    return found
 
 
 async def news(reader: asyncio.StreamReader) -> object:
@@ -72,9 +88,31 @@ async def test_ends_that_nobody_heard_are_told_to_the_next_who_connects() -> Non
         hello = await news(reader)
         assert isinstance(hello, Hello) and hello.replicas == {"0123456789ab": launched.pid}
         writer.close()
-        await asyncio.sleep(0.1)
+        await writer.wait_closed()
         processes.kill(launched.pid)
         await until("it has ended", lambda: ended(launched.pid))
+        reader, writer = await connected(server)
+        assert isinstance(await news(reader), Hello)
+        assert isinstance(await news(reader), Exited)
+        writer.close()
+
+
+async def test_an_end_that_is_told_to_whoever_has_just_gone_is_told_to_the_next_as_well() -> None:
+    with running_server() as server:
+        assert server.zygote
+        server.home.replicas.mkdir(parents=True)
+        reader, writer = await connected(server)
+        await news(reader)
+        writer.write(frame(launch(server)))
+        launched = await news(reader)
+        assert isinstance(launched, Launched)
+        server.zygote.send_signal(signal.SIGSTOP)
+        await until("the zygote stands still", lambda: state_of(server) == "T")
+        writer.close()
+        await writer.wait_closed()
+        processes.kill(launched.pid)
+        await until("it has ended", lambda: ended(launched.pid))
+        server.zygote.send_signal(signal.SIGCONT)
         reader, writer = await connected(server)
         assert isinstance(await news(reader), Hello)
         assert isinstance(await news(reader), Exited)
@@ -147,9 +185,8 @@ async def test_replicas_hold_no_descriptors_of_the_zygotes() -> None:
         assert isinstance(launched, Launched)
         socket_path = server.home.replicas / "0123456789ab/http.sock"
         await until("it listens", socket_path.exists)
-        links = [fd.readlink() for fd in Path(f"/proc/{launched.pid}/fd").iterdir()]
-        shared = {fd.readlink() for fd in Path(f"/proc/{server.zygote.pid if server.zygote else 0}/fd").iterdir()}
-        same = {str(link) for link in links if link in shared and str(link).startswith(("socket:", "pipe:"))}
+        shared = descriptors(launched.pid) & descriptors(server.zygote.pid if server.zygote else 0)
+        same = {link for link in shared if link.startswith(("socket:", "pipe:"))}
         lifeline = Path(f"/proc/self/fd/{server._read}").readlink()
         assert same <= {str(lifeline)}
         writer.close()

@@ -24,6 +24,7 @@ from penstock.providers.containers.bundle import Made
 from penstock.providers.swarm.provider import SwarmProvider, create_swarm_provider
 from penstock.settings import ServeSettings
 from tests.engines.engine import Engine
+from tests.engines.waiting import wait_until
 from tests.integration.providers.waiting import ready
 
 NETWORK = "penstock-tests"
@@ -61,8 +62,7 @@ class Installation:
 
     def purge(self) -> None:
         for kind in ("service", "secret", "config"):
-            if names := self.of(kind):
-                self.engine.docker(kind, "rm", *names)
+            wait_until(functools.partial(self._removed, kind), f"the end of every {kind}")
         for name in self.of("network"):
             # Tasks that are ending still use it; networks that stay end with the engine.
             with contextlib.suppress(AssertionError):
@@ -70,19 +70,27 @@ class Installation:
         (self.home / "watchdog").unlink()
         shutil.rmtree(self.home)
 
+    def _removed(self, kind: str) -> bool:
+        """Whether nothing is left. What a provider asked for before it was closed may go, or come, meanwhile."""
+        if names := self.of(kind):
+            with contextlib.suppress(AssertionError):
+                self.engine.docker(kind, "rm", *names)
+        return not names
+
 
 @functools.cache
 def watchdog() -> Path:
-    """The watchdog of this source tree, in the folder where all are kept. Test processes that want one at the same time make it
+    """The watchdog of this source tree, alone in a folder of its own. Test processes that want one at the same time make it
     once."""
-    folder = Path(tempfile.gettempdir()) / f"penstock-swarm-watchdogs-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"penstock-swarm-bundles-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = asyncio.run(Made(folder, os.environ).directory(lambda text: None))
+        name = asyncio.run(Made(folder, os.environ).name())
+        found = asyncio.run(Made(folder / name, os.environ).directory(lambda text: None))
         made = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_ctime)
         for old in made[:-KEPT]:
-            if old != found:
+            if old != found.parent:
                 shutil.rmtree(old, ignore_errors=True)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,11 +16,15 @@ from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
 from penstock.providers.swarm.provider import SwarmProvider
 from tests.engines.images import import_busybox, import_root
 from tests.engines.swarm import TwoNodeSwarm
-from tests.integration.providers.swarm.harness import call, calls_that_never_fail, program, running, watchdog
+from tests.integration.providers.swarm.harness import SERVER, call, calls_that_never_fail, program, running, watchdog
 from tests.integration.providers.swarm.test_functions import server
 from tests.integration.providers.waiting import ready, until
 
 pytestmark = pytest.mark.service("dockerd", "busybox")
+
+PATIENT = "patient:it"
+WHATEVER_COMES = f"trap '' TERM; {SERVER}"
+"""A server that serves on for its whole grace when it is told to end, for calls that come late where this process is slow."""
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +32,7 @@ def swarm(two_node_swarm: TwoNodeSwarm) -> Iterator[TwoNodeSwarm]:
     for node in two_node_swarm.nodes:
         server(node)
         import_busybox(node)
+        import_busybox(node, PATIENT, [f"ENTRYPOINT {json.dumps(['sh', '-c', WHATEVER_COMES])}", "EXPOSE 8080"])
     yield two_node_swarm
 
 
@@ -37,10 +43,10 @@ def web(name: str, **fields: object) -> FunctionSpec:
 
 
 @asynccontextmanager
-async def spread_over_both(swarm: TwoNodeSwarm) -> AsyncIterator[tuple[SwarmProvider, Function]]:
+async def spread_over_both(swarm: TwoNodeSwarm, **fields: object) -> AsyncIterator[tuple[SwarmProvider, Function]]:
     """A function with a replica on each node."""
     async with running(swarm.manager) as (provider, _):
-        await provider.deploy(web("wide"))
+        await provider.deploy(web("wide", **fields))
         function = await ready(provider, "wide", 2)
         assert hosts(function) == {node.sandbox.address for node in swarm.nodes}
         yield provider, function
@@ -76,7 +82,8 @@ async def test_replicas_on_every_node_answer(swarm: TwoNodeSwarm) -> None:
 
 
 async def test_a_drained_node_leaves_the_routes_before_its_replicas_end(swarm: TwoNodeSwarm) -> None:
-    async with spread_over_both(swarm) as (provider, _), calls_that_never_fail(provider, "wide"):
+    patient = spread_over_both(swarm, image=PATIENT, env_vars={"write_timeout": "10s"})
+    async with patient as (provider, _), calls_that_never_fail(provider, "wide"):
         drain(swarm, "drain")
         try:
             await two_replicas_on_the_manager(provider, swarm)

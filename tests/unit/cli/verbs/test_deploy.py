@@ -10,8 +10,9 @@ from typing import cast
 import pytest
 
 from penstock.cli.client import Gateway
+from penstock.cli.schema import FunctionStatus
 from penstock.cli.target import Target
-from penstock.cli.verbs.deploy import _wait
+from penstock.cli.verbs.deploy import _reason, _wait
 from penstock.errors import PenstockError
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
 
@@ -239,6 +240,13 @@ def test_flags_of_images_that_cannot_be_meant_are_refused(
     assert words in result.stderr
 
 
+def take_time() -> None:
+    """Let 40 s of the loop's time pass, and none of ours."""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    loop.time = lambda: before() + 40.0  # type: ignore[method-assign]
+
+
 class SlowGateway:
     """A gateway where every look at the function takes 40 s of the loop's time, and none of ours."""
 
@@ -247,9 +255,7 @@ class SlowGateway:
         self._looks = list(looks)
 
     async def function(self, name: str) -> dict[str, object]:
-        loop = asyncio.get_running_loop()
-        before = loop.time
-        loop.time = lambda: before() + 40.0  # type: ignore[method-assign]
+        take_time()
         await asyncio.sleep(0)
         return {
             "name": name,
@@ -282,13 +288,18 @@ def test_a_replica_that_keeps_ending_for_changing_reasons_makes_no_progress() ->
         wait_for_looks(*[instance("starting", f"look {number}", 1) for number in range(6)], instance("ready"))
 
 
-def test_wait_ends_with_what_was_seen_last(gateway: ScriptedGateway) -> None:
+def test_wait_ends_with_what_was_seen_last(gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(function: FunctionStatus) -> str:
+        take_time()
+        return _reason(function)
+
+    monkeypatch.setattr("penstock.cli.verbs.deploy._reason", slowly)
     gateway.on(f"PUT {FUNCTIONS}", Answer(202))
     slow = answer_json({"name": "words", "replicas": 1, "instances": [instance("starting", "waiting for port 8080")]})
     gateway.on("GET /system/function/words", slow)
-    result = run_cli(*WORDS, "--timeout", "3s")
+    result = run_cli(*WORDS, "--timeout", "1m")
     assert result.exit_code == 1
-    assert "not ready after 3 s: waiting for port 8080" in result.stderr
+    assert "not ready after 60 s: waiting for port 8080" in result.stderr
 
 
 def test_a_handler_becomes_an_absolute_path_and_mode_python(gateway: ScriptedGateway, tmp_path: Path) -> None:

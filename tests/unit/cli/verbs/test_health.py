@@ -6,7 +6,7 @@ import pytest
 
 from penstock.cli.verbs.health import metrics_url
 from penstock.errors import InvalidInput
-from tests.unit.cli.support import Answer, ScriptedGateway, run_cli
+from tests.unit.cli.support import Answer, ScriptedGateway, refusing, run_cli
 
 
 def at(gateway: ScriptedGateway) -> str:
@@ -36,9 +36,9 @@ def test_another_gateway_may_be_asked(gateway: ScriptedGateway) -> None:
     assert "Authorization" not in gateway.requests[0].headers
 
 
-def test_nobody_there_is_3(gateway: ScriptedGateway) -> None:
-    gateway.close()
-    result = run_cli("health", "-g", gateway.url)
+def test_nobody_there_is_3() -> None:
+    with refusing() as url:
+        result = run_cli("health", "-g", url)
     assert result.exit_code == 3
     assert "no gateway answers at" in result.stderr
 

@@ -15,7 +15,7 @@ from penstock.providers.containers.credentials import HUB_SERVER, Credentials, L
 def keep(folder: Path, config: Any) -> Credentials:
     """Credentials of a user whose config.json is in the folder, where helpers are as well."""
     (folder / "config.json").write_bytes(config if isinstance(config, bytes) else json.dumps(config).encode())
-    return Credentials({"DOCKER_CONFIG": str(folder), "PATH": f"{folder}:/usr/bin:/bin"}, helper_timeout=20.0)
+    return Credentials({"DOCKER_CONFIG": str(folder), "PATH": f"{folder}:/usr/bin:/bin"}, helper_timeout=60.0)
 
 
 def add_helper(folder: Path, name: str, script: str) -> None:

@@ -36,7 +36,7 @@ def test_its_environment_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_part_is_known_by_its_own_sign_and_ended_in_order(tmp_path: Path) -> None:
     code = (
         "import signal; signal.signal(15, lambda *_: (open(os.environ['END'], 'w').close(), sys.exit())); "
-        "print('is ready', flush=True); signal.pause()"
+        "print('is ready', flush=True)\nwhile True: time.sleep(0.01)"
     )
     rehearse(script(code), Part({"END": str(tmp_path / "ended")}, b"is ready", signal.SIGTERM))
     assert (tmp_path / "ended").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -19,7 +20,8 @@ def main() -> None:
         put(b"Welcome to peer 1.0\n")
     if start == "silent":
         time.sleep(600)
-    time.sleep(float(os.environ.get("PEER_SLEEP", "0")))
+    if start == "gate":
+        wait_at_the_gate()
     while line := IN.readline():
         method, target, _ = line.decode("latin-1").split(" ")
         fields = {}
@@ -56,7 +58,7 @@ def act(method: str, path: str, fields: dict[str, str]) -> None:
         put(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     elif path == "/head-body":
         put(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-        time.sleep(0.05)
+        select.select([0], [], [])  # until it is asked for something else
         put(b"wrong")
     elif path == "/not-modified":
         put(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")
@@ -75,7 +77,7 @@ def act(method: str, path: str, fields: dict[str, str]) -> None:
         put(one + one.replace(b"one", b"two"))
     elif path == "/late":  # writes something after its answer
         answer(b"fine")
-        time.sleep(0.05)
+        wait_at_the_gate()
         put(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
     elif path == "/unframed":
         put(b"HTTP/1.1 200 OK\r\n\r\nfor ever")
@@ -92,9 +94,9 @@ def act(method: str, path: str, fields: dict[str, str]) -> None:
         time.sleep(600)
     elif path == "/hang":
         time.sleep(600)
-    elif path == "/sleep":
-        time.sleep(0.3)
-        answer(b"slept")
+    elif path == "/gate":
+        wait_at_the_gate()
+        answer(b"through")
     elif path == "/leave":
         answer(b"bye", b"Connection: close\r\n")
         sys.exit(0)
@@ -112,6 +114,13 @@ def act(method: str, path: str, fields: dict[str, str]) -> None:
         answer(b"said")
     else:
         answer(b"not here", status=b"404 Not Found")
+
+
+def wait_at_the_gate() -> None:
+    """Until the test has made the file, at once where it names none."""
+    gate = os.environ.get("PEER_GATE", "")
+    while gate and not os.path.exists(gate):
+        time.sleep(0.01)
 
 
 def pieces(fields: dict[str, str]):  # type: ignore[no-untyped-def]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from penstock.watchdog.app import _prepare_descriptors
+from tests.watchdogs import LIMITS
 
 Start = Callable[..., Awaitable[Any]]
 Script = Callable[[str], str]
@@ -86,8 +87,11 @@ async def test_exec_timeout_is_408_even_if_grandchildren_hold_the_output(start: 
 
 async def test_exec_timeout_kills_the_whole_group(start: Start, script: Script, tmp_path: Path, until: Until) -> None:
     pids = tmp_path / "pids"
-    running = await start(fprocess=script(f"sleep 600 & echo $! $$ > {pids}; wait"), exec_timeout="300ms")
-    assert (await running.call()).status == 408
+    running = await start(fprocess=script(f"sleep 600 & echo $! $$ > {pids}; wait"), exec_timeout="10m")
+    for limit in LIMITS:
+        assert (await running.call(headers=[("X-Timeout", f"{limit}s")])).status == 408
+        if pids.exists() and len(pids.read_text().split()) == 2:
+            break
     await until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
 
@@ -108,7 +112,9 @@ async def test_a_process_that_escaped_by_setsid_is_swept_up(
 ) -> None:
     pid_file = tmp_path / "pid"
     running = await start(
-        fprocess=script(f"setsid sh -c 'echo $$ > {pid_file}; exec sleep 600' & sleep 0.3; echo done")
+        fprocess=script(
+            f"setsid sh -c 'echo $$ > {pid_file}; exec sleep 600' & until test -s {pid_file}; do sleep 0.01; done; echo done"
+        )
     )
     assert (await running.call()).body == b"done\n"
     await until(lambda: not alive(int(pid_file.read_text())))
@@ -268,13 +274,17 @@ async def test_no_descriptor_or_process_is_left_after_many_calls_of_every_kind(
     await until(lambda: not running.watchdog.spawner.running and not running.watchdog.server.connections)
     await until(lambda: not missing.watchdog.server.connections)
     await until(lambda: not children())
-    assert {entry for entry in descriptors() if "pipe" in entry or "pidfd" in entry or "sock" in entry} <= before
+    await until(lambda: {one for one in descriptors() if "pipe" in one or "pidfd" in one or "sock" in one} <= before)
 
 
 async def test_memory_and_file_limits_hold_for_the_program_and_not_for_us(start: Start, script: Script) -> None:
     own = os.sysconf("SC_OPEN_MAX")
     running = await start(
-        fprocess=script("ulimit -S -d; sleep 0.3; ulimit -H -n; ulimit -S -t; ulimit -H -t"),
+        # The hard ones are set on the program when it runs already.
+        fprocess=script(
+            "ulimit -S -d; until test $(ulimit -H -n) = 64 -a $(ulimit -H -t) = 7; do sleep 0.01; done; "
+            "ulimit -H -n; ulimit -S -t; ulimit -H -t"
+        ),
         PENSTOCK_RLIMIT_MEMORY=str(256 << 20),
         PENSTOCK_RLIMIT_NOFILE="64",
         PENSTOCK_RLIMIT_CPU="7",
@@ -284,7 +294,8 @@ async def test_memory_and_file_limits_hold_for_the_program_and_not_for_us(start:
 
 
 async def test_a_memory_limit_below_our_own_use_still_starts_the_program(start: Start, script: Script) -> None:
-    running = await start(fprocess=script("sleep 0.3; ulimit -H -d"), PENSTOCK_RLIMIT_MEMORY=str(4 << 20))
+    text = "until test $(ulimit -H -d) = 4096; do sleep 0.01; done; ulimit -H -d"
+    running = await start(fprocess=script(text), PENSTOCK_RLIMIT_MEMORY=str(4 << 20))
     assert (await running.call()).body == b"4096\n"
 
 

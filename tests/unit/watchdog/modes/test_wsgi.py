@@ -15,6 +15,7 @@ import pytest
 from penstock.watchdog.importing import Application
 from penstock.watchdog.modes import wsgi as wsgi_mode
 from penstock.watchdog.modes.wsgi import why_unfit
+from tests.watchdogs import LIMITS
 
 Start = Callable[..., Awaitable[Any]]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
@@ -475,15 +476,20 @@ async def test_a_call_that_takes_too_long_is_504_and_a_thread_that_does_not_retu
 ) -> None:
     monkeypatch.setattr(wsgi_mode, "LOST_AFTER", 0.05)
     reasons: list[str] = []
+    begun = threading.Event()
 
     def app(environ: Any, start_response: Any) -> Any:
+        begun.set()
         release.wait(SLOW)
         start_response("200 OK", [])
         return []
 
-    running = await serve(app, exec_timeout="200ms")
+    running = await serve(app, exec_timeout="10m")
     running.watchdog.mode._leave = reasons.append
-    assert (await running.call()).status == 504
+    for limit in LIMITS:
+        assert (await running.call(headers=[("X-Timeout", f"{limit}s")])).status == 504
+        if begun.is_set():
+            break
     assert running.watchdog.limiter.inflight == 0
     await until(lambda: reasons)
     assert "its thread is lost" in reasons[0]
@@ -500,12 +506,14 @@ async def test_a_call_whose_time_is_over_while_it_waits_is_never_begun(
         start_response("200 OK", [])
         return []
 
-    running = await serve(app, exec_timeout="300ms", python_threads="1")
-    results = await asyncio.gather(running.call("GET", "/1"), running.call("GET", "/2"))
-    assert [result.status for result in results] == [504, 504]
+    running = await serve(app, exec_timeout="10m", python_threads="1")
+    first = asyncio.ensure_future(running.call("GET", "/1"))
+    await until(lambda: begun)
+    assert (await running.call("GET", "/2", headers=[("X-Timeout", "100ms")])).status == 504
     release.set()
+    assert (await first).status == 200
     await until(lambda: not running.watchdog.mode.running)
-    assert len(begun) == 1
+    assert begun == ["/1"]
 
 
 async def test_a_thread_that_writes_to_a_client_that_left_is_freed(serve: Start, until: Until) -> None:
