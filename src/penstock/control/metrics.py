@@ -26,6 +26,9 @@ CHUNK_LINES = 200
 MAX_GONE = 1000
 """Removed functions whose counts are kept. A platform on which names come and go must not grow with each of them."""
 
+MAX_SECONDS = 1e15
+"""More than this no report of a worker can mean, and sums of what is less stay finite."""
+
 _BUCKET_LABELS = (*(f"{bound:g}" for bound in LATENCY_BUCKETS), "+Inf")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -49,6 +52,8 @@ class Totals:
 
     def __init__(self) -> None:
         self.started: dict[str, int] = {}
+        self.busy: dict[str, float] = {}
+        """Seconds that requests were in flight, by function: its growth in a second is the mean number in flight."""
         self.completed: dict[str, dict[int, Series]] = {}
 
     def add(self, counters: Counters) -> None:
@@ -56,6 +61,8 @@ class Totals:
         _check(counters)
         for key, count in counters.started.items():
             self.started[key] = self.started.get(key, 0) + count
+        for key, seconds in counters.busy.items():
+            self.busy[key] = self.busy.get(key, 0.0) + seconds
         for completed in counters.completed:
             series = self.completed.setdefault(completed.key, {})
             series.setdefault(completed.code, Series()).add(completed)
@@ -65,7 +72,7 @@ class Totals:
 
         Until then they stay, so that the last calls before a removal are scraped too.
         """
-        for counts in (self.started, self.completed):
+        for counts in (self.started, self.busy, self.completed):
             if len(counts) > len(present) + MAX_GONE:
                 for key in [key for key in counts if key not in present]:
                     del counts[key]
@@ -79,9 +86,15 @@ def _check(counters: Counters) -> None:
     """Counters only ever grow: refuse what would make one shrink or mean two things."""
     if any(count < 0 for count in counters.started.values()):
         raise ValueError("a negative count of started requests")
+    if not all(0 <= seconds < MAX_SECONDS for seconds in counters.busy.values()):
+        raise ValueError("an impossible time in flight")
     for completed in counters.completed:
         numbers = [completed.count, *completed.buckets]
-        if len(completed.buckets) != len(_BUCKET_LABELS) or min(numbers) < 0 or not 0 <= completed.seconds < 1e15:
+        if (
+            len(completed.buckets) != len(_BUCKET_LABELS)
+            or min(numbers) < 0
+            or not 0 <= completed.seconds < MAX_SECONDS
+        ):
             raise ValueError("impossible counts of finished requests")
 
 

@@ -10,22 +10,31 @@ _SLOTS = len(LATENCY_BUCKETS) + 1
 
 
 class FunctionCounters:
-    """Counts of one function. `inflight` is a level, everything else is what came since the last report."""
+    """Counts of one function. `inflight` is a level, everything else is what came since the last report. Whoever counts says
+    what time it is, in seconds of one clock: a request reads it anyway."""
 
-    __slots__ = ("_codes", "inflight", "key", "removed", "started")
+    __slots__ = ("_busy", "_codes", "_since", "inflight", "key", "removed", "started")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.started = 0
         self.inflight = 0
         self.removed = False
+        self._busy = 0.0
+        self._since = 0.0
+        """When `inflight` last changed or was reported: until then `_busy` holds its integral over time."""
         self._codes: dict[int, Completed] = {}
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
+        if self.inflight:
+            self._busy += self.inflight * (now - self._since)
+        self._since = now
         self.started += 1
         self.inflight += 1
 
-    def end(self, code: int, seconds: float) -> None:
+    def end(self, code: int, seconds: float, now: float) -> None:
+        self._busy += self.inflight * (now - self._since)
+        self._since = now
         self.inflight -= 1
         completed = self._codes.get(code)
         if completed is None:
@@ -37,12 +46,19 @@ class FunctionCounters:
 
     @property
     def dirty(self) -> bool:
-        return bool(self.started or self._codes)
+        """Whether there is something to report: what came, and time that requests in flight spend."""
+        return bool(self.inflight or self.started or self._codes)
 
     def take(self) -> list[Completed]:
         """What was completed since the last call."""
         codes, self._codes = self._codes, {}
         return list(codes.values())
+
+    def take_busy(self, now: float) -> float:
+        """Seconds that all requests together were in flight since the last call, those that waited included."""
+        busy = self._busy + self.inflight * (now - self._since)
+        self._busy, self._since = 0.0, now
+        return busy
 
 
 class WorkerCounters:
@@ -60,23 +76,45 @@ class WorkerCounters:
 
     def forget(self, key: str) -> None:
         """The function is gone: drop it when nothing of it is left to report."""
-        if key in self._functions:
-            self._functions[key].removed = True
+        counters = self._functions.get(key)
+        if counters is None:
+            return
+        if counters.dirty:
+            counters.removed = True
+        else:
+            del self._functions[key]
 
     @property
     def dirty(self) -> bool:
-        """Whether anything changed since the last report."""
+        """Whether anything changed since the last report, or will as time goes by."""
         return any(counters.dirty for counters in self._functions.values())
 
-    def report(self, flush: int, connections: int) -> Counters:
+    def report(self, flush: int, connections: int, now: float) -> Counters:
         """Everything since the last report; starts anew."""
         started: dict[str, int] = {}
+        busy: dict[str, float] = {}
         completed: list[Completed] = []
+        inflight: dict[str, int] = {}
+        gone: list[str] = []
         for key, counters in self._functions.items():
+            if not counters.dirty:
+                continue
             if counters.started:
                 started[key], counters.started = counters.started, 0
+            if counters.inflight:
+                inflight[key] = counters.inflight
+            elif counters.removed:
+                gone.append(key)
+            if seconds := counters.take_busy(now):
+                busy[key] = seconds
             completed += counters.take()
-        inflight = {key: counters.inflight for key, counters in self._functions.items() if counters.inflight}
-        for key in [key for key, counters in self._functions.items() if counters.removed and not counters.inflight]:
+        for key in gone:
             del self._functions[key]
-        return Counters(flush=flush, started=started, completed=completed, inflight=inflight, connections=connections)
+        return Counters(
+            flush=flush,
+            started=started,
+            busy=busy,
+            completed=completed,
+            inflight=inflight,
+            connections=connections,
+        )

@@ -113,7 +113,7 @@ class Feed:
             case Synced():
                 self._routes.end_snapshot()
             case Flush():
-                self._send(self._counters.report(message.id, self._open_connections()))
+                self._report(message.id)
 
     def wake(self, key: str) -> None:
         """Ask for a replica. Without a connection nothing is sent; whoever asks will ask again."""
@@ -132,6 +132,10 @@ class Feed:
         for function in self._routes.waiting():
             self.wake(function.key)
 
+    def _report(self, flush: int) -> None:
+        now = asyncio.get_running_loop().time()  # the clock of `gateway.invoke`
+        self._send(self._counters.report(flush, self._open_connections(), now))
+
     def _send(self, message: ToControl) -> None:
         if self._connection is not None:
             self._connection.send(message)
@@ -140,4 +144,4 @@ class Feed:
         while True:
             await asyncio.sleep(REPORT_INTERVAL)
             if self._connection is not None and self._counters.dirty:
-                self._send(self._counters.report(0, self._open_connections()))
+                self._report(0)

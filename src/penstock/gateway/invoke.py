@@ -104,8 +104,8 @@ class Invocation:
 
     def begin(self, function: FunctionRoute) -> None:
         self._function = function
-        self._begun = self._invoker.now()
-        function.counters.begin()
+        self._begun = now = self._invoker.now()
+        function.counters.begin(now)
         if function.has_room() and not function.waiting:
             self._relay()
         else:
@@ -245,7 +245,8 @@ class Invocation:
         _refuse(self._exchange, status, text.encode(), self._own_fields, retry)
 
     def _count(self, status: int) -> None:
-        self._function.counters.end(status, self._invoker.now() - self._begun)
+        now = self._invoker.now()
+        self._function.counters.end(status, now - self._begun, now)
 
 
 def _refuse(exchange: Exchange, status: int, text: bytes, own: bytes, retry: bool = False) -> None:

@@ -72,6 +72,8 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     flush: int = 0
     """Id of the `Flush` answered; 0 when sent unasked."""
     started: dict[str, int] = {}
+    busy: dict[str, float] = {}
+    """Seconds that requests were in flight, all of a function's together: two for one second are 2.0."""
     completed: list[Completed] = []
     inflight: dict[str, int] = {}
     connections: int = 0

@@ -147,9 +147,10 @@ async def test_counters_that_arrive_between_two_chunks_do_not_break_a_scrape() -
 
 def test_differences_of_several_workers_add_up() -> None:
     totals = Totals()
-    totals.add(Counters(started={KEY: 1}, completed=[completed(seconds=0.25)]))
-    totals.add(Counters(started={KEY: 2}, completed=[completed(seconds=0.5), completed(code=500)]))
+    totals.add(Counters(started={KEY: 1}, busy={KEY: 0.25, "other": 1.0}, completed=[completed(seconds=0.25)]))
+    totals.add(Counters(started={KEY: 2}, busy={KEY: 0.5}, completed=[completed(seconds=0.5), completed(code=500)]))
     assert totals.started[KEY] == 3
+    assert totals.busy == {KEY: 0.75, "other": 1.0}
     assert totals.completed[KEY][200].count == 6
     assert totals.completed[KEY][200].seconds == 0.75
     assert totals.completed[KEY][200].buckets == [4, 2, *[0] * 10]
@@ -170,9 +171,11 @@ def test_a_function_that_was_removed_is_still_counted() -> None:
 def test_counts_do_not_grow_with_every_function_that_ever_was() -> None:
     totals = Totals()
     for number in range(MAX_GONE + 2):
-        totals.add(Counters(started={f"f{number}": 1}, completed=[completed(f"f{number}")]))
+        key = f"f{number}"
+        totals.add(Counters(started={key: 1}, busy={key: 1.0}, completed=[completed(key)]))
     totals.forget_gone({"f7"})
     assert list(totals.started) == ["f7"]
+    assert list(totals.busy) == ["f7"]
     assert list(totals.completed) == ["f7"]
 
 
@@ -180,6 +183,9 @@ def test_counts_do_not_grow_with_every_function_that_ever_was() -> None:
     "counters",
     [
         Counters(started={KEY: -1}),
+        Counters(busy={KEY: -0.1}),
+        Counters(busy={KEY: float("nan")}),
+        Counters(started={KEY: 1}, busy={KEY: float("inf")}),
         Counters(completed=[Completed(key=KEY, code=200, count=1, seconds=0.1, buckets=[1])]),
         Counters(completed=[Completed(key=KEY, code=200, count=-1, seconds=0.1, buckets=[0] * 12)]),
         Counters(completed=[Completed(key=KEY, code=200, count=1, seconds=-0.1, buckets=[0] * 12)]),
@@ -190,9 +196,9 @@ def test_counts_do_not_grow_with_every_function_that_ever_was() -> None:
 )
 def test_impossible_counters_are_refused_as_a_whole(counters: Counters) -> None:
     totals = Totals()
-    with pytest.raises(ValueError, match="count"):
+    with pytest.raises(ValueError, match=r"count|time in flight"):
         totals.add(counters)
-    assert (totals.started, totals.completed) == ({}, {})
+    assert (totals.started, totals.busy, totals.completed) == ({}, {}, {})
 
 
 def test_buckets_are_those_of_the_go_client() -> None:
