@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import operator
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -33,7 +34,7 @@ _BUCKET_LABELS = (*(f"{bound:g}" for bound in LATENCY_BUCKETS), "+Inf")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-@dataclass
+@dataclass(slots=True)
 class Series:
     """Finished requests of one function with one status code."""
 
@@ -44,7 +45,8 @@ class Series:
     def add(self, completed: Completed) -> None:
         self.count += completed.count
         self.seconds += completed.seconds
-        self.buckets = [total + more for total, more in zip(self.buckets, completed.buckets, strict=True)]
+        # A new list: a scrape may be reading the old one.
+        self.buckets = list(map(operator.add, self.buckets, completed.buckets))
 
 
 class Totals:
@@ -64,8 +66,11 @@ class Totals:
         for key, seconds in counters.busy.items():
             self.busy[key] = self.busy.get(key, 0.0) + seconds
         for completed in counters.completed:
-            series = self.completed.setdefault(completed.key, {})
-            series.setdefault(completed.code, Series()).add(completed)
+            codes = self.completed.setdefault(completed.key, {})
+            series = codes.get(completed.code)
+            if series is None:
+                series = codes[completed.code] = Series()
+            series.add(completed)
 
     def forget_gone(self, present: Collection[str]) -> None:
         """Drop counts of functions that are no more, once they are far more than those `present`.
@@ -89,12 +94,9 @@ def _check(counters: Counters) -> None:
     if not all(0 <= seconds < MAX_SECONDS for seconds in counters.busy.values()):
         raise ValueError("an impossible time in flight")
     for completed in counters.completed:
-        numbers = [completed.count, *completed.buckets]
-        if (
-            len(completed.buckets) != len(_BUCKET_LABELS)
-            or min(numbers) < 0
-            or not 0 <= completed.seconds < MAX_SECONDS
-        ):
+        buckets = completed.buckets
+        whole = len(buckets) == len(_BUCKET_LABELS) and min(buckets) >= 0 and completed.count >= 0
+        if not (whole and 0 <= completed.seconds < MAX_SECONDS):
             raise ValueError("impossible counts of finished requests")
 
 

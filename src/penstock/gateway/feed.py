@@ -21,7 +21,8 @@ FIRST_RETRY, LAST_RETRY = 0.02, 0.25
 """Seconds between attempts to reach control, doubling."""
 
 REPORT_INTERVAL = 1.0
-"""Seconds between unasked reports of counters, so that a worker that dies takes little with it."""
+"""Seconds between unasked reports of counters, so that a worker that dies takes little with it. While control asks for them
+as often, as its scaler does, none is sent unasked."""
 
 _decode = msgspec.msgpack.Decoder(ToWorker).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,6 +84,8 @@ class Feed:
         self._connection: FeedConnection | None = None
         self._lost = asyncio.Event()
         self._open_connections = connections
+        self._asked = False
+        """Whether control has asked for counters since an unasked report was last due."""
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
@@ -113,11 +116,18 @@ class Feed:
             case Synced():
                 self._routes.end_snapshot()
             case Flush():
+                self._asked = True
                 self._report(message.id)
 
     def wake(self, key: str) -> None:
         """Ask for a replica. Without a connection nothing is sent; whoever asks will ask again."""
         self._send(Wake(key=key))
+
+    def report_unasked(self) -> None:
+        """An unasked report is due: send it if there is anything to say that control did not ask for since the last one."""
+        if self._connection is not None and not self._asked and self._counters.dirty:
+            self._report(0)
+        self._asked = False
 
     def lost(self, connection: FeedConnection) -> None:
         if self._connection is connection:
@@ -143,5 +153,4 @@ class Feed:
     async def _report_often(self) -> None:
         while True:
             await asyncio.sleep(REPORT_INTERVAL)
-            if self._connection is not None and self._counters.dirty:
-                self._report(0)
+            self.report_unasked()

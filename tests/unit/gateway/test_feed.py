@@ -136,6 +136,30 @@ async def test_counters_are_sent_unasked_after_a_while(gateway: Gateway) -> None
     assert counters.started == {"x.openfaas-fn": 1}
 
 
+@pytest.fixture
+def no_report_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.gateway.feed.REPORT_INTERVAL", 3600)
+
+
+@pytest.mark.usefixtures("no_report_due")
+async def test_counters_that_control_asks_for_are_not_sent_unasked_as_well(gateway: Gateway) -> None:
+    function = Recorder()
+    function.hold = True
+    await gateway.deploy("x.openfaas-fn", await gateway.replica(function))
+    call = asyncio.create_task(gateway.call("/function/x"))
+    await function.until_held(1)
+    session, feed = gateway.control.sessions[0], gateway.worker.feed
+    for number in (1, 2):
+        session.send(Flush(id=number))
+        await session.expect(Counters, number)
+        feed.report_unasked()
+    feed.report_unasked()
+    reports = await session.expect(Counters, 3)
+    assert [report.flush for report in reports] == [1, 2, 0]
+    function.release()
+    assert (await call).status == 200
+
+
 async def test_what_was_counted_while_control_was_away_is_sent_when_it_is_back(gateway: Gateway) -> None:
     await gateway.deploy("x.openfaas-fn", await gateway.replica(Recorder()))
     await gateway.control.stop()
