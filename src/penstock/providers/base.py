@@ -7,8 +7,8 @@ owns exactly one. What each verb means is fixed by the suite in `penstock.testin
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from penstock.model import (
     Capabilities,
@@ -20,6 +20,7 @@ from penstock.model import (
     Namespace,
     ProviderInfo,
     Secret,
+    Usage,
 )
 
 
@@ -38,6 +39,10 @@ class Provider(Protocol):
 
     async def health(self) -> None:
         """Return when the back-end answers; raise ProviderUnavailable when it does not."""
+
+    async def lead(self, holder: str, seconds: float) -> bool:
+        """Whether this control process, which `holder` names for people, may decide for the installation for the next `seconds`;
+        one does at a time. Ask again before they are over; False where nobody can tell. Ends with `close`."""
 
     async def deploy(self, spec: FunctionSpec) -> None:
         """Accept a new function; it becomes ready later. Raises FunctionExists, InvalidInput (what is wrong with the
@@ -88,3 +93,11 @@ class Provider(Protocol):
 
     async def delete_namespace(self, name: str) -> None:
         """Drop an empty namespace. Raises NamespaceNotFound; InvalidInput while functions are deployed in it, or for the default one."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """What a provider has besides when it can measure many functions at once."""
+
+    async def usages(self, keys: Sequence[str]) -> Mapping[str, Usage]:
+        """What these functions use. Those that are gone or not known now are missing; asked again, the latter may be known."""

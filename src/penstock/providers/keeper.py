@@ -59,6 +59,10 @@ class Keeper:
         replicas = tuple(member.view() for member in self.members.values())
         return Function(spec=self.spec, desired=self.desired, replicas=replicas, created_at=self.created_at)
 
+    def tokens(self) -> list[str]:
+        """Of replicas that run or begin to."""
+        return [member.token for member in self.members.values() if member.token]
+
     def record(self) -> FunctionRecord:
         return FunctionRecord(
             spec=self.spec, desired=self.desired, generation=self.generation, created_at=self.created_at

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -36,6 +36,7 @@ from penstock.model import (
     Namespace,
     ProviderInfo,
     Secret,
+    Usage,
 )
 from penstock.providers.clock import Clock, SystemClock
 from penstock.providers.keeper import Keeper
@@ -133,6 +134,10 @@ class LocalProvider:
     async def health(self) -> None:
         await self._runtime.health()
 
+    async def lead(self, holder: str, seconds: float) -> bool:
+        """One control process has the home to itself."""
+        return True
+
     # Functions
 
     async def deploy(self, spec: FunctionSpec) -> None:
@@ -182,8 +187,12 @@ class LocalProvider:
         keeper = self._keeper(name, namespace)
         if not usage:
             return keeper.view()
-        used = await self._runtime.usage([member.token for member in keeper.members.values() if member.token])
+        used = await self._runtime.usage(keeper.tokens())
         return msgspec.structs.replace(keeper.view(), usage=used)
+
+    async def usages(self, keys: Sequence[str]) -> Mapping[str, Usage]:
+        keepers = [keeper for key in keys if (keeper := self._functions.get(key))]
+        return await self._runtime.usages({keeper.key: keeper.tokens() for keeper in keepers})
 
     async def list(self, namespace: str) -> list[Function]:
         self._check_namespace(namespace)

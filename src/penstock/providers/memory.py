@@ -7,7 +7,7 @@ secrets that touch neither disk nor process, so its replicas start, crash, back 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -202,6 +202,9 @@ class MemoryRuntime:
     async def usage(self, tokens: Iterable[str]) -> Usage:
         used = [self._live[token].script.usage for token in tokens if token in self._live]
         return Usage(cpu_millis=sum(one.cpu_millis for one in used), memory_bytes=sum(one.memory_bytes for one in used))
+
+    async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
+        return {key: await self.usage(each) for key, each in tokens.items()}
 
     async def _live_and_die(self, entry: _Entry) -> None:
         script = entry.script

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +41,8 @@ from penstock.providers.secretfiles import SecretFiles
 from penstock.providers.store import SqliteStore
 from penstock.settings import ServeSettings
 
+_MEASURED_AT_ONCE = 4
+"""Functions of which use is asked for at once; an engine takes a second for each, and has other things to do."""
 HEALTH_LIMIT = 5.0
 """Seconds for the engine to answer when it is asked for its health."""
 
@@ -158,6 +160,16 @@ class DockerRuntime:
     async def usage(self, tokens: Iterable[str]) -> Usage | None:
         entries = [entry for token in tokens if (entry := self._entry(token)) and entry.stage == "running"]
         return await usage_of(self._engine, [entry.container for entry in entries])
+
+    async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
+        few = asyncio.Semaphore(_MEASURED_AT_ONCE)
+
+        async def measure(each: Sequence[str]) -> Usage | None:
+            async with few:
+                return await self.usage(each)
+
+        measured = await asyncio.gather(*(measure(each) for each in tokens.values()))
+        return {key: usage for key, usage in zip(tokens, measured, strict=True) if usage}
 
     # What the engine tells
 

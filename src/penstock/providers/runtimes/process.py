@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from penstock.providers.runtimes.messages import (
 )
 from penstock.providers.runtimes.records import PARENT_PREFIX, Record, read_record, remove_directory
 from penstock.providers.runtimes.sandbox import program_paths
+from penstock.providers.runtimes.sessions import Group, SessionMeter
 from penstock.providers.runtimes.zygoteclient import ZygoteClient
 from penstock.providers.secretfiles import SecretFiles
 from penstock.providers.store import SqliteStore
@@ -98,6 +99,7 @@ class ProcessRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
         self._boot_id = processes.boot_id()
+        self._meter = SessionMeter()
 
     def info(self) -> ProviderInfo:
         return ProviderInfo(provider="process", orchestration="processes", release=__version__)
@@ -177,6 +179,19 @@ class ProcessRuntime:
         before = await asyncio.to_thread(_cpu_seconds, sessions)
         await asyncio.sleep(_USAGE_SPAN)
         return await asyncio.to_thread(_usage, sessions, before, _USAGE_SPAN)
+
+    async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
+        parents: dict[str, set[int]] = {}
+        for parent in self._parents.values():
+            parents.setdefault(parent.key, set()).add(parent.pid)
+        groups = {
+            key: Group(
+                replicas=frozenset(entry.pid for token in each if (entry := self._entries.get(token)) and entry.pid),
+                parents=frozenset(parents.get(key, ())),
+            )
+            for key, each in tokens.items()
+        }
+        return await asyncio.to_thread(self._meter.measure, groups)
 
     # What the zygote says
 

@@ -32,6 +32,8 @@ class Stat(NamedTuple):
     parent: int
     session: int
     cpu_seconds: float
+    children_seconds: float
+    """Of children that ended and were waited for, and of theirs."""
     started: int
     """Clock ticks since boot; with the pid it names a process for as long as the machine is up."""
 
@@ -50,6 +52,7 @@ def stat_of(pid: int) -> Stat | None:
         parent=int(fields[1]),
         session=int(fields[3]),
         cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
+        children_seconds=(int(fields[13]) + int(fields[14])) / _TICKS,
         started=int(fields[19]),
     )
 
