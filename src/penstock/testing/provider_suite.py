@@ -198,6 +198,12 @@ async def a_started_provider_is_healthy(kit: Kit) -> None:
     await kit.provider.health()
 
 
+@_check
+async def who_is_alone_leads_for_as_long_as_it_asks(kit: Kit) -> None:
+    for _ in range(3):
+        expect(await kit.provider.lead("alone", 10.0), "a control process that has no rival leads")
+
+
 # Deploy
 
 

@@ -15,6 +15,7 @@ from penstock.providers.members import Probe
 from penstock.providers.swarm.authority import Authority
 from penstock.providers.swarm.cluster import Cluster
 from penstock.providers.swarm.fleet import Fleet
+from penstock.providers.swarm.lease import Lease
 from penstock.providers.swarm.names import USUAL
 from penstock.providers.swarm.namespaces import Namespaces
 from penstock.providers.swarm.networks import Networks
@@ -43,6 +44,7 @@ class Parts:
     spread: Spread
     preparer: Preparer
     fleet: Fleet
+    lease: Lease
 
 
 def parts_of(
@@ -77,4 +79,5 @@ def parts_of(
         spread=spread,
         preparer=preparer,
         fleet=Fleet(cluster, authority, preparer, Ways(ask, clock, surroundings, engine), words),
+        lease=Lease(engine, installation, clock),
     )

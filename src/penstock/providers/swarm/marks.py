@@ -28,7 +28,14 @@ DELETED = "com.penstock.deleted"
 OBJECT = "com.penstock.object"
 """Of a namespace's config: its labels and annotations as JSON."""
 
-SERVICE, SECRET, NETWORK, NAMESPACES, BUNDLE = "service", "secret", "network", "namespace", "bundle"
+HOLDER = "com.penstock.holder"
+"""Of the lease: which control process has it; empty when it was given back."""
+TERM = "com.penstock.term"
+"""Of the lease: for how many seconds after it was written."""
+EXPIRES = "com.penstock.expires"
+"""Of the lease: when that is over by the holder's clock, for people; no other machine relies on it."""
+
+SERVICE, SECRET, NETWORK, NAMESPACES, BUNDLE, LEASE = "service", "secret", "network", "namespace", "bundle", "lease"
 """Values of `KIND`. Containers of services have `task`, so that the docker provider never takes them for its replicas."""
 
 

@@ -39,6 +39,11 @@ def config_name(installation: str, namespace: str) -> str:
     return _shortened(f"{installation}.namespace.{namespace}", MOST_OTHER, ".")
 
 
+def lease_name(installation: str) -> str:
+    """Of the config that says which control process leads."""
+    return _shortened(f"{installation}.lease", MOST_OTHER, ".")
+
+
 def network_name(base: str, namespace: str) -> str:
     """The default namespace's network has the name that the settings give."""
     return base if namespace == DEFAULT_NAMESPACE else f"{base}-{namespace}"

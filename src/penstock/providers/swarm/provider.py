@@ -89,6 +89,7 @@ class SwarmProvider:
         self._tidying.start()
 
     async def close(self) -> None:
+        await self._parts.lease.give_back()
         await self._tidying.close()
         await self._parts.cluster.close()
         await self._fleet.close()
@@ -105,6 +106,9 @@ class SwarmProvider:
             check_manager(await self._engine.get("/info"), self._engine.url)
         except EngineRefused as error:
             raise ProviderUnavailable(f"the Docker Engine at {self._engine.url} refuses: {error}") from error
+
+    async def lead(self, holder: str, seconds: float) -> bool:
+        return await self._parts.lease.hold(holder, seconds)
 
     # Functions
 
