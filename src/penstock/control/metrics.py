@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import operator
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
+from penstock.control.exposition import family, head, histogram, label
 from penstock.gateway.messages import LATENCY_BUCKETS, Completed, Counters
 from penstock.model import Function
 
@@ -30,8 +32,10 @@ MAX_GONE = 1000
 MAX_SECONDS = 1e15
 """More than this no report of a worker can mean, and sums of what is less stay finite."""
 
-_BUCKET_LABELS = (*(f"{bound:g}" for bound in LATENCY_BUCKETS), "+Inf")
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_BUCKETS = len(LATENCY_BUCKETS) + 1
+
+Lines = Callable[[], Iterable[str]]
+"""Families of metrics that others have, as lines; asked at each scrape."""
 
 
 @dataclass(slots=True)
@@ -40,7 +44,7 @@ class Series:
 
     count: int = 0
     seconds: float = 0.0
-    buckets: list[int] = field(default_factory=lambda: [0] * len(_BUCKET_LABELS))
+    buckets: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
 
     def add(self, completed: Completed) -> None:
         self.count += completed.count
@@ -95,7 +99,7 @@ def _check(counters: Counters) -> None:
         raise ValueError("an impossible time in flight")
     for completed in counters.completed:
         buckets = completed.buckets
-        whole = len(buckets) == len(_BUCKET_LABELS) and min(buckets) >= 0 and completed.count >= 0
+        whole = len(buckets) == _BUCKETS and min(buckets) >= 0 and completed.count >= 0
         if not (whole and 0 <= completed.seconds < MAX_SECONDS):
             raise ValueError("impossible counts of finished requests")
 
@@ -114,10 +118,10 @@ class Source(Protocol):
     def connections(self) -> dict[int, int]: ...
 
 
-async def exposition(source: Source) -> bytes:
+async def exposition(source: Source, *more: Lines) -> bytes:
     """All metrics in Prometheus' text format 0.0.4. Yields to the event loop every CHUNK_LINES lines."""
     lines: list[str] = []
-    for line in _gateway_lines(source):
+    for line in itertools.chain(_gateway_lines(source), *(each() for each in more)):
         lines.append(line)
         if len(lines) % CHUNK_LINES == 0:
             await asyncio.sleep(0)
@@ -129,50 +133,26 @@ def _gateway_lines(source: Source) -> Iterator[str]:
     completed = source.totals.completed
     rows = [(key, code) for key in sorted(completed) for code in sorted(completed[key])]
     functions = sorted(source.functions.items())
-    yield from _head("gateway_functions_seconds", "histogram", "Function time taken")
+    yield from head("gateway_functions_seconds", "histogram", "Function time taken")
     for key, code in rows:
-        yield from _histogram(key, code, completed[key][code])
-    yield from _head("gateway_function_invocation_total", "counter", "Function metrics")
+        series = completed[key][code]
+        labels = f'code="{code}",{label("function_name", key)}'
+        yield from histogram("gateway_functions_seconds", labels, series.buckets, series.seconds)
+    yield from head("gateway_function_invocation_total", "counter", "Function metrics")
     for key, code in rows:
-        yield f'gateway_function_invocation_total{{code="{code}",{_label(key)}}} {completed[key][code].count}'
+        yield f'gateway_function_invocation_total{{code="{code}",{label("function_name", key)}}} {completed[key][code].count}'
     started = dict(source.totals.started)
     help_text = "The total number of function HTTP requests started."
-    yield from _family("gateway_function_invocation_started", "counter", help_text, started)
+    yield from family("gateway_function_invocation_started", "counter", help_text, started)
     help_text = "Function HTTP requests in progress."
-    yield from _family("gateway_function_invocation_inflight", "gauge", help_text, source.inflight())
+    yield from family("gateway_function_invocation_inflight", "gauge", help_text, source.inflight())
     desired = {key: function.desired for key, function in functions}
-    yield from _family("gateway_service_count", "gauge", "Current count of replicas for function", desired)
+    yield from family("gateway_service_count", "gauge", "Current count of replicas for function", desired)
     ready = {key: function.available for key, function in functions}
-    yield from _family("gateway_service_ready_count", "gauge", "Replicas of the function that answer.", ready)
-    yield from _head("penstock_gateway_connections", "gauge", "Open client connections of a gateway worker.")
+    yield from family("gateway_service_ready_count", "gauge", "Replicas of the function that answer.", ready)
+    yield from head("penstock_gateway_connections", "gauge", "Open client connections of a gateway worker.")
     for worker, count in sorted(source.connections().items()):
         yield f'penstock_gateway_connections{{worker="{worker}"}} {count}'
-
-
-def _histogram(key: str, code: int, series: Series) -> Iterator[str]:
-    labels = f'code="{code}",{_label(key)}'
-    cumulative = 0
-    for bound, count in zip(_BUCKET_LABELS, series.buckets, strict=True):
-        cumulative += count
-        yield f'gateway_functions_seconds_bucket{{{labels},le="{bound}"}} {cumulative}'
-    yield f"gateway_functions_seconds_sum{{{labels}}} {series.seconds!r}"
-    # The sum of the buckets, not `count`: a histogram whose two totals differ confuses every rate over it.
-    yield f"gateway_functions_seconds_count{{{labels}}} {cumulative}"
-
-
-def _family(name: str, kind: str, help_text: str, values: Mapping[str, int]) -> Iterator[str]:
-    yield from _head(name, kind, help_text)
-    for key, value in sorted(values.items()):
-        yield f"{name}{{{_label(key)}}} {value}"
-
-
-def _head(name: str, kind: str, help_text: str) -> Iterator[str]:
-    yield f"# HELP {name} {help_text}"
-    yield f"# TYPE {name} {kind}"
-
-
-def _label(key: str) -> str:
-    return f'function_name="{key.translate(_ESCAPES)}"'
 
 
 @functools.cache

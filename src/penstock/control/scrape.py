@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from penstock.control.feed import Feed
-from penstock.control.metrics import CONTENT_TYPE, exposition
+from penstock.control.metrics import CONTENT_TYPE, Lines, exposition
 from penstock.core.headers import Field
 from penstock.errors import SettingsError
 from penstock.settings import WireSettings
@@ -33,8 +34,10 @@ _METRICS: tuple[Field, ...] = ((b"Content-Type", CONTENT_TYPE.encode()),)
 class MetricsServer:
     """Answers scrapes; those that come while one is being prepared share it, so that many cost no more than one."""
 
-    def __init__(self, feed: Feed, settings: WireSettings) -> None:
+    def __init__(self, feed: Feed, settings: WireSettings, more: Sequence[Lines] = ()) -> None:
+        """`more` are families of metrics besides those of the feed."""
         self._feed = feed
+        self._more = more
         self._server = Server(self._serve, settings)
         self._waiting: list[Exchange] = []
         self._scrape: asyncio.Task[None] | None = None
@@ -71,7 +74,7 @@ class MetricsServer:
             waiting, self._waiting = self._waiting, []
             try:
                 await self._feed.flush(FLUSH_TIMEOUT)
-                status, fields, body = 200, _METRICS, await exposition(self._feed)
+                status, fields, body = 200, _METRICS, await exposition(self._feed, *self._more)
             except Exception:
                 log.exception("metrics could not be rendered")
                 status, fields, body = 500, _ERROR, b"metrics could not be rendered; see the gateway's log\n"

@@ -1,0 +1,113 @@
+"""Metrics of scaling: what functions ask for by their labels, what they use, and what the scaler does about it.
+
+`control.process` hands the families to the metrics port. Each reads what others keep; nothing is measured or decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from penstock.autoscaler.journal import Journal
+from penstock.autoscaler.usage import UsageSampler
+from penstock.control.exposition import family, head, label, number
+from penstock.core.scalelabels import Scaling, usable_scaling
+from penstock.model import Function, Usage
+
+ALERT_RESULTS = ("scaled", "unchanged", "unnamed", "unknown", "failed")
+"""What became of an alert."""
+
+
+class SettingsOfScaling:
+    """How functions want to be scaled. Labels are read anew only when they have changed: a scrape must not read a thousand."""
+
+    def __init__(self, functions: Mapping[str, Function]) -> None:
+        self._functions = functions
+        self._read: dict[str, tuple[Mapping[str, str], Scaling]] = {}
+
+    def lines(self) -> Iterator[str]:
+        scalings = {key: self._scaling(function) for key, function in sorted(self._functions.items())}
+        self._read = {key: self._read[key] for key in scalings}
+        yield from head("gateway_service_target_load", "gauge", "Load that one replica is to have at most.")
+        for key, scaling in scalings.items():
+            kind = label("scaling_type", scaling.kind)
+            yield f"gateway_service_target_load{{{label('function_name', key)},{kind}}} {number(scaling.target)}"
+        least = {key: scaling.least for key, scaling in scalings.items()}
+        yield from family(
+            "gateway_service_min", "gauge", "Least replicas of the function, unless it is at zero.", least
+        )
+        most = {key: scaling.most for key, scaling in scalings.items()}
+        yield from family("gateway_service_max", "gauge", "Most replicas of the function.", most)
+
+    def _scaling(self, function: Function) -> Scaling:
+        labels = function.spec.labels
+        read = self._read.get(function.key)
+        if read is None or (read[0] is not labels and read[0] != labels):
+            read = self._read[function.key] = (labels, usable_scaling(labels)[0])
+        return read[1]
+
+
+class UseOfFunctions:
+    """What was measured of functions lately; those of which nothing is known are left out."""
+
+    def __init__(self, functions: Mapping[str, Function], sampler: UsageSampler) -> None:
+        self._functions = functions
+        self._sampler = sampler
+
+    def lines(self) -> Iterator[str]:
+        known: dict[str, Usage] = {}
+        for key in self._functions:
+            usage = self._sampler.usage(key)
+            if usage is not None:
+                known[key] = usage
+        cpu = {key: round(usage.cpu_millis, 3) for key, usage in known.items()}
+        help_text = "Processor time that all replicas use together, in thousandths of a core."
+        yield from family("penstock_function_cpu_millis", "gauge", help_text, cpu)
+        memory = {key: usage.memory_bytes for key, usage in known.items()}
+        help_text = "Memory that all replicas use together."
+        yield from family("penstock_function_memory_bytes", "gauge", help_text, memory)
+
+
+class Deeds(Protocol):
+    """What the scaler has done since this process started."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def leader(self) -> bool:
+        """Whether this process decides for the installation."""
+
+    @property
+    def ticks(self) -> int: ...
+
+    @property
+    def tick_seconds(self) -> float:
+        """Time that all ticks took together."""
+
+    @property
+    def alerts(self) -> Mapping[str, int]:
+        """Alerts by what became of them (`ALERT_RESULTS`)."""
+
+
+class DeedsOfScaler:
+    """Decisions, alerts and the scaler's own pace."""
+
+    def __init__(self, deeds: Deeds) -> None:
+        self._deeds = deeds
+
+    def lines(self) -> Iterator[str]:
+        deeds = self._deeds
+        counts = sorted(deeds.journal.counts.items())
+        yield from head("penstock_scaling_decisions_total", "counter", "Decisions about replicas, by what decided.")
+        for (key, rule), count in counts:
+            labels = f"{label('function_name', key)},{label('rule', rule)}"
+            yield f"penstock_scaling_decisions_total{{{labels}}} {count}"
+        yield from head("penstock_alerts_total", "counter", "Alerts of Alertmanager, by what became of them.")
+        for result in ALERT_RESULTS:
+            yield f'penstock_alerts_total{{result="{result}"}} {deeds.alerts.get(result, 0)}'
+        yield from head("penstock_scaling_tick_seconds", "summary", "Time to decide about all functions once.")
+        yield f"penstock_scaling_tick_seconds_sum {deeds.tick_seconds!r}"
+        yield f"penstock_scaling_tick_seconds_count {deeds.ticks}"
+        yield from head("penstock_scaling_leader", "gauge", "Whether this gateway decides for the installation.")
+        yield f"penstock_scaling_leader {int(deeds.leader)}"

@@ -1,0 +1,48 @@
+"""What is sampled of functions that run as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from penstock.autoscaler.usage import UsageSampler
+from penstock.model import DEFAULT_NAMESPACE
+from penstock.providers.clock import SystemClock
+from tests.integration.providers.runtimes.harness import deployed, running_provider, script
+from tests.integration.providers.waiting import until
+
+BUSY = "while True: pass"
+
+
+async def test_a_busy_loop_is_sampled_as_about_one_core_and_an_idle_function_as_hardly_any(tmp_path: Path) -> None:
+    async with running_provider() as (provider, _):
+        labels = {"com.openfaas.scale.type": "cpu"}
+        busy = await deployed(
+            provider, "busy", f"timeout 300 {script(tmp_path, BUSY)}", env_vars={"mode": "streaming"}, labels=labels
+        )
+        idle = await deployed(provider, "idle", "cat", labels=labels)
+        functions = {function.key: function for function in (busy, idle)}
+        sampler = UsageSampler(provider, functions, SystemClock())
+        sampling = asyncio.create_task(sampler.run())
+        _, writer = await asyncio.open_unix_connection(busy.endpoints[0].removeprefix("unix:"))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until("a busy core is seen", lambda: (sampler.cpu(busy.key) or 0) > 500)
+        await until("an idle function is seen", lambda: 0 <= (sampler.cpu(idle.key) or 0) < 500)
+        usage = sampler.usage(busy.key)
+        assert usage is not None and usage.memory_bytes > 1 << 20
+        sampling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sampling
+        writer.close()
+
+
+async def test_many_functions_are_told_in_one_call_and_those_that_are_gone_are_left_out() -> None:
+    async with running_provider() as (provider, _):
+        keys = [(await deployed(provider, name, "cat")).key for name in ("one", "two")]
+        asked = [*keys, f"gone.{DEFAULT_NAMESPACE}"]
+
+        async def told() -> bool:
+            return set(await provider.usages(asked)) == set(keys)
+
+        await until("the second look tells", told)
