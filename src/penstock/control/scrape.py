@@ -1,4 +1,4 @@
-"""The metrics port: `/metrics` and `/healthz`, without credentials, on a listener of its own (contract gateway §1.1).
+"""The metrics port: `/metrics`, `/loads` and `/healthz`, without credentials, on a listener of its own (contract gateway §1.1).
 
 Served by our own HTTP server, because this port may face a network and has to hold its limits like the public one.
 `control.process` starts it; what is rendered comes from the feed.
@@ -10,7 +10,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from penstock.autoscaler.counts import new_identity
 from penstock.control.feed import Feed
+from penstock.control.loadpage import LoadPage
 from penstock.control.metrics import CONTENT_TYPE, Lines, exposition
 from penstock.core.headers import Field
 from penstock.errors import SettingsError
@@ -36,7 +38,10 @@ class MetricsServer:
 
     def __init__(self, feed: Feed, settings: WireSettings, more: Sequence[Lines] = ()) -> None:
         """`more` are families of metrics besides those of the feed."""
+        self.identity = new_identity()
+        """Of this process, by which `/loads` lets itself and others be told apart."""
         self._feed = feed
+        self._loads = LoadPage(feed, self.identity)
         self._more = more
         self._server = Server(self._serve, settings)
         self._waiting: list[Exchange] = []
@@ -51,17 +56,20 @@ class MetricsServer:
 
     async def close(self) -> None:
         await self._server.drain(DRAIN_TIMEOUT)
+        self._loads.close()
         if self._scrape:
             self._scrape.cancel()
 
     def _serve(self, exchange: Exchange) -> None:
         path = exchange.request.path
-        if path not in (b"/metrics", b"/healthz"):
+        if path not in (b"/metrics", b"/loads", b"/healthz"):
             exchange.respond(404, _ERROR, b"404 page not found\n")
         elif exchange.request.method != b"GET":
             exchange.respond(405)
         elif path == b"/healthz":
             exchange.respond(200, _TEXT, b"OK")
+        elif path == b"/loads":
+            self._loads.ask(exchange)
         else:
             self._waiting.append(exchange)
             if not self._scrape or self._scrape.done():

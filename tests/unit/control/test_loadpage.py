@@ -1,0 +1,81 @@
+"""What the metrics port tells other gateways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import msgspec
+import pytest
+
+from penstock.autoscaler.counts import Counts
+from penstock.control import loadpage
+from penstock.control.feed import Feed
+from penstock.control.scrape import MetricsServer
+from penstock.gateway.messages import Counters
+from penstock.settings import WireSettings
+from tests.unit.control.support import until, within
+
+
+@pytest.fixture
+async def server(feed: Feed) -> AsyncIterator[MetricsServer]:
+    server = MetricsServer(feed, WireSettings())
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def url(server: MetricsServer) -> str:
+    return f"http://127.0.0.1:{await server.start('127.0.0.1', 0)}/loads"
+
+
+async def test_it_tells_what_was_counted_and_which_process_counts(url: str, server: MetricsServer, feed: Feed) -> None:
+    feed.count(Counters(started={"echo.default": 3}, busy={"echo.default": 1.5}, inflight={}, completed=[]))
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+        counts = msgspec.json.decode(await answer.read(), type=Counts)
+    assert counts == Counts(server.identity, {"echo.default": 3}, {"echo.default": 1.5}, {})
+
+
+async def test_each_process_has_an_identity_of_its_own(feed: Feed, server: MetricsServer) -> None:
+    assert MetricsServer(feed, WireSettings()).identity != server.identity
+
+
+async def test_it_is_only_to_be_read(url: str) -> None:
+    async with aiohttp.ClientSession() as session, session.post(url) as answer:
+        assert answer.status == 405
+
+
+async def test_those_who_ask_meanwhile_share_the_next_answer(
+    url: str, server: MetricsServer, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes: list[float] = []
+    go_on = asyncio.Event()
+
+    async def flush(timeout: float) -> None:
+        flushes.append(timeout)
+        await go_on.wait()
+
+    async def get(session: aiohttp.ClientSession) -> int:
+        async with session.get(url) as answer:
+            return answer.status
+
+    monkeypatch.setattr(feed, "flush", flush)
+    async with aiohttp.ClientSession() as session:
+        first = asyncio.create_task(get(session))
+        await until(lambda: flushes, "the first")
+        others = [asyncio.create_task(get(session)) for _ in range(20)]
+        await until(lambda: len(server._loads._waiting) == 20, "the others")
+        go_on.set()
+        assert await within(asyncio.gather(first, *others)) == [200] * 21
+    assert flushes == [loadpage.FLUSH_TIMEOUT] * 2
+
+
+async def test_what_fails_is_500_and_told_in_the_log(
+    url: str, feed: Feed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(feed, "inflight", lambda: 1 / 0)
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 500
+    assert "loads could not be told" in caplog.text
