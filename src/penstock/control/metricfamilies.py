@@ -26,7 +26,7 @@ class SettingsOfScaling:
         self._read: dict[str, tuple[Mapping[str, str], Scaling]] = {}
 
     def lines(self) -> Iterator[str]:
-        scalings = {key: self._scaling(function) for key, function in sorted(self._functions.items())}
+        scalings = {key: self._scaling(key, function) for key, function in sorted(self._functions.items())}
         self._read = {key: self._read[key] for key in scalings}
         yield from head("gateway_service_target_load", "gauge", "Load that one replica is to have at most.")
         for key, scaling in scalings.items():
@@ -39,11 +39,11 @@ class SettingsOfScaling:
         most = {key: scaling.most for key, scaling in scalings.items()}
         yield from family("gateway_service_max", "gauge", "Most replicas of the function.", most)
 
-    def _scaling(self, function: Function) -> Scaling:
+    def _scaling(self, key: str, function: Function) -> Scaling:
         labels = function.spec.labels
-        read = self._read.get(function.key)
+        read = self._read.get(key)
         if read is None or (read[0] is not labels and read[0] != labels):
-            read = self._read[function.key] = (labels, usable_scaling(labels)[0])
+            read = self._read[key] = (labels, usable_scaling(labels)[0])
         return read[1]
 
 

@@ -14,18 +14,23 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from penstock.autoscaler.usage import UsageSampler
 from penstock.control.app import create_app, route_table
 from penstock.control.auth import load_credentials
 from penstock.control.feed import Feed
+from penstock.control.metricfamilies import SettingsOfScaling, UseOfFunctions
+from penstock.control.requestmetrics import RequestMetrics
 from penstock.control.scrape import MetricsServer
 from penstock.control.sockets import listen_unix
 from penstock.errors import PenstockError
 from penstock.providers.base import Provider
+from penstock.providers.clock import SystemClock
 from penstock.settings import REASON_VARIABLE, SETTINGS_VARIABLE, ServeSettings, restore_settings
 from penstock.telemetry import configure_logging
 from penstock.wire.loop import run
@@ -79,8 +84,12 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     paths = settings.paths
     credentials = None if settings.no_auth else load_credentials(paths, os.environ)
     feed = Feed(provider, settings.default_policy)
-    app = create_app(route_table(provider, feed, stopping), credentials)
-    metrics = MetricsServer(feed, settings.wire)
+    table = route_table(provider, feed, stopping)
+    requests = RequestMetrics(table)
+    app = requests.around(create_app(table, credentials))
+    sampler = UsageSampler(provider, feed.functions, SystemClock())
+    scaling, use = SettingsOfScaling(feed.functions), UseOfFunctions(feed.functions, sampler)
+    metrics = MetricsServer(feed, settings.wire, [scaling.lines, use.lines, requests.lines])
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(metrics.close)
         metrics_port = await metrics.start(settings.host, settings.metrics_port)
@@ -88,6 +97,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         await provider.start()
         stack.push_async_callback(feed.close)
         await feed.start(paths.feed_socket)
+        await stack.enter_async_context(_running(sampler.run()))
         if settings.examples and settings.runs_images:
             log.warning(
                 "the examples are left out: they are programs of this machine, %s runs images", settings.provider
@@ -97,6 +107,17 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
         log.info("control is up, metrics on port %d", metrics_port)
         await stopping.wait()
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have something go on inside the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _deploy_examples(provider: Provider) -> None:
