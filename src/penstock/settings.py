@@ -48,6 +48,7 @@ INSTALLATION = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 _NO_NETWORKS = ("host", "none", "default")
 """Words that an engine takes for a way of connecting and not for a network."""
+_HOST = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,251}[a-zA-Z0-9])?")
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.:/@\[\]-]{0,254}")
 """What may be a reference; whether it is one is for whoever reads it to say."""
 
@@ -145,6 +146,9 @@ class ServeSettings:
     installation: str = ""
     """Whose containers, networks and volumes these are, for installations that share an engine: at most 32 lower-case
     letters, digits and hyphens. Empty: a random one kept in the home for docker, penstock for swarm."""
+    peers: str = ""
+    """Host name with the addresses of all gateways of the installation, such as tasks.gateway in a Swarm, so that the one that
+    scales functions asks the others for their load, at `metrics_port`. Empty: there is one gateway."""
     no_auth: bool = False
     """Leave the REST API open; refused unless `host` is loopback."""
     examples: bool = False
@@ -209,6 +213,8 @@ def _contradictions(settings: ServeSettings) -> list[str]:
         if getattr(settings, name) not in choices:
             known = f"{', '.join(choices[:-1])} or {choices[-1]}"
             faults.append(f"{name}: {getattr(settings, name)!r} is unknown, use {known}")
+    if settings.peers and settings.metrics_port == 0:
+        faults.append("peers: needs a metrics_port that is the same for all gateways, not 0")
     faults += _unusable_names(settings)
     if settings.no_auth and settings.host not in ("127.0.0.1", "::1", "localhost"):
         faults.append(f"no_auth: refused on {settings.host}, it is allowed on loopback only")
@@ -227,6 +233,8 @@ def _unusable_names(settings: ServeSettings) -> list[str]:
         faults.append(
             f"watchdog_image: {image!r} is no reference of an image, such as registry.example:5000/penstock:1.0"
         )
+    if settings.peers and not _HOST.fullmatch(settings.peers):
+        faults.append(f"peers: {settings.peers!r} is no host name, such as tasks.gateway (the port is metrics_port)")
     if installation and not INSTALLATION.fullmatch(installation):
         faults.append(
             f"installation: {installation!r} cannot be a label: lower-case letters, digits and inner hyphens, at most 32"

@@ -126,6 +126,21 @@ def test_what_containers_need_is_read() -> None:
     assert settings.watchdog_image.startswith("registry.example:5000/")
 
 
+def test_a_name_of_all_gateways_is_read() -> None:
+    assert load_serve_settings({"PENSTOCK_PEERS": "tasks.gateway"}).peers == "tasks.gateway"
+
+
+@pytest.mark.parametrize("name", ["a b", "gateway:8082", "http://gateway", "-x", "x/..", "x" * 254, "ä"])
+def test_what_is_no_name_of_gateways_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"is no host name, such as tasks\.gateway"):
+        load_serve_settings({"PENSTOCK_PEERS": name})
+
+
+def test_gateways_that_ask_each_other_need_one_port_for_it() -> None:
+    with pytest.raises(SettingsError, match="peers: needs a metrics_port"):
+        load_serve_settings({"PENSTOCK_PEERS": "tasks.gateway", "PENSTOCK_METRICS_PORT": "0"})
+
+
 def test_all_faults_of_containers_are_told_at_once() -> None:
     environ = {
         f"PENSTOCK_{name.upper()}": "?" for name in (*CHOICES, "docker_network", "watchdog_image", "installation")
