@@ -267,6 +267,20 @@ def test_a_body_that_waits_for_100_continue_wakes_a_sleeping_function(server: Pe
         assert received.startswith(b"HTTP/1.1 200 ")
 
 
+def test_whoever_asks_is_told_where_the_time_of_a_request_went(server: Penstock) -> None:
+    server.deploy("tells", "env")
+    server.request("POST", "/system/scale-function/tells", b'{"serviceName":"tells","replicas":0}', admin=True)
+    wait_until(lambda: server.function("tells").get("replicas", 0) == 0, "it to sleep", 60.0)
+    woken, again = (server.invoke("tells", headers={"X-Server-Timing": "1"}) for _ in range(2))
+    pattern = r"queue;dur=(\d+\.\d), wake;dur=(\d+\.\d), function;dur=(\d+\.\d)"
+    for answer, wakes in ((woken, True), (again, False)):
+        found = re.fullmatch(pattern, answer.headers["server-timing"])
+        assert found, answer.headers
+        assert (float(found[2]) > 0, float(found[3]) > 0) == (wakes, True)
+        assert "server_timing" not in answer.text.lower()
+    assert "server-timing" not in server.invoke("tells").headers
+
+
 def test_a_function_can_be_called_as_soon_as_its_deployment_is_answered(server: Penstock) -> None:
     for number in range(10):
         spec = b'{"service":"prompt-%d","envProcess":"cat"}' % number

@@ -13,15 +13,18 @@ from penstock.wire.message import RequestHead, ResponseHead
 SERVED_BY = f"penstock/{__version__}".encode()
 USER_AGENT = f"penstock-gateway/{__version__}".encode()
 
+_TIMING = frozenset({b"x-server-timing"})
+"""Asks us where the time went; it is not passed on, or a gateway behind this one would answer it too."""
+
 _STREAMS = (b"text/event-stream", b"application/x-ndjson")
 
 
 class RequestPlan:
     """How one request head goes upstream, less its call id and start time."""
 
-    __slots__ = ("call_id", "name", "prefix", "timeout")
+    __slots__ = ("call_id", "name", "prefix", "timed", "timeout")
 
-    def __init__(self, name: bytes, prefix: bytes, call_id: bytes, timeout: bytes) -> None:
+    def __init__(self, name: bytes, prefix: bytes, call_id: bytes, timeout: bytes, timed: bool) -> None:
         self.name = name
         """Function as the request names it."""
         self.prefix = prefix
@@ -30,12 +33,19 @@ class RequestPlan:
         """The caller's own call id; empty where it gave none."""
         self.timeout = timeout
         """The caller's `X-Timeout`; empty where it gave none."""
+        self.timed = timed
+        """Whether the caller wants to know where the time went (`X-Server-Timing`)."""
 
 
 def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> RequestPlan:
     """Work out what goes upstream for `head`, to a function that sees `target`. `peer` is the client's `ip:port`."""
     fields = forward_fields(head)  # what `Connection` names away counts as absent
     lower = b"\n" + fields.lower()
+    timed = False
+    if b"\nx-server-timing:" in lower:
+        timed = _value(fields, lower, b"\nx-server-timing:").lower() in (b"1", b"true")
+        fields = forward_fields(head, _TIMING)
+        lower = b"\n" + fields.lower()
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target), fields]
     if b"\nhost:" not in lower:
         lines.append(b"Host: %b\r\n" % name)
@@ -49,7 +59,7 @@ def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> Re
         # Last, as what differs from one client to the next: a watchdog knows the rest again (`wire.memory`).
         lines.append(b"X-Forwarded-For: %b\r\n" % peer.encode())
     call_id, timeout = _value(fields, lower, b"\nx-call-id:"), _value(fields, lower, b"\nx-timeout:")
-    return RequestPlan(name, b"".join(lines), call_id, timeout)
+    return RequestPlan(name, b"".join(lines), call_id, timeout, timed)
 
 
 def _value(fields: bytes, lower: bytes, name: bytes) -> bytes:

@@ -29,6 +29,9 @@ class Waiter(Protocol):
     def go(self) -> None:
         """There may be room now: try again."""
 
+    def awaits(self, replica: bool) -> None:
+        """What it waits for has changed: now it is a replica, or else a free slot of one."""
+
     def removed(self) -> None:
         """The function is gone."""
 
@@ -99,18 +102,21 @@ class FunctionRoute:
         """Take over what the feed says; replicas that stay keep their connections. True when the last replica has just
         gone while requests wait for a slot: somebody must ask for another."""
         known = {replica.address: replica for replica in self.replicas}
-        emptied = bool(known) and not route.endpoints
+        had = bool(known)
         self.policy = route.policy
         self.replicas = [known.pop(a) if a in known else Replica(a, open_pool(a)) for a in route.endpoints]
         self.capacity = route.policy.max_inflight * len(self.replicas)
         for replica in known.values():
             replica.pool.close()
+        if had != bool(self.replicas):
+            for waiter in self.waiting:
+                waiter.awaits(replica=had)
         self.release_waiting()
         self.failed = route.failed
         if route.failed:
             for waiter in self._take_waiting():
                 waiter.failed()
-        return emptied and bool(self.waiting)
+        return had and not self.replicas and bool(self.waiting)
 
     def close(self) -> None:
         """The function is gone."""

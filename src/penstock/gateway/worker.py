@@ -57,7 +57,8 @@ class Worker:
         self.routes = RouteTable(open_pool, counters, DEFAULT_NAMESPACE)
         feed_path = str(settings.paths.feed_socket)
         self.feed = Feed(feed_path, index, self.routes, counters, lambda: self.server.connections)
-        self._invoke = Invoker(self.routes, Wakeup(self.feed.wake), timers).invoke
+        self.invoker = Invoker(self.routes, Wakeup(self.feed.wake), timers)
+        self._invoke = self.invoker.invoke
         self._proxy = ControlProxy(open_pool(f"unix:{settings.paths.control_socket}")).relay
         self.server = Server(self.answer, settings.wire)
 

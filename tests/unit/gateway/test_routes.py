@@ -18,11 +18,15 @@ class Waiting:
         self.alive = True
         self.gone = 0
         self.was_removed = False
+        self.told: list[bool] = []
         self._function = function
 
     def go(self) -> None:
         self.gone += 1
         self._function.inflight += 1
+
+    def awaits(self, replica: bool) -> None:
+        self.told.append(replica)
 
     def removed(self) -> None:
         self.was_removed = True
@@ -116,3 +120,16 @@ async def test_a_function_is_readable_as_what_it_is(table: RouteTable) -> None:
     function = found(table, b"x")
     assert repr(function) == "<FunctionRoute x.openfaas-fn 1 replicas, 0 in flight, 0 waiting>"
     assert repr(function.replicas[0]) == "<Replica unix:/a 0 in flight, 0 failures>"
+
+
+async def test_those_who_wait_are_told_when_it_is_a_replica_that_they_wait_for_and_when_a_slot(
+    table: RouteTable,
+) -> None:
+    table.apply(route("x.openfaas-fn", max_inflight=1))
+    function = found(table, b"x")
+    waiters = [Waiting(function), Waiting(function)]
+    function.waiting.extend(waiters)
+    table.apply(route("x.openfaas-fn", "unix:/a", max_inflight=1))
+    table.apply(route("x.openfaas-fn", "unix:/b", max_inflight=1))
+    table.apply(route("x.openfaas-fn", max_inflight=1))
+    assert [waiter.told for waiter in waiters] == [[False], [False, True]]
