@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import msgspec
 import pytest
 
 from penstock.autoscaler.counts import Counts
+from penstock.autoscaler.peers import Loads, Peers
 from penstock.control import loadpage
 from penstock.control.feed import Feed
 from penstock.control.scrape import MetricsServer
@@ -31,7 +32,7 @@ async def url(server: MetricsServer) -> str:
 
 
 async def test_it_tells_what_was_counted_and_which_process_counts(url: str, server: MetricsServer, feed: Feed) -> None:
-    feed.count(Counters(started={"echo.default": 3}, busy={"echo.default": 1.5}, inflight={}, completed=[]))
+    feed.count(Counters(started={"echo.default": 3}, busy={"echo.default": 1.5}))
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
         counts = msgspec.json.decode(await answer.read(), type=Counts)
@@ -79,3 +80,27 @@ async def test_what_fails_is_500_and_told_in_the_log(
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         assert answer.status == 500
     assert "loads could not be told" in caplog.text
+
+
+async def test_another_gateway_understands_it(server: MetricsServer, feed: Feed) -> None:
+    port = await server.start("127.0.0.1", 0)
+
+    async def resolve(host: str) -> list[str]:
+        return ["127.0.0.1"]
+
+    peers = Peers("gateways", port, "another", resolve)
+    try:
+        await asked_until(peers, lambda loads: peers.known == 1)
+        feed.count(Counters(started={"echo.default": 3}, busy={"echo.default": 1.5}))
+        loads = await asked_until(peers, lambda loads: bool(loads.started))
+        assert (loads.started, loads.busy) == ({"echo.default": 3}, {"echo.default": 1.5})
+    finally:
+        await peers.close()
+
+
+async def asked_until(peers: Peers, holds: Callable[[Loads], bool]) -> Loads:
+    """The first answer that is as it should be, however slow the machine is."""
+    for _ in range(100):
+        if holds(loads := await peers.gather()):
+            return loads
+    raise AssertionError("it was not told")
