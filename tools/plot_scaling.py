@@ -92,6 +92,7 @@ def draw(scenario: Scenario, folder: Path) -> None:
     _steps(below, moments, "desired", unit, color="#1f5fa8", linewidth=1.6, label="desired, by load")
     _steps(below, moments, "ready", unit, color="#55a868", linewidth=1, linestyle="--", label="ready, by load")
     below.set_ylabel("replicas")
+    below.yaxis.get_major_locator().set_params(integer=True)
     below.set_xlabel("hours" if unit > 1 else "seconds")
     below.legend(fontsize=8, loc="best", frameon=False)
     for axes in (above, below):
