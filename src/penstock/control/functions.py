@@ -16,8 +16,9 @@ from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput
 from penstock.model import FunctionSpec
 from penstock.providers.base import Provider
 
-ANNOUNCE_TIMEOUT = 1.0
-"""Seconds that a deployment's answer waits for the workers to know the function, so that a call right after it is no 404."""
+ANNOUNCE_TIMEOUT = 5.0
+"""Seconds that a deployment's answer waits for the workers to know the function, so that a call right after it is no 404. They know
+within milliseconds; a busy machine may let one stand still for a second, and a worker that hangs must not hold back the answer."""
 
 COUNT_TIMEOUT = 0.25
 """Seconds that a listing waits for the workers' counters. One that hangs makes counts late, never the list."""

@@ -22,7 +22,7 @@ def parse_duration(text: str) -> float:
     if body == "0":
         return 0.0
     if not _WHOLE.fullmatch(body):
-        raise InvalidInput(f"{text!r} is not a duration: use seconds (30) or units (1m30s, 100ms, 1.5h)")
+        raise InvalidInput(f"{text[:40]!r} is not a duration: use seconds (30) or units (1m30s, 100ms, 1.5h)")
     return sign * _bounded(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(body)), text)
 
 

@@ -21,6 +21,9 @@ alert or a person asked for, idleness, a load that nobody knows, bounds that lea
 MOST_AT_ONCE = 4
 """Replicas that one step may always add; beyond that it at most doubles what there is."""
 
+_MANY = 1e12
+"""More replicas than any number in a label; what a load beyond all measure asks for."""
+
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about one function at one moment."""
@@ -58,22 +61,30 @@ def decide(
 ) -> tuple[Verdict, tuple[Recommendation, ...]]:
     """What is wanted now, and the recommendations that later decisions have to know; those older than the window are dropped.
 
-    The result is within [least, most], but for 0 when the function is idle or at rest, and for what a floor asks.
+    The result is within [least, most], but for 0 when the function is idle or at rest, and for what a floor asks. Load alone
+    never asks for 0. Where nothing is known of the past, or the load was not, what is wanted now counts as recommended: a load
+    that seems small because it has just begun to be measured takes nothing away.
     """
-    asked = 0 if inputs.load is None else replicas_for(inputs.load, scaling)
+    load = inputs.load if inputs.load is not None and math.isfinite(inputs.load) else None
+    asked = 0 if load is None else replicas_for(load, scaling)
     if inputs.desired == 0:
         return Verdict(replicas=0, rule="resting", asked=asked), ()
     if inputs.idle >= inputs.idle_limit:
         return Verdict(replicas=0, rule="idle", asked=asked), ()
-    if scaling.fixed or inputs.load is None:
-        rule: Rule = "fixed" if scaling.fixed else "unknown"
-        return Verdict(replicas=inputs.desired, rule=rule, asked=asked), tuple(past)
-    wanted = min(max(asked, scaling.least), scaling.most)
-    kept = _remember(past, Recommendation(now, wanted), now - scaling.window)
-    replicas, rule = _step(inputs.desired, wanted, kept[0].replicas)
-    if rule == "load" and wanted != asked:
-        rule = "minimum" if asked < wanted else "maximum"
-    replicas = min(max(replicas, scaling.least), scaling.most)
+    if scaling.fixed:
+        return Verdict(replicas=inputs.desired, rule="fixed", asked=asked), tuple(past)
+    rule: Rule = "unknown"
+    least, present = max(scaling.least, 1), Recommendation(now, min(inputs.desired, scaling.most))
+    if load is None:
+        kept = _remember(past, present, now - scaling.window)
+        replicas = min(max(inputs.desired, least), scaling.most)
+    else:
+        wanted = min(max(asked, least), scaling.most)
+        kept = _remember(past or (present,), Recommendation(now, wanted), now - scaling.window)
+        replicas, rule = _step(inputs.desired, wanted, kept[0].replicas, least)
+        if rule == "load" and wanted != asked:
+            rule = "minimum" if asked < wanted else "maximum"
+        replicas = min(replicas, scaling.most)
     if inputs.floor > replicas:
         replicas, rule = inputs.floor, "floor"
     return Verdict(replicas=replicas, rule=rule, asked=asked), kept
@@ -84,10 +95,10 @@ def _remember(past: Sequence[Recommendation], latest: Recommendation, oldest: fl
     return (*(one for one in past if one.when > oldest and one.replicas > latest.replicas), latest)
 
 
-def _step(desired: int, wanted: int, highest: int) -> tuple[int, Rule]:
+def _step(desired: int, wanted: int, highest: int, least: int) -> tuple[int, Rule]:
     """From `desired` towards `wanted`: up by no more than a step, down to no less than the `highest` of the window."""
     if wanted > desired:
-        limit = desired + max(desired, MOST_AT_ONCE)
+        limit = max(desired + max(desired, MOST_AT_ONCE), least)
         return (limit, "limit") if wanted > limit else (wanted, "load")
     if wanted < desired and highest > wanted:
         return min(desired, highest), "window"
@@ -95,8 +106,9 @@ def _step(desired: int, wanted: int, highest: int) -> tuple[int, Rule]:
 
 
 def replicas_for(load: float, scaling: Scaling) -> int:
-    """`ceil(load / (target x proportion))`, not bounded (contract gateway §5.6)."""
-    return math.ceil(load / scaling.each)
+    """`ceil(load / (target x proportion))`, not bounded (contract gateway §5.6). Rounded to a millionth first: 0.7 and its
+    like are no exact numbers, and 2.1 at a target of 3 x 0.7 is one replica's load."""
+    return math.ceil(round(min(max(load / scaling.each, 0.0), _MANY), 6))
 
 
 def after_alert(current: int, firing: bool, scaling: Scaling) -> int:

@@ -79,7 +79,7 @@ def test_every_label_of_the_source_is_one_that_is_given_or_written() -> None:
 
 
 def test_every_label_of_the_list_is_read_somewhere() -> None:
-    rooms = ("src/penstock/providers/**/*.py", "src/penstock/core/policy.py")
+    rooms = ("src/penstock/providers/**/*.py", "src/penstock/core/policy.py", "src/penstock/core/scalelabels.py")
     assert named(*rooms) >= KNOWN
 
 
