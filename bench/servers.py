@@ -134,13 +134,14 @@ def watchdog(stage: Stage, address: str = "", **environ: str) -> Server:
 
 
 class Serve:
-    """A whole `penstock serve` with a home of its own and no password on its REST API; the process provider unless `flags` say
-    otherwise."""
+    """A whole `penstock serve` with a home of its own and no password on its REST API; the process provider and numbers of replicas
+    that stay unless `flags` say otherwise."""
 
     def __init__(self, stage: Stage, *flags: str, **environ: str) -> None:
         self.home = stage.directory("serve")
         port = free_port()
         command = [PYTHON, "-m", "penstock", "serve", "--no-auth", "--port", str(port), "--metrics-port", "0"]
+        command += [] if "--autoscaling" in flags else ["--no-autoscaling"]
         variables = {"HOME": str(self.home), **environ}
         self.process = stage.start([*command, "--home", str(self.home), *flags], variables)
         self.address = f"127.0.0.1:{port}"

@@ -149,6 +149,9 @@ class ServeSettings:
     peers: str = ""
     """Host name with the addresses of all gateways of the installation, such as tasks.gateway in a Swarm, so that the one that
     scales functions asks the others for their load, at `metrics_port`. Empty: there is one gateway."""
+    autoscaling: bool = True
+    """Let replicas follow load, and functions rest that ask for it. Without it only alerts, people and calls for functions at
+    rest change them."""
     no_auth: bool = False
     """Leave the REST API open; refused unless `host` is loopback."""
     examples: bool = False

@@ -62,7 +62,8 @@ def wait_until(condition: Callable[[], T], what: str, deadline: float = START_DE
 
 
 class Penstock:
-    """One running `penstock serve` with a home of its own."""
+    """One running `penstock serve` with a home of its own. Replicas follow load only with the flag `--autoscaling`: most tests are
+    about other things."""
 
     def __init__(self, *flags: str, home: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
         self._own_home = home is None
@@ -80,6 +81,7 @@ class Penstock:
             "0",
             "--home",
             str(self.home),
+            *(() if "--autoscaling" in flags else ("--no-autoscaling",)),
         ]
         with self.output.open("ab") as output:
             self._offset = output.tell()

@@ -1,1 +1,1 @@
-"""Changes how many replicas functions have: because of alerts (`alerts`). The decisions are `core.scaling`'s."""
+"""Changes how many replicas functions have: because of load, alerts, people and idleness (`scaler`). The decisions are `core.scaling`'s."""

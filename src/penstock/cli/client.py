@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 import penstock
-from penstock.cli.schema import FunctionStatus, NamespaceInfo, Raw
+from penstock.cli.schema import FunctionStatus, NamespaceInfo, Raw, ScalingReport
 from penstock.cli.target import Target
 from penstock.errors import (
     AlreadyExists,
@@ -155,6 +155,16 @@ class Gateway:
         raw: Raw = decode(reply.body, Raw)
         return raw
 
+    async def scaling(self, name: str) -> Raw | None:
+        """Why a function has the replicas that it has; None from a gateway that cannot tell."""
+        reply = await self.request("GET", f"/system/function/{segment(name)}/scaling", params=self.query())
+        if reply.status in (404, 405):
+            return None
+        if reply.status != 200:
+            raise refusal(reply)
+        raw: Raw = decode(reply.body, Raw)
+        return raw
+
     async def namespaces(self) -> list[str]:
         """Names of all namespaces."""
         reply = await self.call("GET", "/system/namespaces", accept=(200,))
@@ -201,6 +211,11 @@ def decode(body: bytes, kind: Any) -> Any:
 def status_of(raw: Raw) -> FunctionStatus:
     """A function's JSON object as something to read fields from. Raises PenstockError."""
     return _convert(raw, FunctionStatus)
+
+
+def scaling_of(raw: Raw) -> ScalingReport:
+    """The answer of `Gateway.scaling` as something to read fields from. Raises PenstockError."""
+    return _convert(raw, ScalingReport)
 
 
 def namespace_of(raw: Raw) -> NamespaceInfo:

@@ -56,6 +56,58 @@ class FunctionStatus(msgspec.Struct, frozen=True, rename="camel"):
     instances: list[Instance] | None = None
 
 
+class ScalingLabels(msgspec.Struct, frozen=True, rename="camel"):
+    """The labels of scaling as the gateway has read them."""
+
+    min: int = 0
+    max: int = 0
+    type: str = ""
+    target: float = 0.0
+    proportion: float = 1.0
+    learned: bool = False
+
+
+class Load(msgspec.Struct, frozen=True):
+    """The load now, or why nobody knows it."""
+
+    value: float | None = None
+    unknown: str = ""
+
+
+class AlertSeen(msgspec.Struct, frozen=True):
+    """The last alert."""
+
+    last: str | None = None
+    hint: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """One decision about replicas."""
+
+    when: str = ""
+    rule: str = ""
+    before: int = 0
+    after: int = 0
+    reason: str = ""
+    failed: str = ""
+
+
+class ScalingReport(msgspec.Struct, frozen=True, rename="camel"):
+    """Why a function has the replicas that it has."""
+
+    autoscaling: bool = True
+    leader: bool = True
+    scaling: ScalingLabels = ScalingLabels()
+    faults: list[str] = []
+    load: Load = Load()
+    floor: int = 0
+    floor_by: str = ""
+    idle_for: float = 0.0
+    rests_after: float | None = None
+    alert: AlertSeen = AlertSeen()
+    decisions: list[Decision] = []
+
+
 class SecretName(msgspec.Struct, frozen=True):
     """A secret without its value."""
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from penstock.autoscaler.alerts import Alert, follow_alerts
+from penstock.autoscaler.alerts import Alert
+from penstock.autoscaler.scaler import Scaler
 from penstock.control.decode import JsonObject
 from penstock.control.request import read_body
 from penstock.errors import InvalidInput
-from penstock.providers.base import Provider
 
 
 class Alerts:
     """Handler of the alert resource; its answers are the original's to the byte."""
 
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
+    def __init__(self, scaler: Scaler) -> None:
+        self._scaler = scaler
 
     async def notify(self, request: Request) -> Response:
         body = await read_body(request)
@@ -26,7 +26,7 @@ class Alerts:
             alerts = [_alert(one) for one in JsonObject.parse(body).children("alerts")]
         except InvalidInput:
             return _text(400, "Unable to parse alert, bad format.")
-        errors = await follow_alerts(self._provider, alerts)
+        errors = await self._scaler.follow(alerts)
         if errors:
             return _text(500, "".join(f"[{index}] {error}\n" for index, error in enumerate(errors)))
         return Response(status_code=200)

@@ -10,6 +10,7 @@ import asyncio
 
 from starlette.types import ASGIApp
 
+from penstock.autoscaler.scaler import Scaler
 from penstock.control.alert import Alerts
 from penstock.control.auth import Credentials, Guard
 from penstock.control.documents import api_description, redirect_to_page, start_page
@@ -21,14 +22,15 @@ from penstock.control.logs import Logs
 from penstock.control.namespaces import Namespaces
 from penstock.control.routing import Resource, build_router
 from penstock.control.scale import Scale
+from penstock.control.scaling import ScalingOf
 from penstock.control.secrets import Secrets
 from penstock.providers.base import Provider
 
 
-def route_table(provider: Provider, feed: Feed, stopping: asyncio.Event) -> list[Resource]:
+def route_table(provider: Provider, feed: Feed, scaler: Scaler, stopping: asyncio.Event) -> list[Resource]:
     """Every route of the control API (contract gateway §1.1)."""
     functions = Functions(provider, feed)
-    scale = Scale(provider)
+    scale = Scale(scaler)
     secrets = Secrets(provider)
     namespaces = Namespaces(provider)
     namespace = {"GET": namespaces.get, "POST": namespaces.create, "PUT": namespaces.update}
@@ -49,8 +51,9 @@ def route_table(provider: Provider, feed: Feed, stopping: asyncio.Event) -> list
             },
         ),
         Resource("/system/function/{name}", {"GET": functions.describe}),
+        Resource("/system/function/{name}/scaling", {"GET": ScalingOf(scaler).get}),
         Resource("/system/scale-function/{name}", {"POST": scale.scale}),
-        Resource("/system/alert", {"POST": Alerts(provider).notify}),
+        Resource("/system/alert", {"POST": Alerts(scaler).notify}),
         Resource(
             "/system/secrets",
             {"GET": secrets.list, "POST": secrets.create, "PUT": secrets.update, "DELETE": secrets.delete},

@@ -20,11 +20,15 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from penstock.autoscaler.counts import new_identity
+from penstock.autoscaler.loads import Loads
+from penstock.autoscaler.peers import Peers
+from penstock.autoscaler.scaler import Scaler, Sources
 from penstock.autoscaler.usage import UsageSampler
 from penstock.control.app import create_app, route_table
 from penstock.control.auth import load_credentials
 from penstock.control.feed import Feed
-from penstock.control.metricfamilies import SettingsOfScaling, UseOfFunctions
+from penstock.control.metricfamilies import DeedsOfScaler, SettingsOfScaling, UseOfFunctions
 from penstock.control.requestmetrics import RequestMetrics
 from penstock.control.scrape import MetricsServer
 from penstock.control.sockets import listen_unix
@@ -84,12 +88,23 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     paths = settings.paths
     credentials = None if settings.no_auth else load_credentials(paths, os.environ)
     feed = Feed(provider, settings.default_policy)
-    table = route_table(provider, feed, stopping)
+    sampler = UsageSampler(provider, feed.functions, SystemClock())
+    identity = new_identity()
+    peers = Peers(settings.peers, settings.metrics_port, identity) if settings.peers else None
+    sources = Sources(
+        loads=Loads(cpu=sampler),
+        enabled=settings.autoscaling,
+        peers=peers,
+        lead=provider.lead,
+        holder=socket.gethostname(),
+    )
+    scaler = Scaler(provider, feed.functions, feed, SystemClock(), sources)
+    table = route_table(provider, feed, scaler, stopping)
     requests = RequestMetrics(table)
     app = requests.around(create_app(table, credentials))
-    sampler = UsageSampler(provider, feed.functions, SystemClock())
     scaling, use = SettingsOfScaling(feed.functions), UseOfFunctions(feed.functions, sampler)
-    metrics = MetricsServer(feed, settings.wire, [scaling.lines, use.lines, requests.lines])
+    families = [scaling.lines, use.lines, requests.lines, DeedsOfScaler(scaler).lines]
+    metrics = MetricsServer(feed, settings.wire, families, identity)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(metrics.close)
         metrics_port = await metrics.start(settings.host, settings.metrics_port)
@@ -98,6 +113,10 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         stack.push_async_callback(feed.close)
         await feed.start(paths.feed_socket)
         await stack.enter_async_context(_running(sampler.run()))
+        if peers:
+            stack.push_async_callback(peers.close)
+        if settings.autoscaling:
+            await stack.enter_async_context(_running(scaler.run()))
         if settings.examples and settings.runs_images:
             log.warning(
                 "the examples are left out: they are programs of this machine, %s runs images", settings.provider

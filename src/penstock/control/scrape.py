@@ -36,9 +36,9 @@ _METRICS: tuple[Field, ...] = ((b"Content-Type", CONTENT_TYPE.encode()),)
 class MetricsServer:
     """Answers scrapes; those that come while one is being prepared share it, so that many cost no more than one."""
 
-    def __init__(self, feed: Feed, settings: WireSettings, more: Sequence[Lines] = ()) -> None:
+    def __init__(self, feed: Feed, settings: WireSettings, more: Sequence[Lines] = (), identity: str = "") -> None:
         """`more` are families of metrics besides those of the feed."""
-        self.identity = new_identity()
+        self.identity = identity or new_identity()
         """Of this process, by which `/loads` lets itself and others be told apart."""
         self._feed = feed
         self._loads = LoadPage(feed, self.identity)

@@ -24,7 +24,7 @@ from penstock.control.process import HttpServer
 from penstock.core.policy import Policy
 from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.memory import MemoryProvider
-from tests.unit.control.support import DEADLINE, PASSWORD, USER
+from tests.unit.control.support import DEADLINE, PASSWORD, USER, scaler_of
 
 DOCUMENT = yaml.safe_load(packaged("openapi.yaml"))
 
@@ -64,7 +64,8 @@ def address() -> Iterator[str]:
         await provider.create_secret(Secret(name="a", value=b"a"))
         await provider.create_namespace(Namespace(name="a"))
         await provider.deploy(FunctionSpec(name="a", env_process="cat"))
-        table = route_table(provider, Feed(provider, Policy()), stopping)
+        feed = Feed(provider, Policy())
+        table = route_table(provider, feed, scaler_of(provider, feed), stopping)
         app = following_ends(create_app(table, Credentials(USER, PASSWORD)))
         async with HttpServer(app, listener).running():
             stop.append(lambda: loop.call_soon_threadsafe(stopping.set))

@@ -20,6 +20,7 @@ from penstock.core.policy import Policy
 from penstock.model import FunctionSpec
 from penstock.providers.memory import MemoryProvider, Script
 from tests.unit.cli.support import run_cli
+from tests.unit.control.support import scaler_of
 
 
 def behaviour(spec: FunctionSpec) -> Script:
@@ -53,7 +54,9 @@ class ControlThread:
         await provider.start()
         feed = Feed(provider, Policy())
         await feed.start(self._directory / "feed.sock")
-        app = create_app(route_table(provider, feed, self._stopping), Credentials("admin", "s3cr3t"))
+        app = create_app(
+            route_table(provider, feed, scaler_of(provider, feed), self._stopping), Credentials("admin", "s3cr3t")
+        )
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server._serve([self._listener]))
         self._up.set()

@@ -14,7 +14,7 @@ from penstock.control.auth import Credentials
 from penstock.control.feed import Feed
 from penstock.core.policy import Policy
 from penstock.providers.memory import MemoryProvider, Script
-from tests.unit.control.support import PASSWORD, USER, Client
+from tests.unit.control.support import PASSWORD, USER, Client, scaler_of
 
 LINES = ("first line", "second line", "third line")
 
@@ -45,7 +45,9 @@ def stopping() -> asyncio.Event:
 @pytest.fixture
 def client(provider: MemoryProvider, feed: Feed, stopping: asyncio.Event) -> Client:
     """The whole API behind its guard, called with the right credentials."""
-    return Client(create_app(route_table(provider, feed, stopping), Credentials(USER, PASSWORD)))
+    return Client(
+        create_app(route_table(provider, feed, scaler_of(provider, feed), stopping), Credentials(USER, PASSWORD))
+    )
 
 
 @pytest.fixture

@@ -11,12 +11,22 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.types import ASGIApp
 
+from penstock.autoscaler.scaler import Scaler, Sources
+from penstock.control.feed import Feed
+from penstock.providers.base import Provider
+from penstock.providers.clock import SystemClock
+
 T = TypeVar("T")
 
 USER, PASSWORD = "admin", "correct horse"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 DEADLINE = 60.0
 """Seconds any condition may take; only ever used up by a failing test."""
+
+
+def scaler_of(provider: Provider, feed: Feed) -> Scaler:
+    """A scaler that nobody runs: it follows alerts and people."""
+    return Scaler(provider, feed.functions, feed, SystemClock(), Sources())
 
 
 @dataclass

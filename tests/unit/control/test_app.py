@@ -14,13 +14,13 @@ from penstock.control.routing import Resource
 from penstock.errors import ProviderUnavailable
 from penstock.model import Function
 from penstock.providers.memory import MemoryProvider
-from tests.unit.control.support import Client
+from tests.unit.control.support import Client, scaler_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FOO")
 
 
 def table(provider: MemoryProvider, feed: Feed) -> list[Resource]:
-    return route_table(provider, feed, asyncio.Event())
+    return route_table(provider, feed, scaler_of(provider, feed), asyncio.Event())
 
 
 def filled(path: str) -> str:

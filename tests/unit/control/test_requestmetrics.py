@@ -14,17 +14,19 @@ from penstock.control.auth import Credentials
 from penstock.control.feed import Feed
 from penstock.control.requestmetrics import RequestMetrics, collapsed
 from penstock.providers.memory import MemoryProvider
-from tests.unit.control.support import PASSWORD, USER, Client
+from tests.unit.control.support import PASSWORD, USER, Client, scaler_of
 
 
 @pytest.fixture
 def metrics(provider: MemoryProvider, feed: Feed) -> RequestMetrics:
-    return RequestMetrics(route_table(provider, feed, asyncio.Event()))
+    return RequestMetrics(route_table(provider, feed, scaler_of(provider, feed), asyncio.Event()))
 
 
 @pytest.fixture
 def counted(provider: MemoryProvider, feed: Feed, metrics: RequestMetrics) -> Client:
-    app = create_app(route_table(provider, feed, asyncio.Event()), Credentials(USER, PASSWORD))
+    app = create_app(
+        route_table(provider, feed, scaler_of(provider, feed), asyncio.Event()), Credentials(USER, PASSWORD)
+    )
     return Client(metrics.around(app))
 
 
@@ -79,7 +81,7 @@ async def test_a_request_without_an_answer_is_a_500() -> None:
 
 async def test_durations_are_in_the_buckets_of_the_go_client(provider: MemoryProvider, feed: Feed) -> None:
     times = iter([0.0, 0.25, 1.0, 21.0])
-    table = route_table(provider, feed, asyncio.Event())
+    table = route_table(provider, feed, scaler_of(provider, feed), asyncio.Event())
     metrics = RequestMetrics(table, lambda: next(times))
     client = Client(metrics.around(create_app(table, Credentials(USER, PASSWORD))))
     await client.get("/system/info")

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import click
 
-from penstock.cli.client import Gateway, segment, status_of, talk
+from penstock.cli.client import Gateway, scaling_of, segment, status_of, talk
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, namespace_option, output_option
 from penstock.cli.output import print_columns, print_fields, print_json, printable
+from penstock.cli.scaling import print_decisions, scaling_fields
 from penstock.cli.schema import FunctionStatus, Raw, Resources
 from penstock.cli.target import Target
 
@@ -25,7 +26,7 @@ _MIB = 1 << 20
 def command(target: Target, name: str, verbose: bool, output: str) -> None:
     """Show everything about one function.
 
-    How it was deployed, its URLs, its replicas and why they are not ready.
+    How it was deployed, its URLs, its replicas and why they are not ready, and why there are so many.
 
     \b
     Examples:
@@ -33,13 +34,14 @@ def command(target: Target, name: str, verbose: bool, output: str) -> None:
       penstock describe words --namespace staging --verbose
       penstock describe words --output json | jq '.instances[].reason'
     """
-    raw, invocations = talk(target, lambda gateway: _read(gateway, name))
+    raw, invocations, why = talk(target, lambda gateway: _read(gateway, name))
     function = status_of(raw)
     suffix = f"{segment(name)}.{target.namespace}" if target.namespace else segment(name)
     url, later = f"{target.url}/function/{suffix}", f"{target.url}/async-function/{suffix}"
     status = "Ready" if function.available_replicas > 0 else "Not Ready"
     if output == "json":
-        print_json({**raw, "Status": status, "InvocationCount": invocations, "URL": url, "AsyncURL": later})
+        known = {"Scaling": why} if why else {}
+        print_json({**raw, "Status": status, "InvocationCount": invocations, "URL": url, "AsyncURL": later, **known})
         return
     head = [
         ("Name", function.name),
@@ -52,16 +54,22 @@ def command(target: Target, name: str, verbose: bool, output: str) -> None:
         ("URL", url),
         ("Async URL", later),
     ]
+    scaling = scaling_of(why) if why else None
+    if scaling:
+        head += scaling_fields(scaling)
     details = [(key, value or "<none>") for key, value in _details(function) if value or verbose]
     print_fields([*head, *details])
     _print_instances(function)
+    if scaling:
+        print_decisions(scaling)
 
 
-async def _read(gateway: Gateway, name: str) -> tuple[Raw, float]:
-    """The function, and its invocation count, which only the list has (contract gateway §1.3)."""
+async def _read(gateway: Gateway, name: str) -> tuple[Raw, float, Raw | None]:
+    """The function, its invocation count, which only the list has (contract gateway §1.3), and why it has its replicas."""
     raw = await gateway.function(name, usage=True)
     listed = (status_of(other) for other in await gateway.functions())
-    return raw, next((other.invocation_count for other in listed if other.name == raw.get("name")), 0.0)
+    invocations = next((other.invocation_count for other in listed if other.name == raw.get("name")), 0.0)
+    return raw, invocations, await gateway.scaling(name)
 
 
 def _details(function: FunctionStatus) -> list[tuple[str, str]]:

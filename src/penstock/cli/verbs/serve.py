@@ -30,6 +30,7 @@ _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     help="Directory for functions, secrets, logs and credentials. [default: ~/.penstock]",
 )
 @click.option("--no-auth/--auth", default=None, help="Leave the REST API open; on loopback only.")
+@click.option("--autoscaling/--no-autoscaling", default=None, help="Let replicas follow load. [default: on]")
 @click.option("--examples/--no-examples", default=None, help="Deploy the bundled examples at start.")
 @click.option(
     "--pull", metavar="POLICY", help="When images are pulled: missing, always (each start) or never. [default: missing]"

@@ -1,0 +1,438 @@
+"""Keeps the replicas of every function where load, alerts and people want them: once a second, and at once when told.
+
+`control.process` runs it beside the feed, whose counts it reads. It asks `core.scaling` what to do, the provider to do it, and
+writes down why in the journal. What it remembers of one function is in `autoscaler.state`; where loads come from, in `autoscaler.loads`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from penstock.autoscaler.alerts import Alert, read_alert
+from penstock.autoscaler.journal import Decision, Journal
+from penstock.autoscaler.loads import OWN_KINDS, Load, Loads
+from penstock.autoscaler.reasons import numbers, reason
+from penstock.autoscaler.report import AlertNow, LoadNow, ScalingReport, labels_of
+from penstock.autoscaler.state import Idleness, State
+from penstock.core.names import split_key
+from penstock.core.scalelabels import Scaling
+from penstock.core.scaling import Inputs, Verdict, after_alert, decide
+from penstock.errors import FunctionNotFound, PenstockError
+from penstock.model import DEFAULT_NAMESPACE, Function
+from penstock.providers.base import Provider
+from penstock.providers.clock import Clock
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0
+FLUSH = 0.5
+"""Seconds that a tick waits for the workers' counters."""
+
+LEASE = 15.0
+"""Seconds for which one gateway of several decides; a third of it passes before it says so again."""
+
+UNKNOWN_AFTER = 10.0
+"""Seconds without a load before the journal says so: a source needs a moment after each start."""
+
+TURN = 100
+"""Functions looked at before others of the process have their turn."""
+
+N = TypeVar("N", int, float)
+
+_HELD = frozenset(("window", "maximum", "floor", "unknown"))
+"""Reasons for no change that are worth a line when they begin."""
+
+Amounts = tuple[Mapping[str, int], Mapping[str, float], Mapping[str, int]]
+"""Begun requests, seconds in flight, requests in flight now."""
+
+
+class Totals(Protocol):
+    @property
+    def started(self) -> dict[str, int]: ...
+
+    @property
+    def busy(self) -> dict[str, float]: ...
+
+
+class Counts(Protocol):
+    """What the gateway's workers have counted; the feed is one."""
+
+    @property
+    def totals(self) -> Totals: ...
+
+    async def flush(self, timeout: float) -> None: ...
+
+    def inflight(self) -> dict[str, int]: ...
+
+
+class Peers(Protocol):
+    """The other gateways of the installation; `autoscaler.peers` asks them."""
+
+    async def gather(self) -> Amounts: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a scaler draws on; parts that an installation has not are None."""
+
+    journal: Journal = field(default_factory=Journal)
+    loads: Loads = field(default_factory=Loads)
+    enabled: bool = True
+    """Whether load decides at all; alerts and people always do."""
+    idleness: Callable[[], Idleness] | None = None
+    peers: Peers | None = None
+    lead: Callable[[str, float], Awaitable[bool]] | None = None
+    """Asks for the lease; None where there is nobody else."""
+    holder: str = ""
+    """Who we are, for people."""
+
+
+class Scaler:
+    """All decisions of one control process."""
+
+    def __init__(
+        self, provider: Provider, functions: Mapping[str, Function], counts: Counts, clock: Clock, sources: Sources
+    ) -> None:
+        self.journal = sources.journal
+        self.alerts: Counter[str] = Counter()
+        """Alerts by what became of them: scaled, unchanged, unnamed, unknown, failed."""
+        self.ticks = 0
+        self.tick_seconds = 0.0
+        """Time that ticks have taken, waits for counters left out."""
+        self._provider = provider
+        self._functions = functions
+        self._counts = counts
+        self._clock = clock
+        self._sources = sources
+        self._loads = sources.loads
+        self._states: dict[str, State] = {}
+        self._changing: dict[str, asyncio.Task[None]] = {}
+        self._leads_until = math.inf if sources.lead is None else -math.inf
+
+    @property
+    def leader(self) -> bool:
+        return self._clock.monotonic() < self._leads_until
+
+    async def run(self) -> None:
+        """Follow load until cancelled."""
+        leading = asyncio.create_task(self._lead())
+        try:
+            while True:
+                began = self._clock.monotonic()
+                try:
+                    await self.tick()
+                except Exception:
+                    log.exception("a tick of the scaler failed")
+                await self._clock.sleep(max(TICK / 10, began + TICK - self._clock.monotonic()))
+        finally:
+            tasks = [leading, *self._changing.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def tick(self) -> None:
+        """Read all counts once and decide about every function that may need it."""
+        _, others = await asyncio.gather(self._counts.flush(FLUSH), self._others())
+        began, now = self._clock.monotonic(), self._clock.monotonic()
+        totals = self._counts.totals
+        own = (totals.started, totals.busy, self._counts.inflight())
+        self._loads.meter.note(now, *(own if others is None else _sum(own, others)))
+        self._forget_gone()
+        self._loads.watch(dict(self._by_series()))
+        for turn, function in enumerate(list(self._functions.values())):
+            if turn % TURN == TURN - 1:
+                await asyncio.sleep(0)
+            self._look(function, now)
+        self.ticks += 1
+        self.tick_seconds += self._clock.monotonic() - began
+
+    # What others tell.
+
+    async def set_by_hand(self, key: str, replicas: int) -> None:
+        """Want what a person wants; load does not go below it for a while. Raises FunctionNotFound, InvalidInput."""
+        state, before = self._told(key, replicas)
+        await self._scale(key, replicas)
+        if state is None:
+            return
+        now = self._clock.monotonic()
+        state.hold(replicas, "hand", now)
+        state.past = ()
+        state.said.clear()
+        if replicas and not before:
+            state.awake_since = now
+        self._note(key, "hand", before, replicas, "set by hand")
+
+    async def follow(self, alerts: Iterable[Alert]) -> list[PenstockError]:
+        """Scale each function that an alert names, one after the other; what went wrong, in the alerts' order."""
+        errors = []
+        for alert in alerts:
+            try:
+                result = await self._follow(alert)
+            except PenstockError as error:
+                errors.append(error)
+                result = "failed"
+            self.alerts[result] += 1
+        return errors
+
+    async def _follow(self, alert: Alert) -> str:
+        """What became of an alert. Raises PenstockError when the function could not be scaled."""
+        read = await read_alert(self._provider, alert)
+        if isinstance(read, str):
+            if alert.function:
+                self._note(read, "alert", 0, 0, "an alert names a function that there is not")
+            return "unknown" if alert.function else "unnamed"
+        key, before = read.key, read.desired
+        state = self._state(read)
+        now = self._clock.monotonic()
+        wanted = after_alert(before, alert.firing, state.scaling)
+        if alert.firing:
+            state.note_alert(self._clock.now())
+            state.hold(wanted, "alert", now)
+        else:
+            state.floor = None
+        if wanted == before:
+            return "unchanged"
+        state.asked = wanted
+        state.said.clear()
+        if not alert.firing:
+            state.past = ()
+        if not before:
+            state.awake_since = now
+        text = f"an alert fires: {state.scaling.step} more" if alert.firing else "an alert is over: the least"
+        try:
+            await self._scale(key, wanted)
+        except PenstockError as error:
+            self._note(key, "alert", before, wanted, text, failed=str(error))
+            raise
+        self._note(key, "alert", before, wanted, text)
+        return "scaled"
+
+    def report(self, key: str) -> ScalingReport:
+        """Everything that is known about the scaling of a function. Raises FunctionNotFound."""
+        function = self._functions.get(key)
+        if function is None:
+            raise FunctionNotFound(f"function {key} not found")
+        state, now = self._state(function), self._clock.monotonic()
+        load = self._load(key, state)
+        limit, floor = state.idle_limit(), state.floor_at(now)
+        return ScalingReport(
+            function=function.spec.name,
+            namespace=function.spec.namespace,
+            replicas=function.desired,
+            available=function.available,
+            autoscaling=self._sources.enabled,
+            leader=self.leader,
+            scaling=labels_of(state.scaling),
+            faults=state.faults,
+            load=LoadNow(kind=state.scaling.kind, value=load.value, unknown=load.unknown),
+            floor=floor,
+            floor_by=state.floor.holder if state.floor else "",
+            idle_for=round(state.idle(now), 3),
+            rests_after=None if math.isinf(limit) else limit,
+            alert=AlertNow(last=state.alert_at, hint=state.alert_hint()),
+            decisions=self.journal.of(key),
+        )
+
+    def scaling(self, function: Function) -> Scaling:
+        """A function's labels as they were read."""
+        return self._state(function).scaling
+
+    def load(self, key: str) -> float | None:
+        """The load of a function that there is."""
+        function = self._functions.get(key)
+        return None if function is None else self._load(key, self._state(function)).value
+
+    # One function.
+
+    def _look(self, function: Function, now: float) -> None:
+        key, meter = function.key, self._loads.meter
+        state = self._state(function)
+        state.note_activity(meter.last_active(key))
+        if function.desired != state.seen:
+            self._observe(key, function, state, now)
+        if key in self._changing or not self.leader:
+            return
+        if function.desired == 0:
+            if state.warm_now(now):
+                self._warm(key, state, now)
+            return
+        scaling = state.scaling
+        calm = key not in meter.loaded and scaling.kind in OWN_KINDS and function.desired == scaling.least
+        if not meter.knows or (calm and not scaling.zero):
+            return
+        self._decide(key, function, state, now)
+
+    def _decide(self, key: str, function: Function, state: State, now: float) -> None:
+        load = self._load(key, state)
+        inputs = Inputs(
+            load=load.value,
+            desired=function.desired,
+            idle=state.idle(now),
+            idle_limit=state.idle_limit(),
+            floor=state.floor_at(now),
+        )
+        verdict, state.past = decide(state.scaling, inputs, state.past, now)
+        if load.value is not None:
+            state.unknown_since = None
+            state.said.discard("unknown")
+        if verdict.replicas != function.desired:
+            decision = self._decision(function, state, inputs, verdict, load)
+            self._change(key, state, decision)
+        elif verdict.rule in _HELD and verdict.rule not in state.said:
+            if verdict.rule == "unknown" and not self._unknown_for_long(state, now):
+                return
+            state.said.add(verdict.rule)
+            self.journal.note(key, self._decision(function, state, inputs, verdict, load))
+
+    def _decision(self, function: Function, state: State, inputs: Inputs, verdict: Verdict, load: Load) -> Decision:
+        return Decision(
+            when=self._clock.now(),
+            rule=verdict.rule,
+            before=function.desired,
+            after=verdict.replicas,
+            reason=reason(state.scaling, inputs, verdict, load.unknown),
+            inputs=numbers(state.scaling, inputs, verdict, function.available),
+        )
+
+    @staticmethod
+    def _unknown_for_long(state: State, now: float) -> bool:
+        if state.unknown_since is None:
+            state.unknown_since = now
+        return now - state.unknown_since >= UNKNOWN_AFTER
+
+    def _warm(self, key: str, state: State, now: float) -> None:
+        replicas = max(1, state.scaling.least)
+        state.warmed, state.awake_since = True, now
+        text = "a call is to be expected soon, from the times of earlier ones"
+        decision = Decision(when=self._clock.now(), rule="warm", before=0, after=replicas, reason=text)
+        self._change(key, state, decision)
+
+    def _change(self, key: str, state: State, decision: Decision) -> None:
+        """Have the provider do it beside everything else; until it has, nothing more is decided about this function."""
+        task = asyncio.create_task(self._carry_out(key, state, decision))
+        self._changing[key] = task
+        task.add_done_callback(lambda _: self._changing.pop(key, None))
+
+    async def _carry_out(self, key: str, state: State, decision: Decision) -> None:
+        earlier, state.asked = state.asked, decision.after
+        try:
+            await self._scale(key, decision.after)
+        except FunctionNotFound:
+            return
+        except Exception as error:
+            state.asked = earlier
+            if not isinstance(error, PenstockError):
+                log.exception("%s cannot be scaled", key)
+            if not state.failing:
+                state.failing = True
+                log.warning("%s cannot be scaled to %d, it is tried again: %s", key, decision.after, error)
+                self._note(key, decision.rule, decision.before, decision.after, decision.reason, failed=str(error))
+            return
+        state.failing = False
+        state.said.clear()
+        if decision.rule in _HELD:
+            state.said.add(decision.rule)
+        if decision.after == 0:
+            state.floor, state.past = None, ()
+        self.journal.note(key, decision)
+
+    def _observe(self, key: str, function: Function, state: State, now: float) -> None:
+        """The number wanted has changed. Whoever did it elsewhere, at another gateway or with the engine's own tools, is a person
+        too; a call wakes, and an update brings its own number."""
+        before, state.seen = state.seen, function.desired
+        if function.desired == state.asked:
+            return
+        state.asked = function.desired
+        if not before:
+            state.awake_since, state.past = now, ()
+            self._note(key, "wake", before, function.desired, "a call came for a function at rest")
+        elif key not in self._changing:
+            state.hold(function.desired, "hand", now)
+            state.past = ()
+            self._note(key, "hand", before, function.desired, "set by an update, at another gateway or with the engine")
+
+    # Small parts.
+
+    def _state(self, function: Function) -> State:
+        key, now = function.key, self._clock.monotonic()
+        state = self._states.get(key)
+        if state is None or state.deployed != function.created_at:
+            if state is not None:
+                self._forget(key)
+            make = self._sources.idleness
+            state = self._states[key] = State(function, now, make() if make else None)
+        elif state.spec is not function.spec:
+            state.read(function)
+        return state
+
+    def _load(self, key: str, state: State) -> Load:
+        if not self._sources.enabled:
+            return Load(None, "autoscaling is off")
+        return self._loads.of(key, state.scaling)
+
+    def _told(self, key: str, replicas: int) -> tuple[State | None, int]:
+        """The state of a function that somebody scales, and what it had."""
+        function = self._functions.get(key)
+        if function is None:
+            return None, 0
+        state = self._state(function)
+        state.asked = replicas
+        return state, function.desired
+
+    async def _scale(self, key: str, replicas: int) -> None:
+        name, namespace = split_key(key, DEFAULT_NAMESPACE)
+        await self._provider.scale(name, namespace, replicas)
+
+    def _note(self, key: str, rule: str, before: int, after: int, text: str, failed: str = "") -> None:
+        decision = Decision(
+            when=self._clock.now(), rule=rule, before=before, after=after, reason=text, failed=failed[:1000]
+        )
+        self.journal.note(key, decision)
+
+    def _by_series(self) -> Iterator[tuple[str, Scaling]]:
+        own = (*OWN_KINDS, "cpu", "queue")
+        return ((key, state.scaling) for key, state in self._states.items() if state.scaling.kind not in own)
+
+    def _forget_gone(self) -> None:
+        for key in self._states.keys() - self._functions.keys():
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        del self._states[key]
+        self._loads.meter.forget(key)
+        self.journal.forget(key)
+
+    async def _others(self) -> Amounts | None:
+        peers = self._sources.peers
+        return await peers.gather() if peers else None
+
+    async def _lead(self) -> None:
+        """Keep the lease, or wait for it."""
+        lead = self._sources.lead
+        while lead is not None:
+            began = self._clock.monotonic()
+            try:
+                leads = await lead(self._sources.holder, LEASE)
+                self._leads_until = began + LEASE if leads else -math.inf
+            except PenstockError as error:
+                log.warning("cannot find out which gateway scales: %s", error)
+            except Exception:
+                log.exception("cannot find out which gateway scales")
+            await self._clock.sleep(LEASE / 3)
+
+
+def _sum(own: Amounts, others: Amounts) -> Amounts:
+    return _added(own[0], others[0]), _added(own[1], others[1]), _added(own[2], others[2])
+
+
+def _added(one: Mapping[str, N], other: Mapping[str, N]) -> dict[str, N]:
+    total = dict(one)
+    for key, value in other.items():
+        total[key] = total[key] + value if key in total else value
+    return total

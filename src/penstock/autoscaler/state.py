@@ -1,0 +1,127 @@
+"""What the scaler remembers of one function between two ticks: its labels as read, floors, what it has said already."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Literal, NamedTuple, Protocol
+
+from penstock.core.scalelabels import usable_scaling
+from penstock.core.scaling import Recommendation
+from penstock.model import Function
+
+MANUAL_HOLD = 300.0
+"""Seconds for which load does not go below a number that a person has set."""
+
+SELDOM = 60.0
+"""Seconds between two notifications of an alert that fires from which on it climbs too slowly to be of use."""
+
+Holder = Literal["hand", "alert"]
+
+
+class Idleness(Protocol):
+    """How long a function is worth keeping, learned from its gaps; `core.idle` has it."""
+
+    def note_gap(self, seconds: float) -> None: ...
+
+    def keep_for(self) -> float: ...
+
+    def warm_after(self) -> float | None: ...
+
+
+class Floor(NamedTuple):
+    """Replicas that load does not go below."""
+
+    replicas: int
+    holder: Holder
+    until: float = math.inf
+    """Of the monotonic clock."""
+
+
+class State:
+    """One function, as of its deployment: one of the same name that comes later has a state of its own."""
+
+    def __init__(self, function: Function, now: float, idleness: Idleness | None) -> None:
+        self.deployed = function.created_at
+        self.idleness = idleness
+        self.scaling, self.faults = usable_scaling(function.spec.labels)
+        self.spec = function.spec
+        self.past: tuple[Recommendation, ...] = ()
+        """Empty, what there is counts as recommended: a new control process lowers nothing before it has watched for a window."""
+        self.floor: Floor | None = None
+        self.awake_since = now
+        """When it was first seen, woken or warmed: idleness counts from there at the earliest."""
+        self.last_active: float | None = None
+        self.warmed = False
+        self.seen = function.desired
+        """Replicas wanted when last looked at."""
+        self.asked = function.desired
+        """Replicas that this process asked for last, whoever told it to."""
+        self.said: set[str] = set()
+        """Reasons for no change that are in the journal since the last change."""
+        self.unknown_since: float | None = None
+        self.failing = False
+        self.alert_at: datetime | None = None
+        self.alert_gap: float | None = None
+
+    def read(self, function: Function) -> None:
+        """Labels, when an update has changed them."""
+        if function.spec is self.spec:
+            return
+        if function.spec.labels != self.spec.labels:
+            self.scaling, self.faults = usable_scaling(function.spec.labels)
+            self.past = ()
+            self.said.clear()
+        self.spec = function.spec
+
+    def floor_at(self, now: float) -> int:
+        """Replicas of a floor that still holds."""
+        if self.floor and now >= self.floor.until:
+            self.floor = None
+        return self.floor.replicas if self.floor else 0
+
+    def hold(self, replicas: int, holder: Holder, now: float) -> None:
+        """Keep at least this many; none lets go."""
+        until = now + MANUAL_HOLD if holder == "hand" else math.inf
+        self.floor = Floor(replicas, holder, until) if replicas else None
+
+    def idle(self, now: float) -> float:
+        """Seconds since it was last of use."""
+        return max(0.0, now - max(self.awake_since, self.last_active or self.awake_since))
+
+    def idle_limit(self) -> float:
+        """Seconds of idleness after which it rests; infinite when it never does."""
+        if not self.scaling.zero:
+            return math.inf
+        if self.scaling.learned and self.idleness:
+            return self.idleness.keep_for()
+        return self.scaling.zero_after
+
+    def note_activity(self, when: float | None) -> None:
+        """When it was last active; a pause that has ended teaches how long to keep it."""
+        if when is None or when == self.last_active:
+            return
+        if self.idleness and self.last_active is not None and when - self.last_active > 2:
+            self.idleness.note_gap(when - self.last_active)
+        self.last_active, self.warmed = when, False
+
+    def warm_now(self, now: float) -> bool:
+        """Whether a call is to be expected soon at a function that rests."""
+        if self.warmed or not (self.scaling.zero and self.scaling.learned and self.idleness) or not self.last_active:
+            return False
+        after = self.idleness.warm_after()
+        return after is not None and now - self.last_active >= after
+
+    def note_alert(self, when: datetime) -> None:
+        """An alert that fires has come."""
+        self.alert_gap = (when - self.alert_at).total_seconds() if self.alert_at else None
+        self.alert_at = when
+
+    def alert_hint(self) -> str:
+        """What keeps alerts from scaling it well."""
+        if self.alert_gap is None or self.alert_gap <= SELDOM:
+            return ""
+        return (
+            f"its alert came after {self.alert_gap:.0f} s; each notification adds {self.scaling.step}: "
+            "a shorter repeat_interval in Alertmanager climbs sooner"
+        )
