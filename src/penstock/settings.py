@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from penstock.core.duration import parse_duration
 from penstock.errors import InvalidInput, SettingsError
@@ -152,6 +153,9 @@ class ServeSettings:
     autoscaling: bool = True
     """Let replicas follow load, and functions rest that ask for it. Without it only alerts, people and calls for functions at
     rest change them."""
+    prometheus_url: str = ""
+    """Address of a Prometheus, such as http://127.0.0.1:9090, for functions that are scaled by an expression of their own or by a
+    series that it records. Empty: the load of such functions is unknown, and their replicas stay as they are."""
     no_auth: bool = False
     """Leave the REST API open; refused unless `host` is loopback."""
     examples: bool = False
@@ -219,9 +223,23 @@ def _contradictions(settings: ServeSettings) -> list[str]:
     if settings.peers and settings.metrics_port == 0:
         faults.append("peers: needs a metrics_port that is the same for all gateways, not 0")
     faults += _unusable_names(settings)
+    if settings.prometheus_url and not _is_http(settings.prometheus_url):
+        faults.append(
+            "prometheus_url: must be an address such as http://127.0.0.1:9090, with http or https and without ? or #"
+        )
     if settings.no_auth and settings.host not in ("127.0.0.1", "::1", "localhost"):
         faults.append(f"no_auth: refused on {settings.host}, it is allowed on loopback only")
     return faults
+
+
+def _is_http(text: str) -> bool:
+    """Its text is not told in faults: it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(whole) and text.isascii() and text.isprintable() and not set(text) & set("?# ")
 
 
 def _unusable_names(settings: ServeSettings) -> list[str]:

@@ -201,3 +201,28 @@ def test_sockets_of_a_deep_home_still_fit_into_their_addresses(depth: int) -> No
 
 def test_two_deep_homes_do_not_share_their_sockets() -> None:
     assert Home(Path("/" + "d" * 200)).run != Home(Path("/" + "e" * 200)).run
+
+
+@pytest.mark.parametrize(
+    "text", ["http://127.0.0.1:9090", "https://me:secret@prometheus.example/under/", "http://[::1]:9090"]
+)
+def test_an_address_of_a_prometheus_is_taken(text: str) -> None:
+    assert load_serve_settings({"PENSTOCK_PROMETHEUS_URL": text}).prometheus_url == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "127.0.0.1:9090",
+        "ftp://secret",
+        "http://",
+        "http://secret:x",
+        "http://secret:99999",
+        "http://secret?x",
+        "http://a\nsecret",
+    ],
+)
+def test_what_is_no_address_of_a_prometheus_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(SettingsError, match="prometheus_url") as caught:
+        load_serve_settings({"PENSTOCK_PROMETHEUS_URL": text})
+    assert "secret" not in str(caught.value)

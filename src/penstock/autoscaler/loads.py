@@ -26,14 +26,13 @@ class CpuSource(Protocol):
 class SeriesSource(Protocol):
     """Values that Prometheus has; `autoscaler.prometheus` asks for them."""
 
-    @property
-    def fault(self) -> str:
-        """Why it cannot be reached; empty when it can."""
-
     def watch(self, wanted: Mapping[str, Scaling]) -> None:
         """The functions whose values are needed from now on."""
 
     def value(self, key: str) -> float | None: ...
+
+    def why(self, key: str) -> str:
+        """Why the value is not known; empty when it is."""
 
 
 class Load(NamedTuple):
@@ -77,5 +76,4 @@ class Loads:
     def _series(self, key: str) -> Load:
         if self.series is None:
             return Load(None, "no Prometheus is configured")
-        value = self.series.value(key)
-        return Load(value, "" if value is not None else self.series.fault or "Prometheus has no value for it")
+        return Load(self.series.value(key), self.series.why(key))

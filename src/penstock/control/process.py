@@ -22,7 +22,8 @@ from starlette.types import ASGIApp
 
 from penstock.autoscaler.counts import new_identity
 from penstock.autoscaler.loads import Loads
-from penstock.autoscaler.peers import Peers
+from penstock.autoscaler.peers import Peers, new_session
+from penstock.autoscaler.prometheus import PrometheusLoads
 from penstock.autoscaler.scaler import Scaler, Sources
 from penstock.autoscaler.usage import UsageSampler
 from penstock.control.app import create_app, route_table
@@ -91,8 +92,9 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     sampler = UsageSampler(provider, feed.functions, SystemClock())
     identity = new_identity()
     peers = Peers(settings.peers, settings.metrics_port, identity) if settings.peers else None
+    series = PrometheusLoads(settings.prometheus_url, SystemClock(), new_session)
     sources = Sources(
-        loads=Loads(cpu=sampler),
+        loads=Loads(cpu=sampler, series=series),
         enabled=settings.autoscaling,
         peers=peers,
         lead=provider.lead,
@@ -116,6 +118,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         if peers:
             stack.push_async_callback(peers.close)
         if settings.autoscaling:
+            await stack.enter_async_context(_running(series.run()))
             await stack.enter_async_context(_running(scaler.run()))
         if settings.examples and settings.runs_images:
             log.warning(
