@@ -30,6 +30,8 @@ PACKAGES = {
     "dockerd": "docker.io",
     "busybox": "busybox-static",
     "debootstrap": "debootstrap",
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
 }
 """Debian's names for the programs that rows need."""
 

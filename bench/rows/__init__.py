@@ -39,6 +39,12 @@ ROWS = (
     Row("duplex", "a large body in and out at the same time against calling the watchdog directly", "duplex"),
     Row("python", "requests per second of a Python handler against Flask on waitress", "python", ("nginx", "wrk")),
     Row("second-replica", "second replica of a Python function whose imports take 500 ms", "second_replica"),
+    Row(
+        "scaling",
+        "a step of load: time to the right number of replicas by load and by alerts; a tick of many functions",
+        "scaling",
+        ("prometheus", "prometheus-alertmanager"),
+    ),
     Row("memory", "private memory of an idle replica", "memory"),
     Row("idle", "requests per second beside many idle connections", "idle", ("nginx", "wrk")),
     Row("functions", "requests per second beside many functions at zero replicas", "functions", ("nginx", "wrk")),
