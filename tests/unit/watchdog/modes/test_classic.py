@@ -280,10 +280,10 @@ async def test_no_descriptor_or_process_is_left_after_many_calls_of_every_kind(
 async def test_memory_and_file_limits_hold_for_the_program_and_not_for_us(start: Start, script: Script) -> None:
     own = os.sysconf("SC_OPEN_MAX")
     running = await start(
-        # The hard ones are set on the program when it runs already.
+        # The hard ones are set on the program when it runs already, and so are all where this process itself uses more.
         fprocess=script(
-            "ulimit -S -d; until test $(ulimit -H -n) = 64 -a $(ulimit -H -t) = 7; do sleep 0.01; done; "
-            "ulimit -H -n; ulimit -S -t; ulimit -H -t"
+            "until test $(ulimit -H -d) = 262144 -a $(ulimit -H -n) = 64 -a $(ulimit -H -t) = 7; do sleep 0.01; done; "
+            "ulimit -S -d; ulimit -S -n; ulimit -S -t; ulimit -H -t"
         ),
         PENSTOCK_RLIMIT_MEMORY=str(256 << 20),
         PENSTOCK_RLIMIT_NOFILE="64",
