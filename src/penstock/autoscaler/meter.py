@@ -44,9 +44,11 @@ class Meter:
     ) -> None:
         """Cumulative counts (begun requests, seconds of requests in flight) and the level, once per tick. A counter that shrinks
         begins anew."""
+        if self._noted is not None and now <= self._noted:
+            return  # no time to measure anything in: the next note counts it
         begun, spent = _growth(self._started, started), _growth(self._busy, busy)
         running = {key for key, level in inflight.items() if level > 0}
-        if self._noted is not None and now > self._noted:
+        if self._noted is not None:
             self._ticks.append(_Tick(now - self._noted, begun, spent))
         self._noted, self._started, self._busy = now, dict(started), dict(busy)
         for key in running.union(begun):

@@ -12,14 +12,16 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from penstock.autoscaler.alerts import Alert, read_alert
 from penstock.autoscaler.journal import Decision, Journal
 from penstock.autoscaler.loads import OWN_KINDS, Load, Loads
 from penstock.autoscaler.reasons import numbers, reason
 from penstock.autoscaler.report import AlertNow, LoadNow, ScalingReport, labels_of
-from penstock.autoscaler.state import Idleness, State
+from penstock.autoscaler.state import State
 from penstock.core.names import split_key
 from penstock.core.scalelabels import Scaling
 from penstock.core.scaling import Inputs, Verdict, after_alert, decide
@@ -36,6 +38,9 @@ FLUSH = 0.5
 
 LEASE = 15.0
 """Seconds for which one gateway of several decides; a third of it passes before it says so again."""
+
+PATIENCE = 30.0
+"""Seconds that a provider may take to accept a number."""
 
 UNKNOWN_AFTER = 10.0
 """Seconds without a load before the journal says so: a source needs a moment after each start."""
@@ -77,6 +82,14 @@ class Peers(Protocol):
     async def gather(self) -> Amounts: ...
 
 
+class _Change(NamedTuple):
+    """A decision that the provider is carrying out."""
+
+    since: float
+    decision: Decision
+    task: asyncio.Task[None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """What a scaler draws on; parts that an installation has not are None."""
@@ -85,7 +98,6 @@ class Sources:
     loads: Loads = field(default_factory=Loads)
     enabled: bool = True
     """Whether load decides at all; alerts and people always do."""
-    idleness: Callable[[], Idleness] | None = None
     peers: Peers | None = None
     lead: Callable[[str, float], Awaitable[bool]] | None = None
     """Asks for the lease; None where there is nobody else."""
@@ -112,7 +124,7 @@ class Scaler:
         self._sources = sources
         self._loads = sources.loads
         self._states: dict[str, State] = {}
-        self._changing: dict[str, asyncio.Task[None]] = {}
+        self._changing: dict[str, _Change] = {}
         self._leads_until = math.inf if sources.lead is None else -math.inf
 
     @property
@@ -131,7 +143,7 @@ class Scaler:
                     log.exception("a tick of the scaler failed")
                 await self._clock.sleep(max(TICK / 10, began + TICK - self._clock.monotonic()))
         finally:
-            tasks = [leading, *self._changing.values()]
+            tasks = [leading, *(change.task for change in self._changing.values())]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,15 +168,26 @@ class Scaler:
 
     async def set_by_hand(self, key: str, replicas: int) -> None:
         """Want what a person wants; load does not go below it for a while. Raises FunctionNotFound, InvalidInput."""
-        state, before = self._told(key, replicas)
-        await self._scale(key, replicas)
-        if state is None:
+        function, now = self._functions.get(key), self._clock.monotonic()
+        if function is None:  # too new to have been announced, or unknown: the provider says which
+            await self._scale(key, replicas)
             return
-        now = self._clock.monotonic()
+        state = self._state(function)
+        before = state.desired(function, now)
+        ask = state.ask(replicas, now) if replicas != before else None
+        held = state.floor
         state.hold(replicas, "hand", now)
+        try:
+            await self._scale(key, replicas)
+        except PenstockError:
+            if ask:
+                state.take_back(ask)
+            state.floor = held
+            raise
         state.past = ()
         state.said.clear()
-        if replicas and not before:
+        state.warmed = not replicas
+        if not before:
             state.awake_since = now
         self._note(key, "hand", before, replicas, "set by hand")
 
@@ -198,7 +221,7 @@ class Scaler:
             state.floor = None
         if wanted == before:
             return "unchanged"
-        state.asked = wanted
+        ask = state.ask(wanted, now)
         state.said.clear()
         if not alert.firing:
             state.past = ()
@@ -208,6 +231,7 @@ class Scaler:
         try:
             await self._scale(key, wanted)
         except PenstockError as error:
+            state.take_back(ask)
             self._note(key, "alert", before, wanted, text, failed=str(error))
             raise
         self._note(key, "alert", before, wanted, text)
@@ -220,7 +244,7 @@ class Scaler:
             raise FunctionNotFound(f"function {key} not found")
         state, now = self._state(function), self._clock.monotonic()
         load = self._load(key, state)
-        limit, floor = state.idle_limit(), state.floor_at(now)
+        limit, floor = state.idle_limit(now), state.floor_at(now)
         return ScalingReport(
             function=function.spec.name,
             namespace=function.spec.namespace,
@@ -256,14 +280,17 @@ class Scaler:
         state.note_activity(meter.last_active(key))
         if function.desired != state.seen:
             self._observe(key, function, state, now)
-        if key in self._changing or not self.leader:
+        if key in self._changing:
+            self._give_up(key, now)
             return
-        if function.desired == 0:
-            if state.warm_now(now):
-                self._warm(key, state, now)
+        if not self.leader:
             return
-        scaling = state.scaling
-        calm = key not in meter.loaded and scaling.kind in OWN_KINDS and function.desired == scaling.least
+        desired, scaling = state.desired(function, now), state.scaling
+        if desired == 0:
+            if state.due(now):
+                self._warm(key, state)
+            return
+        calm = key not in meter.loaded and scaling.kind in OWN_KINDS and desired == scaling.least
         if not meter.knows or (calm and not scaling.zero):
             return
         self._decide(key, function, state, now)
@@ -272,16 +299,16 @@ class Scaler:
         load = self._load(key, state)
         inputs = Inputs(
             load=load.value,
-            desired=function.desired,
+            desired=state.desired(function, now),
             idle=state.idle(now),
-            idle_limit=state.idle_limit(),
+            idle_limit=state.idle_limit(now),
             floor=state.floor_at(now),
         )
         verdict, state.past = decide(state.scaling, inputs, state.past, now)
         if load.value is not None:
             state.unknown_since = None
             state.said.discard("unknown")
-        if verdict.replicas != function.desired:
+        if verdict.replicas != inputs.desired:
             decision = self._decision(function, state, inputs, verdict, load)
             self._change(key, state, decision)
         elif verdict.rule in _HELD and verdict.rule not in state.said:
@@ -294,7 +321,7 @@ class Scaler:
         return Decision(
             when=self._clock.now(),
             rule=verdict.rule,
-            before=function.desired,
+            before=inputs.desired,
             after=verdict.replicas,
             reason=reason(state.scaling, inputs, verdict, load.unknown),
             inputs=numbers(state.scaling, inputs, verdict, function.available),
@@ -306,9 +333,9 @@ class Scaler:
             state.unknown_since = now
         return now - state.unknown_since >= UNKNOWN_AFTER
 
-    def _warm(self, key: str, state: State, now: float) -> None:
+    def _warm(self, key: str, state: State) -> None:
         replicas = max(1, state.scaling.least)
-        state.warmed, state.awake_since = True, now
+        state.warmed = True
         text = "a call is to be expected soon, from the times of earlier ones"
         decision = Decision(when=self._clock.now(), rule="warm", before=0, after=replicas, reason=text)
         self._change(key, state, decision)
@@ -316,23 +343,31 @@ class Scaler:
     def _change(self, key: str, state: State, decision: Decision) -> None:
         """Have the provider do it beside everything else; until it has, nothing more is decided about this function."""
         task = asyncio.create_task(self._carry_out(key, state, decision))
-        self._changing[key] = task
+        self._changing[key] = _Change(self._clock.monotonic(), decision, task)
         task.add_done_callback(lambda _: self._changing.pop(key, None))
 
+    def _give_up(self, key: str, now: float) -> None:
+        """Wait no longer for a provider that hangs; the next tick tries again."""
+        change = self._changing[key]
+        if now - change.since < PATIENCE or change.task.done():
+            return
+        change.task.cancel()
+        self._failed(key, self._states[key], change.decision, f"the provider has not answered for {PATIENCE:g} s")
+
     async def _carry_out(self, key: str, state: State, decision: Decision) -> None:
-        earlier, state.asked = state.asked, decision.after
+        ask = state.ask(decision.after, self._clock.monotonic())
         try:
             await self._scale(key, decision.after)
+        except asyncio.CancelledError:
+            state.take_back(ask)
+            raise
         except FunctionNotFound:
             return
         except Exception as error:
-            state.asked = earlier
+            state.take_back(ask)
             if not isinstance(error, PenstockError):
                 log.exception("%s cannot be scaled", key)
-            if not state.failing:
-                state.failing = True
-                log.warning("%s cannot be scaled to %d, it is tried again: %s", key, decision.after, error)
-                self._note(key, decision.rule, decision.before, decision.after, decision.reason, failed=str(error))
+            self._failed(key, state, decision, str(error))
             return
         state.failing = False
         state.said.clear()
@@ -342,13 +377,19 @@ class Scaler:
             state.floor, state.past = None, ()
         self.journal.note(key, decision)
 
+    def _failed(self, key: str, state: State, decision: Decision, why: str) -> None:
+        """Said once, until it works again."""
+        if not state.failing:
+            state.failing = True
+            log.warning("%s cannot be scaled to %d, it is tried again: %s", key, decision.after, why)
+            self.journal.note(key, msgspec.structs.replace(decision, failed=why[:1000]))
+
     def _observe(self, key: str, function: Function, state: State, now: float) -> None:
         """The number wanted has changed. Whoever did it elsewhere, at another gateway or with the engine's own tools, is a person
         too; a call wakes, and an update brings its own number."""
         before, state.seen = state.seen, function.desired
-        if function.desired == state.asked:
+        if state.expected(function.desired):
             return
-        state.asked = function.desired
         if not before:
             state.awake_since, state.past = now, ()
             self._note(key, "wake", before, function.desired, "a call came for a function at rest")
@@ -365,8 +406,7 @@ class Scaler:
         if state is None or state.deployed != function.created_at:
             if state is not None:
                 self._forget(key)
-            make = self._sources.idleness
-            state = self._states[key] = State(function, now, make() if make else None)
+            state = self._states[key] = State(function, now)
         elif state.spec is not function.spec:
             state.read(function)
         return state
@@ -375,15 +415,6 @@ class Scaler:
         if not self._sources.enabled:
             return Load(None, "autoscaling is off")
         return self._loads.of(key, state.scaling)
-
-    def _told(self, key: str, replicas: int) -> tuple[State | None, int]:
-        """The state of a function that somebody scales, and what it had."""
-        function = self._functions.get(key)
-        if function is None:
-            return None, 0
-        state = self._state(function)
-        state.asked = replicas
-        return state, function.desired
 
     async def _scale(self, key: str, replicas: int) -> None:
         name, namespace = split_key(key, DEFAULT_NAMESPACE)

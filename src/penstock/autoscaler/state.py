@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
+from penstock.core.idle import Idleness
 from penstock.core.scalelabels import usable_scaling
 from penstock.core.scaling import Recommendation
 from penstock.model import Function
@@ -16,17 +18,10 @@ MANUAL_HOLD = 300.0
 SELDOM = 60.0
 """Seconds between two notifications of an alert that fires from which on it climbs too slowly to be of use."""
 
+UNSEEN = 10.0
+"""Seconds for which a number that was asked for counts although the provider has not told of it yet."""
+
 Holder = Literal["hand", "alert"]
-
-
-class Idleness(Protocol):
-    """How long a function is worth keeping, learned from its gaps; `core.idle` has it."""
-
-    def note_gap(self, seconds: float) -> None: ...
-
-    def keep_for(self) -> float: ...
-
-    def warm_after(self) -> float | None: ...
 
 
 class Floor(NamedTuple):
@@ -38,25 +33,34 @@ class Floor(NamedTuple):
     """Of the monotonic clock."""
 
 
+class Ask(NamedTuple):
+    """A number of replicas that this process has asked for."""
+
+    replicas: int
+    when: float
+
+
 class State:
     """One function, as of its deployment: one of the same name that comes later has a state of its own."""
 
-    def __init__(self, function: Function, now: float, idleness: Idleness | None) -> None:
+    def __init__(self, function: Function, now: float) -> None:
         self.deployed = function.created_at
-        self.idleness = idleness
         self.scaling, self.faults = usable_scaling(function.spec.labels)
         self.spec = function.spec
+        self.idleness: Idleness | None = None
+        self.idleness = self._learning()
         self.past: tuple[Recommendation, ...] = ()
         """Empty, what there is counts as recommended: a new control process lowers nothing before it has watched for a window."""
         self.floor: Floor | None = None
         self.awake_since = now
-        """When it was first seen, woken or warmed: idleness counts from there at the earliest."""
+        """When it was first seen or woken: idleness counts from there at the earliest."""
         self.last_active: float | None = None
         self.warmed = False
+        """Whether it was started for the call that is due, or shall not be."""
         self.seen = function.desired
         """Replicas wanted when last looked at."""
-        self.asked = function.desired
-        """Replicas that this process asked for last, whoever told it to."""
+        self._asks: deque[Ask] = deque(maxlen=4)
+        """What this process has asked for, whoever told it to, and the provider has not told of yet."""
         self.said: set[str] = set()
         """Reasons for no change that are in the journal since the last change."""
         self.unknown_since: float | None = None
@@ -72,7 +76,39 @@ class State:
             self.scaling, self.faults = usable_scaling(function.spec.labels)
             self.past = ()
             self.said.clear()
+            self.idleness = self._learning()
         self.spec = function.spec
+
+    def _learning(self) -> Idleness | None:
+        """What was learned is kept as long as the labels ask for it."""
+        if not (self.scaling.zero and self.scaling.learned):
+            return None
+        return self.idleness or Idleness(self.scaling.zero_after)
+
+    def ask(self, replicas: int, now: float) -> Ask:
+        """Remember that so many are asked for."""
+        ask = Ask(replicas, now)
+        self._asks.append(ask)
+        return ask
+
+    def take_back(self, ask: Ask) -> None:
+        """The provider has refused."""
+        if ask in self._asks:
+            self._asks.remove(ask)
+
+    def expected(self, replicas: int) -> bool:
+        """Whether this process has asked for the number of which the provider tells now."""
+        if replicas not in (ask.replicas for ask in self._asks):
+            return False
+        while self._asks.popleft().replicas != replicas:
+            pass
+        return True
+
+    def desired(self, function: Function, now: float) -> int:
+        """Replicas wanted, though the provider may not have told of it yet."""
+        if self._asks and now - self._asks[-1].when < UNSEEN:
+            return self._asks[-1].replicas
+        return function.desired
 
     def floor_at(self, now: float) -> int:
         """Replicas of a floor that still holds."""
@@ -89,28 +125,23 @@ class State:
         """Seconds since it was last of use."""
         return max(0.0, now - max(self.awake_since, self.last_active or self.awake_since))
 
-    def idle_limit(self) -> float:
+    def idle_limit(self, now: float) -> float:
         """Seconds of idleness after which it rests; infinite when it never does."""
         if not self.scaling.zero:
             return math.inf
-        if self.scaling.learned and self.idleness:
-            return self.idleness.keep_for()
-        return self.scaling.zero_after
+        return self.idleness.limit(self.idle(now)) if self.idleness else self.scaling.zero_after
 
     def note_activity(self, when: float | None) -> None:
         """When it was last active; a pause that has ended teaches how long to keep it."""
         if when is None or when == self.last_active:
             return
-        if self.idleness and self.last_active is not None and when - self.last_active > 2:
+        if self.idleness and self.last_active is not None:
             self.idleness.note_gap(when - self.last_active)
         self.last_active, self.warmed = when, False
 
-    def warm_now(self, now: float) -> bool:
+    def due(self, now: float) -> bool:
         """Whether a call is to be expected soon at a function that rests."""
-        if self.warmed or not (self.scaling.zero and self.scaling.learned and self.idleness) or not self.last_active:
-            return False
-        after = self.idleness.warm_after()
-        return after is not None and now - self.last_active >= after
+        return bool(self.idleness and self.last_active and not self.warmed and self.idleness.due(self.idle(now)))
 
     def note_alert(self, when: datetime) -> None:
         """An alert that fires has come."""

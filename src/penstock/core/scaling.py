@@ -85,7 +85,7 @@ def decide(
         if rule == "load" and wanted != asked:
             rule = "minimum" if asked < wanted else "maximum"
         replicas = min(replicas, scaling.most)
-    if inputs.floor > replicas:
+    if inputs.floor > replicas or (inputs.floor == replicas and rule == "window"):
         replicas, rule = inputs.floor, "floor"
     return Verdict(replicas=replicas, rule=rule, asked=asked), kept
 

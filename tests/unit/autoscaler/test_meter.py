@@ -1,0 +1,91 @@
+"""Load from counters."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.autoscaler.meter import Meter
+
+
+def noted(*started: int, busy: tuple[float, ...] = (), seconds: float = 1.0) -> Meter:
+    """A meter that noted these cumulative counts, one each `seconds`."""
+    meter = Meter()
+    for tick, count in enumerate(started):
+        meter.note(tick * seconds, {"f": count}, {"f": busy[tick]} if busy else {}, {})
+    return meter
+
+
+def test_nothing_is_known_before_the_second_note() -> None:
+    assert not noted(5).knows
+    assert noted(5).rps("f") == 0
+    assert noted(5, 6).knows
+
+
+def test_what_was_begun_before_the_first_note_is_no_load() -> None:
+    assert noted(1000, 1010).rps("f") == 10
+
+
+def test_a_steady_load_is_its_mean_over_three_ticks() -> None:
+    assert noted(0, 90, 190, 300).rps("f") == pytest.approx(100)
+    assert noted(0, 500, 590, 690, 800).rps("f") == pytest.approx(100)
+
+
+def test_ticks_that_come_late_count_for_their_length() -> None:
+    assert noted(0, 100, 200, seconds=2.0).rps("f") == pytest.approx(50)
+
+
+def test_a_burst_in_the_last_tick_counts_alone() -> None:
+    assert noted(0, 1, 2, 202).rps("f") == pytest.approx(200)
+    assert noted(0, 100, 200, 340).rps("f") == pytest.approx(340 / 3)
+
+
+def test_requests_in_flight_are_a_mean_over_time() -> None:
+    assert noted(0, 1, 2, busy=(0.0, 4.0, 8.0)).inflight("f") == pytest.approx(4)
+
+
+def test_a_counter_that_shrinks_begins_anew() -> None:
+    assert noted(0, 1000, 10).rps("f") == pytest.approx(505)
+    assert noted(5000, 10, 20).rps("f") == pytest.approx(10)
+
+
+def test_a_function_that_appears_later_counts_from_nothing() -> None:
+    meter = Meter()
+    meter.note(0, {}, {}, {})
+    meter.note(1, {"f": 7}, {"f": 0.5}, {})
+    assert (meter.rps("f"), meter.inflight("f")) == (7, 0.5)
+
+
+def test_a_request_that_runs_keeps_a_function_active_though_none_begins() -> None:
+    meter = Meter()
+    meter.note(0, {"f": 1}, {}, {})
+    for second in range(1, 10):
+        meter.note(second, {"f": 1}, {}, {"f": 1} if second < 6 else {"f": 0})
+    assert meter.last_active("f") == 5
+
+
+def test_a_function_without_requests_was_never_active() -> None:
+    meter = noted(0, 0, 0)
+    assert meter.last_active("f") is None
+    assert meter.loaded == set()
+
+
+def test_load_lasts_for_as_long_as_the_window() -> None:
+    meter = noted(0, 5, 5, 5)
+    assert meter.loaded == {"f"}
+    meter.note(4, {"f": 5}, {}, {})
+    assert meter.loaded == set()
+    assert meter.rps("f") == 0
+
+
+def test_a_note_at_the_same_moment_changes_no_load() -> None:
+    meter = noted(0, 10)
+    meter.note(1, {"f": 30}, {}, {})
+    assert meter.rps("f") == 10
+    meter.note(2, {"f": 30}, {}, {})
+    assert meter.rps("f") == 15
+
+
+def test_a_forgotten_function_has_no_load() -> None:
+    meter = noted(0, 10, 20)
+    meter.forget("f")
+    assert (meter.rps("f"), meter.last_active("f"), meter.loaded) == (0, None, set())
