@@ -24,7 +24,8 @@ from bench.stats import percentile
 from penstock.autoscaler.journal import Journal
 from penstock.autoscaler.loads import Loads
 from penstock.autoscaler.meter import Meter
-from penstock.autoscaler.scaler import Scaler, Sources
+from penstock.autoscaler.scaler import Scaler
+from penstock.autoscaler.sources import Sources
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
 from penstock.providers.base import Provider
 from penstock.testing.clock import FakeClock

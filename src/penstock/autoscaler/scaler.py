@@ -10,23 +10,20 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
-
-import msgspec
+from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.autoscaler.alerts import Alert, read_alert
-from penstock.autoscaler.journal import Decision, Journal
-from penstock.autoscaler.loads import OWN_KINDS, Load, Loads
+from penstock.autoscaler.changes import HELD, Changes
+from penstock.autoscaler.journal import Decision
+from penstock.autoscaler.loads import OWN_KINDS, Load
 from penstock.autoscaler.reasons import numbers, reason
 from penstock.autoscaler.report import AlertNow, LoadNow, ScalingReport, labels_of
+from penstock.autoscaler.sources import Amounts, Counts, Sources, added_up
 from penstock.autoscaler.state import State
-from penstock.core.names import split_key
 from penstock.core.scalelabels import Scaling
 from penstock.core.scaling import Inputs, Verdict, after_alert, decide
 from penstock.errors import FunctionNotFound, PenstockError
-from penstock.model import DEFAULT_NAMESPACE, Function
+from penstock.model import Function
 from penstock.providers.base import Provider
 from penstock.providers.clock import Clock
 
@@ -39,70 +36,11 @@ FLUSH = 0.5
 LEASE = 15.0
 """Seconds for which one gateway of several decides; a third of it passes before it says so again."""
 
-PATIENCE = 30.0
-"""Seconds that a provider may take to accept a number."""
-
 UNKNOWN_AFTER = 10.0
 """Seconds without a load before the journal says so: a source needs a moment after each start."""
 
 TURN = 100
 """Functions looked at before others of the process have their turn."""
-
-N = TypeVar("N", int, float)
-
-_HELD = frozenset(("window", "maximum", "floor", "unknown"))
-"""Reasons for no change that are worth a line when they begin."""
-
-Amounts = tuple[Mapping[str, int], Mapping[str, float], Mapping[str, int]]
-"""Begun requests, seconds in flight, requests in flight now."""
-
-
-class Totals(Protocol):
-    @property
-    def started(self) -> dict[str, int]: ...
-
-    @property
-    def busy(self) -> dict[str, float]: ...
-
-
-class Counts(Protocol):
-    """What the gateway's workers have counted; the feed is one."""
-
-    @property
-    def totals(self) -> Totals: ...
-
-    async def flush(self, timeout: float) -> None: ...
-
-    def inflight(self) -> dict[str, int]: ...
-
-
-class Peers(Protocol):
-    """The other gateways of the installation; `autoscaler.peers` asks them."""
-
-    async def gather(self) -> Amounts: ...
-
-
-class _Change(NamedTuple):
-    """A decision that the provider is carrying out."""
-
-    since: float
-    decision: Decision
-    task: asyncio.Task[None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """What a scaler draws on; parts that an installation has not are None."""
-
-    journal: Journal = field(default_factory=Journal)
-    loads: Loads = field(default_factory=Loads)
-    enabled: bool = True
-    """Whether load decides at all; alerts and people always do."""
-    peers: Peers | None = None
-    lead: Callable[[str, float], Awaitable[bool]] | None = None
-    """Asks for the lease; None where there is nobody else."""
-    holder: str = ""
-    """Who we are, for people."""
 
 
 class Scaler:
@@ -124,7 +62,7 @@ class Scaler:
         self._sources = sources
         self._loads = sources.loads
         self._states: dict[str, State] = {}
-        self._changing: dict[str, _Change] = {}
+        self._changes = Changes(provider, clock, self.journal)
         self._leads_until = math.inf if sources.lead is None else -math.inf
 
     @property
@@ -143,10 +81,8 @@ class Scaler:
                     log.exception("a tick of the scaler failed")
                 await self._clock.sleep(max(TICK / 10, began + TICK - self._clock.monotonic()))
         finally:
-            tasks = [leading, *(change.task for change in self._changing.values())]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            leading.cancel()
+            await asyncio.gather(leading, self._changes.close(), return_exceptions=True)
 
     async def tick(self) -> None:
         """Read all counts once and decide about every function that may need it."""
@@ -154,7 +90,7 @@ class Scaler:
         began, now = self._clock.monotonic(), self._clock.monotonic()
         totals = self._counts.totals
         own = (totals.started, totals.busy, self._counts.inflight())
-        self._loads.meter.note(now, *(own if others is None else _sum(own, others)))
+        self._loads.meter.note(now, *(own if others is None else added_up(own, others)))
         self._forget_gone()
         self._loads.watch(dict(self._by_series()))
         for turn, function in enumerate(list(self._functions.values())):
@@ -170,7 +106,7 @@ class Scaler:
         """Want what a person wants; load does not go below it for a while. Raises FunctionNotFound, InvalidInput."""
         function, now = self._functions.get(key), self._clock.monotonic()
         if function is None:  # too new to have been announced, or unknown: the provider says which
-            await self._scale(key, replicas)
+            await self._changes.scale(key, replicas)
             return
         state = self._state(function)
         before = state.desired(function, now)
@@ -178,7 +114,7 @@ class Scaler:
         held = state.floor
         state.hold(replicas, "hand", now)
         try:
-            await self._scale(key, replicas)
+            await self._changes.scale(key, replicas)
         except PenstockError:
             if ask:
                 state.take_back(ask)
@@ -229,7 +165,7 @@ class Scaler:
             state.awake_since = now
         text = f"an alert fires: {state.scaling.step} more" if alert.firing else "an alert is over: the least"
         try:
-            await self._scale(key, wanted)
+            await self._changes.scale(key, wanted)
         except PenstockError as error:
             state.take_back(ask)
             self._note(key, "alert", before, wanted, text, failed=str(error))
@@ -280,8 +216,8 @@ class Scaler:
         state.note_activity(meter.last_active(key))
         if function.desired != state.seen:
             self._observe(key, function, state, now)
-        if key in self._changing:
-            self._give_up(key, now)
+        if key in self._changes:
+            self._changes.give_up(key, now)
             return
         if not self.leader:
             return
@@ -310,8 +246,8 @@ class Scaler:
             state.said.discard("unknown")
         if verdict.replicas != inputs.desired:
             decision = self._decision(function, state, inputs, verdict, load)
-            self._change(key, state, decision)
-        elif verdict.rule in _HELD and verdict.rule not in state.said:
+            self._changes.start(key, state, decision)
+        elif verdict.rule in HELD and verdict.rule not in state.said:
             if verdict.rule == "unknown" and not self._unknown_for_long(state, now):
                 return
             state.said.add(verdict.rule)
@@ -338,51 +274,7 @@ class Scaler:
         state.warmed = True
         text = "a call is to be expected soon, from the times of earlier ones"
         decision = Decision(when=self._clock.now(), rule="warm", before=0, after=replicas, reason=text)
-        self._change(key, state, decision)
-
-    def _change(self, key: str, state: State, decision: Decision) -> None:
-        """Have the provider do it beside everything else; until it has, nothing more is decided about this function."""
-        task = asyncio.create_task(self._carry_out(key, state, decision))
-        self._changing[key] = _Change(self._clock.monotonic(), decision, task)
-        task.add_done_callback(lambda _: self._changing.pop(key, None))
-
-    def _give_up(self, key: str, now: float) -> None:
-        """Wait no longer for a provider that hangs; the next tick tries again."""
-        change = self._changing[key]
-        if now - change.since < PATIENCE or change.task.done():
-            return
-        change.task.cancel()
-        self._failed(key, self._states[key], change.decision, f"the provider has not answered for {PATIENCE:g} s")
-
-    async def _carry_out(self, key: str, state: State, decision: Decision) -> None:
-        ask = state.ask(decision.after, self._clock.monotonic())
-        try:
-            await self._scale(key, decision.after)
-        except asyncio.CancelledError:
-            state.take_back(ask)
-            raise
-        except FunctionNotFound:
-            return
-        except Exception as error:
-            state.take_back(ask)
-            if not isinstance(error, PenstockError):
-                log.exception("%s cannot be scaled", key)
-            self._failed(key, state, decision, str(error))
-            return
-        state.failing = False
-        state.said.clear()
-        if decision.rule in _HELD:
-            state.said.add(decision.rule)
-        if decision.after == 0:
-            state.floor, state.past = None, ()
-        self.journal.note(key, decision)
-
-    def _failed(self, key: str, state: State, decision: Decision, why: str) -> None:
-        """Said once, until it works again."""
-        if not state.failing:
-            state.failing = True
-            log.warning("%s cannot be scaled to %d, it is tried again: %s", key, decision.after, why)
-            self.journal.note(key, msgspec.structs.replace(decision, failed=why[:1000]))
+        self._changes.start(key, state, decision)
 
     def _observe(self, key: str, function: Function, state: State, now: float) -> None:
         """The number wanted has changed. Whoever did it elsewhere, at another gateway or with the engine's own tools, is a person
@@ -393,7 +285,7 @@ class Scaler:
         if not before:
             state.awake_since, state.past = now, ()
             self._note(key, "wake", before, function.desired, "a call came for a function at rest")
-        elif key not in self._changing:
+        elif key not in self._changes:
             state.hold(function.desired, "hand", now)
             state.past = ()
             self._note(key, "hand", before, function.desired, "set by an update, at another gateway or with the engine")
@@ -415,10 +307,6 @@ class Scaler:
         if not self._sources.enabled:
             return Load(None, "autoscaling is off")
         return self._loads.of(key, state.scaling)
-
-    async def _scale(self, key: str, replicas: int) -> None:
-        name, namespace = split_key(key, DEFAULT_NAMESPACE)
-        await self._provider.scale(name, namespace, replicas)
 
     def _note(self, key: str, rule: str, before: int, after: int, text: str, failed: str = "") -> None:
         decision = Decision(
@@ -456,14 +344,3 @@ class Scaler:
             except Exception:
                 log.exception("cannot find out which gateway scales")
             await self._clock.sleep(LEASE / 3)
-
-
-def _sum(own: Amounts, others: Amounts) -> Amounts:
-    return _added(own[0], others[0]), _added(own[1], others[1]), _added(own[2], others[2])
-
-
-def _added(one: Mapping[str, N], other: Mapping[str, N]) -> dict[str, N]:
-    total = dict(one)
-    for key, value in other.items():
-        total[key] = total[key] + value if key in total else value
-    return total

@@ -24,7 +24,8 @@ from penstock.autoscaler.counts import new_identity
 from penstock.autoscaler.loads import Loads
 from penstock.autoscaler.peers import Peers, new_session
 from penstock.autoscaler.prometheus import PrometheusLoads
-from penstock.autoscaler.scaler import Scaler, Sources
+from penstock.autoscaler.scaler import Scaler
+from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.usage import UsageSampler
 from penstock.control.app import create_app, route_table
 from penstock.control.auth import load_credentials

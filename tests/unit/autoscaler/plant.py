@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from penstock.autoscaler.journal import Decision
 from penstock.autoscaler.loads import Loads
-from penstock.autoscaler.scaler import Scaler, Sources
+from penstock.autoscaler.scaler import Scaler
+from penstock.autoscaler.sources import Sources
 from penstock.core.names import split_key
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
 from penstock.providers.memory import MemoryProvider, Script

@@ -9,8 +9,9 @@ import math
 import pytest
 
 from penstock.autoscaler.alerts import Alert
+from penstock.autoscaler.changes import PATIENCE
 from penstock.autoscaler.loads import Loads
-from penstock.autoscaler.scaler import PATIENCE, Sources
+from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.state import MANUAL_HOLD
 from penstock.errors import FunctionNotFound, ProviderUnavailable
 from tests.unit.autoscaler.plant import KEY, plant
@@ -407,7 +408,7 @@ async def test_nothing_is_decided_by_load_where_another_gateway_leads() -> None:
         running = asyncio.create_task(p.scaler.run())
         try:
             await p.clock.settle()
-            assert not p.scaler.leader
+            assert p.scaler.report(KEY).leader is False
             await p.seconds(2, inflight=8)
             assert p.desired() == 1
             await p.seconds(6, inflight=8)

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.types import ASGIApp
 
-from penstock.autoscaler.scaler import Scaler, Sources
+from penstock.autoscaler.scaler import Scaler
+from penstock.autoscaler.sources import Sources
 from penstock.control.feed import Feed
 from penstock.providers.base import Provider
 from penstock.providers.clock import SystemClock
