@@ -96,3 +96,92 @@ def test_a_traceback_is_shown_once_below_the_table(gateway: ScriptedGateway) -> 
     assert text.endswith("\nwords-1:\n  Traceback\n  ValueError: \ufffd[31m\n")
     assert text.count("importing failed") == 2
     assert text.count("Traceback") == 1
+
+
+SCALING = {
+    "autoscaling": True,
+    "leader": True,
+    "scaling": {"min": 1, "max": 20, "type": "capacity", "target": 2.0, "proportion": 0.9, "learned": True},
+    "faults": ["labels: com.openfaas.scale.target='many' must be a number above 0 and not above 1e+09"],
+    "load": {"kind": "capacity", "value": 3.25},
+    "floor": 4,
+    "floorBy": "alert",
+    "idleFor": 12.3,
+    "restsAfter": 900.0,
+    "alert": {"last": "2026-01-01T00:00:00Z", "hint": "its alert came after 300 s"},
+    "decisions": [
+        {
+            "when": f"2026-01-01T00:00:0{second}.5Z",
+            "rule": "load",
+            "before": second,
+            "after": second + 1,
+            "reason": "so it is",
+        }
+        for second in range(6)
+    ]
+    + [
+        {
+            "when": "2026-01-01T00:00:09Z",
+            "rule": "load",
+            "before": 6,
+            "after": 9,
+            "reason": "more",
+            "failed": "no engine",
+        }
+    ],
+}
+
+
+def described(gateway: ScriptedGateway, **changes: object) -> str:
+    script(gateway)
+    gateway.on("GET /system/function/words/scaling", answer_json({**SCALING, **changes}))
+    return run_cli("describe", "words").stdout
+
+
+def test_why_there_are_so_many_replicas_is_told(gateway: ScriptedGateway) -> None:
+    text = described(gateway)
+    for line in (
+        "Scaling:            1 to 20 replicas",
+        "Target:             capacity, 2 a replica, 90% of it used",
+        "Load:               3.25",
+        "Held:               at 4 or more, by an alert",
+        "Rests:              after 900 s without a request (learned); idle for 12 s",
+        "Alerts:             its alert came after 300 s",
+        "Label Faults:       labels: com.openfaas.scale.target='many' must be a number above 0 and not above 1e+09",
+    ):
+        assert f"{line}\n" in text
+    assert "Decided:" not in text
+
+
+def test_the_last_five_decisions_are_told_newest_last(gateway: ScriptedGateway) -> None:
+    lines = described(gateway).splitlines()[-6:]
+    assert lines[0].split() == ["When", "Rule", "Replicas", "Reason"]
+    assert lines[1].split("\t")[0].strip() == "2026-01-01 00:00:02"
+    assert [cell.strip() for cell in lines[-1].split("\t")] == [
+        "2026-01-01 00:00:09",
+        "load",
+        "6 -> 9",
+        "more; failed: no engine",
+    ]
+
+
+def test_json_has_all_that_is_known_of_scaling(gateway: ScriptedGateway) -> None:
+    script(gateway)
+    gateway.on("GET /system/function/words/scaling", answer_json(SCALING))
+    assert json.loads(run_cli("describe", "words", "--output", "json").stdout)["Scaling"] == SCALING
+
+
+def test_a_load_that_nobody_knows_says_why(gateway: ScriptedGateway) -> None:
+    text = described(
+        gateway, load={"kind": "cpu", "value": None, "unknown": "not measured here"}, floor=0, restsAfter=None
+    )
+    assert "Load:               not known: not measured here\n" in text
+    assert "Held:" not in text
+    assert "Rests:" not in text
+
+
+def test_bounds_say_what_may_change_the_replicas(gateway: ScriptedGateway) -> None:
+    same = {**SCALING["scaling"], "min": 3, "max": 3}  # type: ignore[dict-item]
+    assert "Scaling:            3 replicas, whatever the load\n" in described(gateway, scaling=same)
+    assert "1 to 20 replicas, by alerts and by hand only\n" in described(gateway, autoscaling=False)
+    assert "Decided:            by another gateway, which knows why\n" in described(gateway, leader=False)
