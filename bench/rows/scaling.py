@@ -269,10 +269,11 @@ class _Counts:
     def totals(self) -> _Counts:
         return self
 
-    async def flush(self, timeout: float) -> None:
+    async def flush(self, timeout: float) -> bool:
         for number, key in enumerate(self.started):
             self.started[key] += 10 + number % 30
             self.busy[key] += 0.5
+        return True
 
     def inflight(self) -> dict[str, int]:
         return dict.fromkeys(self.started, 1)

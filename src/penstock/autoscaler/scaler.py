@@ -33,6 +33,10 @@ TICK = 1.0
 FLUSH = 0.5
 """Seconds that a tick waits for the workers' counters."""
 
+PARTIAL = 3
+"""Ticks in a row without a word from some worker from which on the others' counts are taken for all. Until then a busy worker would
+seem to have no load, and twice its load a tick later."""
+
 LEASE = 15.0
 """Seconds for which one gateway of several decides; a third of it passes before it says so again."""
 
@@ -61,6 +65,7 @@ class Scaler:
         self._clock = clock
         self._sources = sources
         self._loads = sources.loads
+        self._partial = 0
         self._states: dict[str, State] = {}
         self._changes = Changes(provider, clock, self.journal)
         self._leads_until = math.inf if sources.lead is None else -math.inf
@@ -86,11 +91,13 @@ class Scaler:
 
     async def tick(self) -> None:
         """Read all counts once and decide about every function that may need it."""
-        _, others = await asyncio.gather(self._counts.flush(FLUSH), self._others())
+        whole, others = await asyncio.gather(self._counts.flush(FLUSH), self._others())
         began, now = self._clock.monotonic(), self._clock.monotonic()
-        totals = self._counts.totals
-        own = (totals.started, totals.busy, self._counts.inflight())
-        self._loads.meter.note(now, *(own if others is None else added_up(own, others)))
+        self._partial = 0 if whole else self._partial + 1
+        if self._partial == 0 or self._partial >= PARTIAL:
+            totals = self._counts.totals
+            own = (totals.started, totals.busy, self._counts.inflight())
+            self._loads.meter.note(now, *(own if others is None else added_up(own, others)))
         self._forget_gone()
         self._loads.watch(dict(self._by_series()))
         for turn, function in enumerate(list(self._functions.values())):
@@ -187,7 +194,7 @@ class Scaler:
             replicas=function.desired,
             available=function.available,
             autoscaling=self._sources.enabled,
-            leader=self.leader,
+            leader=self.leader or not self._sources.enabled,
             scaling=labels_of(state.scaling),
             faults=state.faults,
             load=LoadNow(kind=state.scaling.kind, value=load.value, unknown=load.unknown),
@@ -282,7 +289,9 @@ class Scaler:
         before, state.seen = state.seen, function.desired
         if state.expected(function.desired):
             return
-        if not before:
+        if not self.leader and before:
+            state.past = ()  # the gateway that leads has its reasons
+        elif not before:
             state.awake_since, state.past = now, ()
             self._note(key, "wake", before, function.desired, "a call came for a function at rest")
         elif key not in self._changes:

@@ -32,7 +32,8 @@ class Counts(Protocol):
     @property
     def totals(self) -> Totals: ...
 
-    async def flush(self, timeout: float) -> None: ...
+    async def flush(self, timeout: float) -> bool:
+        """Have workers tell what they counted; whether all did in time."""
 
     def inflight(self) -> dict[str, int]: ...
 

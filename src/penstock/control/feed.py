@@ -63,15 +63,16 @@ class Feed:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def flush(self, timeout: float) -> None:
-        """Gather the counters of all workers; at most `timeout` seconds, however many workers hang."""
+    async def flush(self, timeout: float) -> bool:
+        """Gather the counters of all workers; at most `timeout` seconds, however many workers hang. Whether all have answered."""
         self._flushes += 1
         waits = [asyncio.create_task(link.flush(self._flushes)) for link in self._links]
         if not waits:
-            return
+            return True
         _, late = await asyncio.wait(waits, timeout=timeout)
         for task in late:
             task.cancel()
+        return not late
 
     async def announced(self, key: str, timeout: float) -> None:
         """Wait until every worker knows the function `key`; at most `timeout` seconds, since a worker may hang."""

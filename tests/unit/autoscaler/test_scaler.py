@@ -100,6 +100,24 @@ async def test_idle_functions_are_not_looked_at() -> None:
         assert p.rules() == []
 
 
+async def test_a_worker_that_is_late_for_a_tick_is_no_burst_at_the_next() -> None:
+    async with plant() as p:
+        await p.deploy(**CAPACITY)
+        await p.seconds(5, inflight=6)
+        p.counts.late = True
+        await p.second()
+        p.counts.late = False
+        assert await p.second(inflight=12) == 3
+
+
+async def test_a_worker_that_never_answers_does_not_keep_load_from_being_followed() -> None:
+    async with plant() as p:
+        await p.deploy(**CAPACITY)
+        await p.second()
+        p.counts.late = True
+        assert (await p.seconds(6, inflight=6))[-1] == 3
+
+
 # Loads that others measure
 
 
@@ -326,10 +344,10 @@ async def test_a_tick_that_fails_does_not_end_the_scaler() -> None:
         await p.deploy(**CAPACITY)
         works, failures = p.counts.flush, [OSError("defect")]
 
-        async def flush(timeout: float) -> None:
+        async def flush(timeout: float) -> bool:
             if failures:
                 raise failures.pop()
-            await works(timeout)
+            return await works(timeout)
 
         p.counts.flush = flush  # type: ignore[method-assign]
         running = asyncio.create_task(p.scaler.run())
@@ -418,6 +436,20 @@ async def test_nothing_is_decided_by_load_where_another_gateway_leads() -> None:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+
+
+async def test_what_the_gateway_that_leads_has_decided_is_nobodys_floor() -> None:
+    async def lead(holder: str, seconds: float) -> bool:
+        return False
+
+    async with plant(lead=lead) as p:
+        await p.deploy(**CAPACITY)
+        await p.second()
+        await p.provider.scale("f", "openfaas-fn", 5)
+        await p.clock.settle()
+        assert await p.second() == 5
+        assert p.scaler.report(KEY).floor == 0
+        assert p.rules() == []
 
 
 async def test_loads_of_other_gateways_are_added() -> None:
