@@ -96,6 +96,7 @@ class Changes:
         if decision.after == 0:
             state.floor, state.past = None, ()
         self._journal.note(key, decision)
+        log.info("%s: %d replicas, not %d: %s", key, decision.after, decision.before, decision.reason)
 
     def _failed(self, key: str, state: State, decision: Decision, why: str) -> None:
         """Said once, until it works again."""

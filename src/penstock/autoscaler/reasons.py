@@ -29,7 +29,9 @@ def reason(scaling: Scaling, inputs: Inputs, verdict: Verdict, unknown: str = ""
         case "limit":
             return f"{_load(scaling, inputs)} ask for {verdict.asked}, as many are added as one step may"
         case "floor":
-            return f"{_load(scaling, inputs)} ask for {verdict.asked}, {inputs.floor} were asked for"
+            return (
+                f"{_load(scaling, inputs)} ask for {verdict.asked}, but {inputs.floor} are held by hand or by an alert"
+            )
         case "fixed":
             return "the least is the most"
         case "resting":

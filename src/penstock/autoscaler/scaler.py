@@ -178,6 +178,7 @@ class Scaler:
             self._note(key, "alert", before, wanted, text, failed=str(error))
             raise
         self._note(key, "alert", before, wanted, text)
+        log.info("%s: an alert %s: %d replicas, not %d", key, "fires" if alert.firing else "is over", wanted, before)
         return "scaled"
 
     def report(self, key: str) -> ScalingReport:
