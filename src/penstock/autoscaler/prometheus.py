@@ -7,6 +7,7 @@ None: an answer that is too old, that has no sample, or that is no number. Nothi
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from penstock.core.names import split_key
 from penstock.core.scalelabels import Scaling
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.providers.clock import Clock
+
+log = logging.getLogger(__name__)
 
 EVERY = 5.0
 """Seconds between two rounds of questions."""
@@ -107,7 +110,10 @@ class PrometheusLoads:
         async with self._make_session() as session:
             pause = EVERY
             while True:
-                await self._round(session, self._url)
+                try:
+                    await self._round(session, self._url)
+                except Exception:
+                    log.exception("a round of questions to Prometheus failed")
                 if not self.fault:
                     pause = EVERY
                 await self._clock.sleep(pause)

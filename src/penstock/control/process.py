@@ -134,13 +134,19 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
 
 @contextlib.asynccontextmanager
 async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have something go on inside the block."""
+    """Have something go on inside the block. Should it end by a defect, the log says so at once."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_report)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("%s has ended by a defect", task.get_coro(), exc_info=error)
 
 
 async def _deploy_examples(provider: Provider) -> None:

@@ -277,3 +277,29 @@ async def test_without_an_address_the_fault_names_the_setting() -> None:
         assert one.loads.value(KEY) is None
         assert "prometheus_url" in one.loads.why(KEY)
         assert one.sessions == []
+
+
+async def test_a_defect_in_one_round_does_not_end_the_next_ones(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.body = success("scalar", [1, "7"])
+    works = PrometheusLoads._round
+    rounds = 0
+
+    async def fails_first(self: PrometheusLoads, *arguments: Any) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise RuntimeError("a defect")
+        await works(self, *arguments)
+
+    monkeypatch.setattr(PrometheusLoads, "_round", fails_first)
+    async with asking(server.base) as one:
+        assert one.loads.value(KEY) is None
+        assert "a defect" in caplog.text
+        await one.clock.advance(prometheus.EVERY)
+        await one.pause()
+        async with asyncio.timeout(DEADLINE):
+            while one.loads.value(KEY) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert one.loads.value(KEY) == 7

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from penstock.control.process import run_control
+from penstock.control.process import _running, run_control
 from penstock.control.sockets import listen_unix
 from penstock.errors import ProviderUnavailable, SettingsError
 from penstock.model import LogLine, LogQuery
@@ -272,3 +272,18 @@ async def test_a_start_that_fails_says_why_and_exits_with_the_errors_code(direct
     assert await child.exit_code() == 2
     (line,) = child.log.read_text().splitlines()
     assert "basic-auth-user cannot be read" in json.loads(line)["message"]
+
+
+async def test_work_that_ends_by_a_defect_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def defective() -> None:
+        raise RuntimeError("a defect")
+
+    async with _running(defective()):
+        await until(lambda: "a defect" in caplog.text)
+    assert "defective" in caplog.text
+
+
+async def test_work_that_is_ended_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    async with _running(asyncio.sleep(600)):
+        await asyncio.sleep(0)
+    assert not caplog.records
