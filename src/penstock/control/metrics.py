@@ -23,8 +23,8 @@ from penstock.model import Function
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-CHUNK_LINES = 200
-"""Lines rendered before other work gets its turn: a quarter of a millisecond."""
+CHUNK = 16384
+"""Characters rendered before other work gets its turn: a quarter of a millisecond."""
 
 MAX_GONE = 1000
 """Removed functions whose counts are kept. A platform on which names come and go must not grow with each of them."""
@@ -35,7 +35,7 @@ MAX_SECONDS = 1e15
 _BUCKETS = len(LATENCY_BUCKETS) + 1
 
 Lines = Callable[[], Iterable[str]]
-"""Families of metrics that others have, as lines; asked at each scrape."""
+"""Families of metrics that others have, as texts of one line or a few; asked at each scrape."""
 
 
 @dataclass(slots=True)
@@ -119,13 +119,22 @@ class Source(Protocol):
 
 
 async def exposition(source: Source, *more: Lines) -> bytes:
-    """All metrics in Prometheus' text format 0.0.4. Yields to the event loop every CHUNK_LINES lines."""
+    """All metrics in Prometheus' text format 0.0.4. Yields to the event loop every CHUNK characters."""
+    chunks: list[bytes] = []
     lines: list[str] = []
-    for line in itertools.chain(_gateway_lines(source), *(each() for each in more)):
-        lines.append(line)
-        if len(lines) % CHUNK_LINES == 0:
+    size = 0
+    for text in itertools.chain(_gateway_lines(source), *(each() for each in more)):
+        lines.append(text)
+        size += len(text)
+        if size >= CHUNK:
+            chunks.append(_encoded(lines))
+            lines, size = [], 0
             await asyncio.sleep(0)
-    return "\n".join([*lines, ""]).encode() + _process_metrics()
+    return b"".join([*chunks, _encoded(lines), _process_metrics()])
+
+
+def _encoded(lines: list[str]) -> bytes:
+    return "\n".join([*lines, ""]).encode()
 
 
 def _gateway_lines(source: Source) -> Iterator[str]:
@@ -137,7 +146,7 @@ def _gateway_lines(source: Source) -> Iterator[str]:
     for key, code in rows:
         series = completed[key][code]
         labels = f'code="{code}",{label("function_name", key)}'
-        yield from histogram("gateway_functions_seconds", labels, series.buckets, series.seconds)
+        yield histogram("gateway_functions_seconds", labels, series.buckets, series.seconds)
     yield from head("gateway_function_invocation_total", "counter", "Function metrics")
     for key, code in rows:
         yield f'gateway_function_invocation_total{{code="{code}",{label("function_name", key)}}} {completed[key][code].count}'

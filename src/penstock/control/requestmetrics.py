@@ -65,7 +65,7 @@ class RequestMetrics:
             yield f"http_requests_total{{{labels}}} {sum(buckets)}"
         yield from head("http_request_duration_seconds", "histogram", "Seconds spent serving HTTP requests.")
         for labels, buckets, seconds in rows:
-            yield from histogram("http_request_duration_seconds", labels, buckets, seconds)
+            yield histogram("http_request_duration_seconds", labels, buckets, seconds)
 
     def _count(self, method: str, path: str, status: int, seconds: float) -> None:
         key = (method if method in self._methods else OTHER, self._route(path), str(status))

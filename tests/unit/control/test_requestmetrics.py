@@ -87,7 +87,7 @@ async def test_durations_are_in_the_buckets_of_the_go_client(provider: MemoryPro
     await client.get("/system/info")
     await client.get("/system/info")
     labels = 'method="GET",path="/system/info",status="200"'
-    lines = list(metrics.lines())
+    lines = "\n".join(metrics.lines()).splitlines()
     assert f'http_request_duration_seconds_bucket{{{labels},le="0.1"}} 0' in lines
     assert f'http_request_duration_seconds_bucket{{{labels},le="0.25"}} 1' in lines
     assert f'http_request_duration_seconds_bucket{{{labels},le="10"}} 1' in lines
