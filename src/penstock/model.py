@@ -75,6 +75,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     spec: FunctionSpec
     desired: int
     """Replicas wanted."""
+    floor: int = 0
+    """Replicas that an alert which fires asks for, where the provider keeps that; load does not go below it. 0 is none."""
     replicas: tuple[Replica, ...] = ()
     created_at: datetime
     usage: Usage | None = None

@@ -16,7 +16,7 @@ from penstock.autoscaler.state import State
 from penstock.core.names import split_key
 from penstock.errors import FunctionNotFound, PenstockError
 from penstock.model import DEFAULT_NAMESPACE
-from penstock.providers.base import Provider
+from penstock.providers.base import Holding, Provider
 from penstock.providers.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,12 @@ class Changes:
         self._clock = clock
         self._journal = journal
         self._under_way: dict[str, _Change] = {}
+        self._holding = provider if isinstance(provider, Holding) else None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the provider keeps floors of alerts, for other control processes and for later ones."""
+        return self._holding is not None
 
     def __contains__(self, key: str) -> bool:
         return key in self._under_way
@@ -59,6 +65,14 @@ class Changes:
         """Have the provider want so many, and wait for it. Raises what the provider raises."""
         name, namespace = split_key(key, DEFAULT_NAMESPACE)
         await self._provider.scale(name, namespace, replicas)
+
+    async def hold(self, key: str, replicas: int, floor: int) -> None:
+        """As `scale`, and have a provider that keeps floors of alerts keep this one; 0 is none."""
+        if self._holding is None:
+            await self.scale(key, replicas)
+            return
+        name, namespace = split_key(key, DEFAULT_NAMESPACE)
+        await self._holding.hold(name, namespace, replicas, floor)
 
     def start(self, key: str, state: State, decision: Decision) -> None:
         """Have the provider do it beside everything else; until it has, nothing more is decided about this function."""

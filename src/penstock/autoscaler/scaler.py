@@ -37,8 +37,9 @@ PARTIAL = 3
 """Ticks in a row without a word from some worker from which on the others' counts are taken for all. Until then a busy worker would
 seem to have no load, and twice its load a tick later."""
 
-LEASE = 15.0
-"""Seconds for which one gateway of several decides; a third of it passes before it says so again."""
+LEASE = 7.5
+"""Seconds for which one gateway of several may decide without asking again. On a Swarm the lease that it has for that lasts twice as
+long; whoever waits for it looks at each tick whether it is over, which costs a manager one small read."""
 
 UNKNOWN_AFTER = 10.0
 """Seconds without a load before the journal says so: a source needs a moment after each start."""
@@ -121,7 +122,7 @@ class Scaler:
         held = state.floor
         state.hold(replicas, "hand", now)
         try:
-            await self._changes.scale(key, replicas)
+            await self._changes.hold(key, replicas, floor=0)
         except PenstockError:
             if ask:
                 state.take_back(ask)
@@ -157,12 +158,15 @@ class Scaler:
         state = self._state(read)
         now = self._clock.monotonic()
         wanted = after_alert(before, alert.firing, state.scaling)
+        floor = wanted if alert.firing else 0
         if alert.firing:
             state.note_alert(self._clock.now())
             state.hold(wanted, "alert", now)
         else:
             state.floor = None
         if wanted == before:
+            if self._changes.shared and floor != read.floor:
+                await self._changes.hold(key, wanted, floor)
             return "unchanged"
         ask = state.ask(wanted, now)
         state.said.clear()
@@ -172,7 +176,7 @@ class Scaler:
             state.awake_since = now
         text = f"an alert fires: {state.scaling.step} more" if alert.firing else "an alert is over: the least"
         try:
-            await self._changes.scale(key, wanted)
+            await self._changes.hold(key, wanted, floor)
         except PenstockError as error:
             state.take_back(ask)
             self._note(key, "alert", before, wanted, text, failed=str(error))
@@ -222,8 +226,9 @@ class Scaler:
         key, meter = function.key, self._loads.meter
         state = self._state(function)
         state.note_activity(meter.last_active(key))
+        told = state.share(function.floor)
         if function.desired != state.seen:
-            self._observe(key, function, state, now)
+            self._observe(key, function, state, now, told)
         if key in self._changes:
             self._changes.give_up(key, now)
             return
@@ -234,7 +239,8 @@ class Scaler:
             if state.due(now):
                 self._warm(key, state)
             return
-        calm = key not in meter.loaded and scaling.kind in OWN_KINDS and desired == scaling.least
+        least = desired == scaling.least and state.floor_at(now) <= desired
+        calm = least and key not in meter.loaded and scaling.kind in OWN_KINDS
         if not meter.knows or (calm and not scaling.zero):
             return
         self._decide(key, function, state, now)
@@ -284,9 +290,9 @@ class Scaler:
         decision = Decision(when=self._clock.now(), rule="warm", before=0, after=replicas, reason=text)
         self._changes.start(key, state, decision)
 
-    def _observe(self, key: str, function: Function, state: State, now: float) -> None:
+    def _observe(self, key: str, function: Function, state: State, now: float, told: bool) -> None:
         """The number wanted has changed. Whoever did it elsewhere, at another gateway or with the engine's own tools, is a person
-        too; a call wakes, and an update brings its own number."""
+        too, unless the floor of an alert came or went with it (`told`); a call wakes, and an update brings its own number."""
         before, state.seen = state.seen, function.desired
         if state.expected(function.desired):
             return
@@ -295,6 +301,10 @@ class Scaler:
         elif not before:
             state.awake_since, state.past = now, ()
             self._note(key, "wake", before, function.desired, "a call came for a function at rest")
+        elif told and (function.floor or function.desired == state.scaling.least):
+            state.past = ()
+            text = "another gateway was told that an alert " + ("fires" if function.floor else "is over")
+            self._note(key, "alert", before, function.desired, text)
         elif key not in self._changes:
             state.hold(function.desired, "hand", now)
             state.past = ()
@@ -353,4 +363,4 @@ class Scaler:
                 log.warning("cannot find out which gateway scales: %s", error)
             except Exception:
                 log.exception("cannot find out which gateway scales")
-            await self._clock.sleep(LEASE / 3)
+            await self._clock.sleep(TICK)

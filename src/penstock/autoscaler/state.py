@@ -52,6 +52,9 @@ class State:
         self.past: tuple[Recommendation, ...] = ()
         """Empty, what there is counts as recommended: a new control process lowers nothing before it has watched for a window."""
         self.floor: Floor | None = None
+        self.shared = 0
+        """What the provider has last told of the floors of alerts."""
+        self.share(function.floor)
         self.awake_since = now
         """When it was first seen or woken: idleness counts from there at the earliest."""
         self.last_active: float | None = None
@@ -120,6 +123,18 @@ class State:
         """Keep at least this many; none lets go."""
         until = now + MANUAL_HOLD if holder == "hand" else math.inf
         self.floor = Floor(replicas, holder, until) if replicas else None
+
+    def share(self, floor: int) -> bool:
+        """Take over the floor of an alert as the provider tells it, whichever control process was told of the alert. Whether it is
+        another than before."""
+        if floor == self.shared:
+            return False
+        self.shared = floor
+        if floor:
+            self.hold(floor, "alert", 0.0)
+        elif self.floor and self.floor.holder == "alert":
+            self.floor = None
+        return True
 
     def idle(self, now: float) -> float:
         """Seconds since it was last of use."""

@@ -96,6 +96,15 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class Holding(Protocol):
+    """What a provider has besides when it keeps the floors of alerts with its functions, where all control processes see them."""
+
+    async def hold(self, name: str, namespace: str, replicas: int, floor: int) -> None:
+        """Want this many replicas, and have `floor` as the function's; 0 is none. It stays while `scale` wants any replicas, and
+        over updates. Raises FunctionNotFound, InvalidInput."""
+
+
+@runtime_checkable
 class Measuring(Protocol):
     """What a provider has besides when it can measure many functions at once."""
 

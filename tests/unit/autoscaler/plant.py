@@ -138,8 +138,9 @@ class Plant:
 
 
 @contextlib.asynccontextmanager
-async def plant(loads: Loads | None = None, **sources: object) -> AsyncIterator[Plant]:
-    running = Plant(loads, **sources)
+async def plant(loads: Loads | None = None, running: Plant | None = None, **sources: object) -> AsyncIterator[Plant]:
+    """`running` is one that a test has made itself."""
+    running = running or Plant(loads, **sources)
     await running.provider.start()
     following = asyncio.create_task(running.follow())
     try:

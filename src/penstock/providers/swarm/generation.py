@@ -26,6 +26,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     """When the function was deployed, whichever generation this is."""
     desired: int
+    floor: int = 0
+    """Replicas that an alert asks for."""
     planned: bool = False
     """Whether the service has what its tasks need; before that it has none."""
     port: int = 0
@@ -52,6 +54,7 @@ def generation_of(service: Document) -> Generation | None:
             spec=msgspec.json.decode(labels[marks.SPEC], type=FunctionSpec),
             created_at=datetime.fromisoformat(labels[marks.CREATED_AT]),
             desired=replicas if planned else int(labels[marks.DESIRED]),
+            floor=int(labels.get(marks.FLOOR, "0")),
             planned=planned,
             port=int(labels.get(marks.PORT, "0")),
             lenient=labels.get(marks.LENIENT) == "true",

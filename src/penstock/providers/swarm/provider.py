@@ -142,13 +142,19 @@ class SwarmProvider:
         return sorted((view for view in views if view.spec.namespace == namespace), key=lambda view: view.spec.name)
 
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
+        await self._want(name, namespace, replicas)
+
+    async def hold(self, name: str, namespace: str, replicas: int, floor: int) -> None:
+        await self._want(name, namespace, replicas, floor)
+
+    async def _want(self, name: str, namespace: str, replicas: int, floor: int | None = None) -> None:
         key = self._tracked(name, namespace).key
         check_replicas(replicas)
         async with self._locks[key]:
             tracked = self._tracked(name, namespace)
             try:
                 for generation in reversed(tracked.generations):
-                    await self._scale(tracked, generation, replicas)
+                    await self._scale(tracked, generation, replicas, floor)
             except FunctionNotFound as error:
                 raise FunctionNotFound(f"function {key} not found") from error
             finally:
@@ -263,10 +269,10 @@ class SwarmProvider:
                 return
         raise ProviderUnavailable(f"function {spec.key} is being updated by others all the time; try again")
 
-    async def _scale(self, tracked: Tracked, generation: Generation, replicas: int) -> None:
+    async def _scale(self, tracked: Tracked, generation: Generation, replicas: int, floor: int | None) -> None:
         """An older generation goes along: it serves for as long as the newest does not. It may be gone by now."""
         try:
-            await self._parts.authority.edit(generation.id, lambda spec: scaled(spec, replicas))
+            await self._parts.authority.edit(generation.id, lambda spec: scaled(spec, replicas, floor))
         except FunctionNotFound:
             if generation.id == tracked.newest.id:
                 raise

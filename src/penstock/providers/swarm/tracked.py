@@ -96,7 +96,13 @@ class Tracked:
         replicas = tuple(
             replica for generation in reversed(self._generations) for replica in self._replicas(generation)
         )
-        return Function(spec=newest.spec, desired=newest.desired, replicas=replicas, created_at=newest.created_at)
+        return Function(
+            spec=newest.spec,
+            desired=newest.desired,
+            floor=newest.floor,
+            replicas=replicas,
+            created_at=newest.created_at,
+        )
 
     def due(self) -> list[Generation]:
         """Generations to remove, once they are out of the routes."""

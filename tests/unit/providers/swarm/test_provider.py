@@ -133,6 +133,28 @@ async def test_an_update_keeps_the_number_of_replicas() -> None:
         assert there.swarm.find("services", "echo__2")["Spec"]["Mode"] == {"Replicated": {"Replicas": 3}}
 
 
+async def test_the_floor_of_an_alert_is_seen_by_other_gateways_and_stays_over_an_update() -> None:
+    async with world() as there:
+        await there.provider.deploy(ECHO)
+        await there.run()
+        other = there.another()
+        await other.start()
+        try:
+            await there.provider.hold("echo", DEFAULT_NAMESPACE, 3, 3)
+            function = await there.see(provider=other)
+            assert (function.desired, function.floor) == (3, 3)
+            await there.provider.scale("echo", DEFAULT_NAMESPACE, 4)
+            await there.provider.update(ECHO)
+            function = await there.see()
+            assert (function.desired, function.floor) == (4, 3)
+            await there.see(provider=other)
+            await other.hold("echo", DEFAULT_NAMESPACE, 1, 0)
+            function = await there.see()
+            assert (function.desired, function.floor) == (1, 0)
+        finally:
+            await other.close()
+
+
 async def test_what_is_scaled_before_it_is_complete_starts_with_that_number() -> None:
     async with world() as there:
         await there.provider.deploy(ECHO)

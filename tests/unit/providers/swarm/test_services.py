@@ -83,6 +83,27 @@ def test_a_draft_is_scaled_without_starting_anything() -> None:
     assert body["Labels"][marks.DESIRED] == "3"
 
 
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_floor_is_kept_until_another_is_given_or_nothing_is_wanted(planned: bool) -> None:
+    def floor(body: dict[str, Any]) -> int:
+        read = generation_of({"ID": "svc1", "Spec": body})
+        assert read is not None
+        return read.floor
+
+    body = service(generation())["Spec"] if planned else draft(generation(planned=False), "lab")
+    held = scaled(body, 3, 3)
+    assert floor(held) == floor(scaled(held, 5)) == 3
+    assert scaled(held, 1, 0) == scaled(body, 1)
+    assert floor(scaled(scaled(held, 0), 2)) == 0
+
+
+def test_a_floor_goes_along_to_the_next_specification() -> None:
+    of = generation(2, desired=4, floor=3)
+    read = generation_of(service(of))
+    assert read is not None
+    assert (read.desired, read.floor) == (4, 3)
+
+
 def test_nothing_is_allowed_that_a_function_does_not_need() -> None:
     body = container()
     assert body["CapabilityDrop"] == ["ALL"]
