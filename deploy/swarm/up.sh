@@ -104,11 +104,10 @@ for _ in $(seq "$patience"); do
     sleep 1
     printf .
     update=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "$gateway")
-    # Cut by the shell: a head that ends early would end docker with an error.
-    state=$(docker service ps "$gateway" --no-trunc --filter desired-state=running --format '{{.CurrentState}} {{.Error}}')
-    state=${state%%$'\n'*}
-    node=$(docker service ps "$gateway" --filter desired-state=running --format '{{.Node}}')
-    node=${node%%$'\n'*}
+    # Cut by the shell: a head that ends early would end docker with an error. A task without a node begins with the space.
+    task=$(docker service ps "$gateway" --no-trunc --filter desired-state=running --format '{{.Node}} {{.CurrentState}} {{.Error}}')
+    task=${task%%$'\n'*}
+    node=${task%% *} state=${task#* }
     if [[ $state != Running* || $update == updating ]]; then
         running=
     elif [ -z "$running" ]; then
