@@ -1,8 +1,8 @@
 """Plays a load against the rules of scaling in simulated time: load, desired and ready replicas second by second.
 
-`follow_load` asks `core.scaling.decide` once a second as the autoscaler does; `follow_alerts` is the way by Prometheus and
-Alertmanager, with the times that OpenFaaS ships. Calls take a fixed time however many there are: what a function does
-when it has too few replicas is not simulated. `tools.plot_scaling` draws what comes out.
+`follow_load` asks `autoscaler.meter.followed` and `core.scaling.decide` once a second as the autoscaler does; `follow_alerts` is
+the way by Prometheus and Alertmanager, with the times that OpenFaaS ships. Calls take a fixed time however many there are: what
+a function does when it has too few replicas is not simulated. `tools.plot_scaling` draws what comes out.
 """
 
 from __future__ import annotations
@@ -13,14 +13,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from penstock.autoscaler.meter import LOAD_WINDOW, followed
 from penstock.core.scalelabels import Scaling
 from penstock.core.scaling import Inputs, Recommendation, after_alert, decide
-
-LOAD_WINDOW = 3
-"""Ticks of a second whose mean is the load."""
-
-BURST = 1.5
-"""The last second alone counts once it is so much above that mean."""
 
 SCRAPE = 5
 EVALUATION = 15
@@ -60,18 +55,18 @@ def follow_load(trace: Sequence[int], setting: Setting) -> list[Moment]:
     scaling = setting.scaling
     replicas = Replicas(max(scaling.least, 1), setting.start)
     past: tuple[Recommendation, ...] = ()
-    recent: deque[float] = deque(maxlen=LOAD_WINDOW)
+    recent: deque[tuple[float, float]] = deque(maxlen=LOAD_WINDOW)
     moments, last_active = [], 0.0
     for second, begun in enumerate(trace):
         now = float(second + 1)
         load = load_of(begun, setting)
-        recent.append(load)
+        recent.append((load, 1.0))
         if begun:
             last_active = now
             if replicas.desired == 0:  # the request itself wakes it
                 replicas.want(max(1, scaling.least), now - 1)
         inputs = Inputs(
-            load=measured(recent),
+            load=followed(list(recent)),
             desired=replicas.desired,
             idle=now - last_active,
             idle_limit=scaling.zero_after if scaling.zero else math.inf,
@@ -100,12 +95,6 @@ def load_of(begun: int, setting: Setting) -> float:
     """Load of a second in which so many requests began: their number, or how many are in flight at once."""
     kinds = {"rps": 1.0, "capacity": setting.call}
     return begun * kinds[setting.scaling.kind]
-
-
-def measured(recent: Sequence[float]) -> float:
-    """What the autoscaler takes for the load: a mean of the last seconds, or a burst as it is."""
-    mean = sum(recent) / len(recent)
-    return recent[-1] if recent[-1] > BURST * mean else mean
 
 
 class Replicas:
@@ -169,11 +158,6 @@ def overshoot(moments: Sequence[Moment], scaling: Scaling) -> int:
     """Replicas beyond what the highest load needed; 0 or less when there were none."""
     highest = max(moment.load for moment in moments)
     return max(moment.desired for moment in moments) - max(scaling.least, math.ceil(highest / scaling.each))
-
-
-def seconds_until(moments: Sequence[Moment], ready: int, since: int) -> int | None:
-    """Seconds from the beginning of the second `since` until so many are ready; None when they never are."""
-    return next((one.second + 1 - since for one in moments if one.second >= since and one.ready >= ready), None)
 
 
 def changes(moments: Sequence[Moment]) -> int:

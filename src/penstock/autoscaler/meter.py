@@ -1,19 +1,21 @@
 """Load of functions from counters that only grow, noted once a tick by `autoscaler.scaler`.
 
-No clock and no I/O: whoever notes says what time it is. What a load means for replicas is decided in `core.scaling`.
+No clock and no I/O: whoever notes says what time it is. What a load means for replicas is decided in `core.scaling`. The
+simulation in `tools` asks `followed` too.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 LOAD_WINDOW = 3
 """Ticks over which load is averaged; at one second each, a load that holds is known within three."""
 
 BURST = 1.5
-"""A last tick of more than this many times the average counts alone, so that a burst is followed at once."""
+"""A last tick of more than this many times the average counts alone, so that a burst is followed at once. With a lower one callers at
+random would look like bursts."""
 
 N = TypeVar("N", int, float)
 
@@ -57,11 +59,11 @@ class Meter:
 
     def rps(self, key: str) -> float:
         """Requests begun a second."""
-        return _followed([(tick.begun.get(key, 0), tick.seconds) for tick in self._ticks])
+        return followed([(tick.begun.get(key, 0), tick.seconds) for tick in self._ticks])
 
     def inflight(self, key: str) -> float:
         """Requests in flight, those that wait included, as a mean over time."""
-        return _followed([(tick.spent.get(key, 0.0), tick.seconds) for tick in self._ticks])
+        return followed([(tick.spent.get(key, 0.0), tick.seconds) for tick in self._ticks])
 
     def last_active(self, key: str) -> float | None:
         """When a request last began or was in flight; None when that was never seen."""
@@ -92,10 +94,14 @@ def _growth(before: Mapping[str, N], after: Mapping[str, N]) -> dict[str, N]:
     return grown
 
 
-def _followed(ticks: list[tuple[float, float]]) -> float:
-    """The mean of amounts over their seconds, or the last one's alone when it is a burst."""
+def followed(ticks: Sequence[tuple[float, float]]) -> float:
+    """The load by the last `LOAD_WINDOW` ticks, oldest first, each an amount and its seconds; 0 when there are none.
+
+    The mean; what both of the last two had, when that is more, since a load that has come to stay is known by its second tick;
+    the last one's alone, when it is a burst. Never more than the highest tick.
+    """
     if not ticks:
         return 0.0
     mean = sum(amount for amount, _ in ticks) / sum(seconds for _, seconds in ticks)
-    last = ticks[-1][0] / ticks[-1][1]
-    return last if last > BURST * mean else mean
+    latest = [amount / seconds for amount, seconds in ticks[-2:]]
+    return latest[-1] if latest[-1] > BURST * mean else max(mean, min(latest))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from penstock.autoscaler.meter import Meter
+from penstock.autoscaler.meter import BURST, LOAD_WINDOW, Meter, followed
 
 
 def noted(*started: int, busy: tuple[float, ...] = (), seconds: float = 1.0) -> Meter:
@@ -37,6 +39,41 @@ def test_ticks_that_come_late_count_for_their_length() -> None:
 def test_a_burst_in_the_last_tick_counts_alone() -> None:
     assert noted(0, 1, 2, 202).rps("f") == pytest.approx(200)
     assert noted(0, 100, 200, 340).rps("f") == pytest.approx(340 / 3)
+
+
+def test_a_load_that_holds_for_two_ticks_is_known_whatever_was_before() -> None:
+    assert noted(0, 1, 201, 401).rps("f") == pytest.approx(200)
+    assert noted(0, 100, 240, 370).rps("f") == pytest.approx(130)
+
+
+def test_a_single_tick_that_is_higher_only_adds_to_the_mean() -> None:
+    assert noted(0, 100, 240, 340).rps("f") == pytest.approx(340 / 3)
+
+
+def test_a_load_that_falls_is_its_mean() -> None:
+    assert noted(0, 200, 300, 310).rps("f") == pytest.approx(310 / 3)
+
+
+amounts = st.integers(min_value=0, max_value=10**9)
+lengths = st.floats(min_value=0.1, max_value=10)
+
+
+@given(st.lists(st.tuples(amounts, lengths), min_size=1, max_size=LOAD_WINDOW))
+def test_the_load_is_between_the_mean_and_the_highest_tick(ticks: list[tuple[float, float]]) -> None:
+    rates = [amount / seconds for amount, seconds in ticks]
+    mean = sum(amount for amount, _ in ticks) / sum(seconds for _, seconds in ticks)
+    assert mean <= followed(ticks) <= max(rates) * (1 + 1e-9)
+    assert followed(ticks) == rates[-1] or followed(ticks) <= max(mean, rates[-1])
+    assert followed(ticks) * BURST >= rates[-1]
+
+
+@given(amounts, st.lists(lengths, min_size=1, max_size=LOAD_WINDOW))
+def test_a_constant_load_is_what_it_is_however_long_ticks_are(rate: float, seconds: list[float]) -> None:
+    assert followed([(rate * each, each) for each in seconds]) == pytest.approx(rate)
+
+
+def test_no_tick_is_no_load() -> None:
+    assert followed([]) == 0
 
 
 def test_requests_in_flight_are_a_mean_over_time() -> None:

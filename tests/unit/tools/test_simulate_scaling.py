@@ -5,17 +5,16 @@ import math
 
 import pytest
 
+from penstock.autoscaler.meter import LOAD_WINDOW
 from penstock.core.scalelabels import Scaling
 from tools import scaling_traces as traces
 from tools.simulate_scaling import (
-    LOAD_WINDOW,
     Replicas,
     Setting,
     changes,
     follow_alerts,
     follow_load,
     overshoot,
-    seconds_until,
 )
 
 TRACES = {
@@ -94,21 +93,25 @@ def test_callers_at_random_cause_no_swinging() -> None:
     assert changes(moments) <= 2 * 600 / Scaling().window
 
 
-def test_a_step_from_1_to_200_requests_has_its_replicas_within_three_seconds() -> None:
-    """It begins in the middle of a second, of which the first tick sees half."""
+@pytest.mark.parametrize("tenths", range(10))
+def test_a_step_from_1_to_200_requests_has_its_replicas_within_three_seconds(tenths: int) -> None:
+    """Wherever in a second it begins: the first tick sees only what is left of that."""
     setting = Setting(Scaling(kind="capacity", target=1, proportion=1))
-    moments = follow_load((1,) * 60 + (100,) + (200,) * 60, setting)
-    taken = seconds_until(moments, 10, 60)
-    assert taken is not None
-    assert taken - 0.5 <= 3
-    assert overshoot(moments, setting.scaling) == 0
+    first = round(1 + 199 * (1 - tenths / 10))
+    moments = follow_load((1,) * 60 + (first,) + (200,) * 60, setting)
+    asked = next(one.second + 1 for one in moments if one.desired >= 10)
+    assert asked - (60 + tenths / 10) + setting.start <= 3
+    assert max(one.desired for one in moments) == 10
 
 
-def test_a_step_that_begins_with_a_second_has_its_replicas_asked_for_within_three() -> None:
-    setting = Setting(Scaling(kind="capacity", target=1, proportion=1))
-    moments = follow_load(traces.step(1, 200, 60, 120), setting)
-    assert moments[62].desired == 10
-    assert overshoot(moments, setting.scaling) == 0
+@pytest.mark.parametrize(("before", "after"), [(1, 160), (20, 200), (60, 100), (100, 200), (120, 200)])
+def test_any_step_is_asked_for_within_three_seconds(before: int, after: int) -> None:
+    scaling = Scaling(kind="capacity", target=1, proportion=1)
+    for tenths in range(10):
+        first = round(before + (after - before) * (1 - tenths / 10))
+        moments = follow_load((before,) * 60 + (first,) + (after,) * 60, Setting(scaling))
+        asked = next(one.second + 1 for one in moments if one.desired >= math.ceil(after * Setting().call))
+        assert asked - (60 + tenths / 10) <= 3
 
 
 def test_replicas_that_start_slowly_are_asked_for_once() -> None:
