@@ -78,6 +78,11 @@ class Home:
         return self.path / "installation"
 
     @property
+    def learned(self) -> Path:
+        """What the scaler has learned of functions' pauses."""
+        return self.path / "learned.json"
+
+    @property
     def auth(self) -> Path:
         return self.path / "auth"
 

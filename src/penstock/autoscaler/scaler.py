@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from penstock.autoscaler.alerts import Alert, read_alert
 from penstock.autoscaler.changes import HELD, Changes
 from penstock.autoscaler.journal import Decision
+from penstock.autoscaler.learned import Learned
 from penstock.autoscaler.loads import OWN_KINDS, Load
 from penstock.autoscaler.reasons import numbers, reason
 from penstock.autoscaler.report import AlertNow, LoadNow, ScalingReport, labels_of
@@ -220,6 +221,12 @@ class Scaler:
         function = self._functions.get(key)
         return None if function is None else self._load(key, self._state(function)).value
 
+    def learned(self) -> dict[str, Learned]:
+        """What is known of the pauses of each function that wants it learned."""
+        return {
+            key: Learned(state.deployed, state.idleness.pauses) for key, state in self._states.items() if state.idleness
+        }
+
     # One function.
 
     def _look(self, function: Function, now: float) -> None:
@@ -318,7 +325,9 @@ class Scaler:
         if state is None or state.deployed != function.created_at:
             if state is not None:
                 self._forget(key)
-            state = self._states[key] = State(function, now)
+            learned = self._sources.learned
+            known = learned.take(key, function.created_at) if learned else None
+            state = self._states[key] = State(function, now, known)
         elif state.spec is not function.spec:
             state.read(function)
         return state

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from penstock.autoscaler.journal import Journal
+from penstock.autoscaler.learned import LearnedFile
 from penstock.autoscaler.loads import Loads
 
 N = TypeVar("N", int, float)
@@ -52,6 +53,8 @@ class Sources:
     loads: Loads = field(default_factory=Loads)
     enabled: bool = True
     """Whether load decides at all; alerts and people always do."""
+    learned: LearnedFile | None = None
+    """What earlier processes have learned of functions' pauses."""
     peers: Peers | None = None
     lead: Callable[[str, float], Awaitable[bool]] | None = None
     """Asks for the lease; None where there is nobody else."""

@@ -7,7 +7,7 @@ from collections import deque
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from penstock.core.idle import Idleness
+from penstock.core.idle import Idleness, Pauses
 from penstock.core.scalelabels import usable_scaling
 from penstock.core.scaling import Recommendation
 from penstock.model import Function
@@ -43,12 +43,12 @@ class Ask(NamedTuple):
 class State:
     """One function, as of its deployment: one of the same name that comes later has a state of its own."""
 
-    def __init__(self, function: Function, now: float) -> None:
+    def __init__(self, function: Function, now: float, known: Pauses | None = None) -> None:
+        """`known` is what an earlier process has learned of its pauses."""
         self.deployed = function.created_at
         self.scaling, self.faults = usable_scaling(function.spec.labels)
         self.spec = function.spec
-        self.idleness: Idleness | None = None
-        self.idleness = self._learning()
+        self.idleness = Idleness(self.scaling.zero_after, known) if self._learns else None
         self.past: tuple[Recommendation, ...] = ()
         """Empty, what there is counts as recommended: a new control process lowers nothing before it has watched for a window."""
         self.floor: Floor | None = None
@@ -79,14 +79,14 @@ class State:
             self.scaling, self.faults = usable_scaling(function.spec.labels)
             self.past = ()
             self.said.clear()
-            self.idleness = self._learning()
+            known = self.idleness.pauses if self.idleness else None
+            self.idleness = Idleness(self.scaling.zero_after, known) if self._learns else None
         self.spec = function.spec
 
-    def _learning(self) -> Idleness | None:
+    @property
+    def _learns(self) -> bool:
         """What was learned is kept as long as the labels ask for it."""
-        if not (self.scaling.zero and self.scaling.learned):
-            return None
-        return self.idleness or Idleness(self.scaling.zero_after)
+        return self.scaling.zero and self.scaling.learned
 
     def ask(self, replicas: int, now: float) -> Ask:
         """Remember that so many are asked for."""

@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from penstock.autoscaler.counts import new_identity
+from penstock.autoscaler.learned import LearnedFile
 from penstock.autoscaler.loads import Loads
 from penstock.autoscaler.peers import Peers, new_session
 from penstock.autoscaler.prometheus import PrometheusLoads
@@ -94,7 +95,11 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     identity = new_identity()
     peers = Peers(settings.peers, settings.metrics_port, identity) if settings.peers else None
     series = PrometheusLoads(settings.prometheus_url, SystemClock(), new_session)
+    learned = LearnedFile(paths.learned, SystemClock())
+    if settings.autoscaling:
+        learned.load()
     sources = Sources(
+        learned=learned,
         loads=Loads(cpu=sampler, series=series),
         enabled=settings.autoscaling,
         peers=peers,
@@ -120,6 +125,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
             stack.push_async_callback(peers.close)
         if settings.autoscaling:
             await stack.enter_async_context(_running(series.run()))
+            await stack.enter_async_context(_running(learned.keep(scaler.learned)))
             await stack.enter_async_context(_running(scaler.run()))
         if settings.examples and settings.runs_images:
             log.warning(

@@ -3,7 +3,8 @@
 The scaler keeps one `Idleness` for each function with the label `com.penstock.scale.zero-duration: auto`. It calls `note_gap` with
 the seconds that a pause has lasted when activity begins after it, and gives `limit(idle)` to `core.scaling.decide` as the limit of
 idleness: until `warm_after` that is `keep_for`, from then on `leave_after`. A function at rest is given one replica as soon as
-`due(idle)` is true; `decide` takes it away again when nothing came by `leave_after`.
+`due(idle)` is true; `decide` takes it away again when nothing came by `leave_after`. What it knows outlives the process as `Pauses`,
+which `autoscaler.learned` keeps.
 
 The policy is that of Shahrad et al., "Serverless in the Wild" (USENIX ATC 2020): a histogram of pauses whose head and tail say
 when to start again and how long to stay. Bins here grow with the pause, and what was long ago weighs less.
@@ -12,6 +13,9 @@ when to start again and how long to stay. Bins here grow with the pause, and wha
 from __future__ import annotations
 
 import math
+from typing import Annotated
+
+import msgspec
 
 SHORTEST, LONGEST = 10.0, 3600.0
 """Seconds that a function stays up at least and at most. A pause shorter than the first is no pause: a replica outlives it anyway."""
@@ -37,22 +41,47 @@ WORTH = 60.0
 FORGET = 0.98
 """What an older pause weighs against the one after it: about 50 count."""
 
+LAST_BIN = 187
+"""Bin `n` holds pauses of at most `SHORTEST` times 1.05 to the power of `n`; this one those of `LONGEST_GAP`."""
+
 _RATIO = 1.05
 _HEAVIEST = 1e100
+_LIGHTEST = 1e-9
+"""Of the newest pause's weight: what weighs less is no longer known."""
+
+
+class Pauses(msgspec.Struct, frozen=True):
+    """What is known of pauses, to be kept and taken up again."""
+
+    seen: Annotated[int, msgspec.Meta(ge=0, le=ENOUGH)] = 0
+    """How many there were; beyond `ENOUGH` it does not matter."""
+    weights: dict[Annotated[int, msgspec.Meta(ge=0, le=LAST_BIN)], Annotated[float, msgspec.Meta(gt=0, le=100)]] = {}
+    """By bin; the newest pause weighs 1, and all together about 50."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the two contradict each other."""
+        if bool(self.seen) != bool(self.weights):
+            raise ValueError(f"{self.seen} pauses cannot be in {len(self.weights)} bins")
 
 
 class Idleness:
-    """What is known of one function's pauses. At most 160 numbers; noting a pause changes one of them."""
+    """What is known of one function's pauses. At most 188 numbers; noting a pause changes one of them."""
 
     __slots__ = ("_bins", "_known", "_seen", "_weight", "usual")
 
-    def __init__(self, usual: float = 900.0) -> None:
+    def __init__(self, usual: float = 900.0, known: Pauses | None = None) -> None:
         self.usual = usual
         """Seconds to stay up while nothing is learned, or where nothing can be."""
-        self._bins: dict[int, float] = {}
+        self._bins: dict[int, float] = dict(known.weights) if known else {}
         self._weight = 1.0
-        self._seen = 0
+        """Of the newest pause. It grows, which is less work than to make all others lighter."""
+        self._seen = known.seen if known else 0
         self._known: tuple[float, float] | None = None
+
+    @property
+    def pauses(self) -> Pauses:
+        """What another one can be made of that knows the same."""
+        return Pauses(self._seen, self._relative(self._weight))
 
     def note_gap(self, seconds: float) -> None:
         """Activity has begun after so many seconds without any."""
@@ -64,7 +93,7 @@ class Idleness:
         self._seen = min(self._seen + 1, ENOUGH)
         self._known = None
         if self._weight > _HEAVIEST:
-            self._bins = {key: weight / _HEAVIEST for key, weight in self._bins.items() if weight / _HEAVIEST > 1e-9}
+            self._bins = self._relative(_HEAVIEST)
             self._weight /= _HEAVIEST
 
     def keep_for(self) -> float:
@@ -97,6 +126,9 @@ class Idleness:
         """Whether a function that has been idle for so long, and is at rest, should have a replica for a call that is due."""
         warm = self.warm_after()
         return warm is not None and warm <= idle < self.leave_after()
+
+    def _relative(self, unit: float) -> dict[int, float]:
+        return {number: weight / unit for number, weight in self._bins.items() if weight / unit > _LIGHTEST}
 
     def _ends(self) -> tuple[float, float]:
         """The head, a time that few pauses are shorter than, and the tail, one that few are longer than."""

@@ -6,11 +6,12 @@ import math
 import random
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.idle import ENOUGH, LONGEST, LONGEST_GAP, SHORTEST, Idleness
+from penstock.core.idle import ENOUGH, LAST_BIN, LONGEST, LONGEST_GAP, SHORTEST, Idleness, Pauses
 
 GAPS = st.lists(st.floats(0, 1e6) | st.floats(5, 4000), max_size=60)
 
@@ -116,4 +117,43 @@ def test_what_is_due_is_kept(gaps: list[float], idle: float) -> None:
 
 @given(st.lists(st.floats(0, 1e9), min_size=200, max_size=400))
 def test_what_is_remembered_has_a_bound(gaps: list[float]) -> None:
-    assert len(learned(gaps)._bins) <= 162
+    assert len(learned(gaps).pauses.weights) <= LAST_BIN + 1
+
+
+def test_the_longest_pause_is_in_the_last_bin() -> None:
+    assert list(learned([LONGEST_GAP, math.inf]).pauses.weights) == [LAST_BIN]
+
+
+@given(GAPS, st.floats(0, 1e5))
+def test_what_is_made_of_known_pauses_goes_on_as_if_nothing_had_been(gaps: list[float], idle: float) -> None:
+    before = learned(gaps)
+    kept = msgspec.json.decode(msgspec.json.encode(before.pauses), type=Pauses)
+    after = Idleness(before.usual, kept)
+    for gap in (20.0, 600.0, 12.0):
+        assert (after.due(idle), after.limit(idle)) == (before.due(idle), before.limit(idle))
+        before.note_gap(gap)
+        after.note_gap(gap)
+
+
+def test_however_long_a_life_the_newest_pause_weighs_one() -> None:
+    pauses = learned([20.0] * 30_000 + [600.0]).pauses
+    assert pauses.seen == ENOUGH
+    assert sorted(pauses.weights.values()) == pytest.approx([1.0, 49.0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"seen":8,"weights":{}}',
+        '{"seen":0,"weights":{"3":1}}',
+        '{"seen":9,"weights":{"3":1}}',
+        '{"seen":8,"weights":{"188":1}}',
+        '{"seen":8,"weights":{"-1":1}}',
+        '{"seen":8,"weights":{"x":1}}',
+        '{"seen":8,"weights":{"3":0}}',
+        '{"seen":8,"weights":{"3":1e300}}',
+    ],
+)
+def test_pauses_that_cannot_have_been_are_refused(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=Pauses)
