@@ -31,6 +31,11 @@ _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 )
 @click.option("--no-auth/--auth", default=None, help="Leave the REST API open; on loopback only.")
 @click.option("--autoscaling/--no-autoscaling", default=None, help="Let replicas follow load. [default: on]")
+@click.option(
+    "--prometheus-url",
+    metavar="URL",
+    help="A Prometheus to ask for loads that only it knows, such as http://127.0.0.1:9090. [default: none]",
+)
 @click.option("--examples/--no-examples", default=None, help="Deploy the bundled examples at start.")
 @click.option(
     "--pull", metavar="POLICY", help="When images are pulled: missing, always (each start) or never. [default: missing]"

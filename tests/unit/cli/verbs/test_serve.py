@@ -52,11 +52,13 @@ def test_without_flags_the_environment_counts(served: list[ServeSettings], tmp_p
 
 def test_every_flag_overrides_its_variable(served: list[ServeSettings], tmp_path: Path) -> None:
     flags = "--host 0.0.0.0 --port 1 --metrics-port 2 --workers 3 --provider memory --examples --log-level debug"
-    result = run_cli("serve", *flags.split(), "--home", str(tmp_path / "x"), env={"PENSTOCK_PORT": "9000"})
+    more = ["--home", str(tmp_path / "x"), "--prometheus-url", "http://metrics.example:9090"]
+    result = run_cli("serve", *flags.split(), *more, env={"PENSTOCK_PORT": "9000"})
     assert result.exit_code == 0
     s = served[0]
     assert (s.host, s.port, s.metrics_port, s.workers, s.provider) == ("0.0.0.0", 1, 2, 3, "memory")
     assert (s.home, s.no_auth, s.examples, s.log_level) == (tmp_path / "x", False, True, "debug")
+    assert s.prometheus_url == "http://metrics.example:9090"
 
 
 def test_flags_of_containers_override_their_variables(served: list[ServeSettings]) -> None:
