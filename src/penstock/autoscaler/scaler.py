@@ -186,6 +186,12 @@ class Scaler:
         log.info("%s: an alert %s: %d replicas, not %d", key, "fires" if alert.firing else "is over", wanted, before)
         return "scaled"
 
+    def saw(self, function: Function) -> None:
+        """The provider has told of a function anew. A number that comes and goes again between two ticks is seen here only: a call
+        may wake a function as soon as it rests."""
+        if function.key in self._states:
+            self._compare(function, self._state(function), self._clock.monotonic())
+
     def report(self, key: str) -> ScalingReport:
         """Everything that is known about the scaling of a function. Raises FunctionNotFound."""
         function = self._functions.get(key)
@@ -233,9 +239,7 @@ class Scaler:
         key, meter = function.key, self._loads.meter
         state = self._state(function)
         state.note_activity(meter.last_active(key))
-        told = state.share(function.floor)
-        if function.desired != state.seen:
-            self._observe(key, function, state, now, told)
+        self._compare(function, state, now)
         if key in self._changes:
             self._changes.give_up(key, now)
             return
@@ -296,6 +300,11 @@ class Scaler:
         text = "a call is to be expected soon, from the times of earlier ones"
         decision = Decision(when=self._clock.now(), rule="warm", before=0, after=replicas, reason=text)
         self._changes.start(key, state, decision)
+
+    def _compare(self, function: Function, state: State, now: float) -> None:
+        told = state.share(function.floor)
+        if function.desired != state.seen:
+            self._observe(function.key, function, state, now, told)
 
     def _observe(self, key: str, function: Function, state: State, now: float, told: bool) -> None:
         """The number wanted has changed. Whoever did it elsewhere, at another gateway or with the engine's own tools, is a person

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from penstock.control.link import Link, frame
@@ -38,6 +38,8 @@ class Feed:
     def __init__(self, provider: Provider, default_policy: Policy) -> None:
         self.functions: dict[str, Function] = {}
         self.totals = Totals()
+        self.tell: Callable[[Function], None] | None = None
+        """Hears of each function that is new or different, once `functions` has it; must not raise."""
         self._provider = provider
         self._default_policy = default_policy
         self._routes: dict[str, bytes] = {}
@@ -178,6 +180,8 @@ class Feed:
         if self._routes.get(key) != route:
             self._routes[key] = route
             self._offer(key, route)
+        if self.tell:
+            self.tell(function)
 
     def _remove(self, key: str) -> None:
         if self.functions.pop(key, None):

@@ -107,6 +107,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         holder=socket.gethostname(),
     )
     scaler = Scaler(provider, feed.functions, feed, SystemClock(), sources)
+    feed.tell = scaler.saw
     table = route_table(provider, feed, scaler, stopping)
     requests = RequestMetrics(table)
     app = requests.around(create_app(table, credentials))

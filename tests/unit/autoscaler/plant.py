@@ -78,6 +78,7 @@ class Plant:
         async for event in self.provider.watch():
             if event.function:
                 self.functions[event.key] = event.function
+                self.scaler.saw(event.function)
             elif event.kind == "removed":
                 self.functions.pop(event.key, None)
 

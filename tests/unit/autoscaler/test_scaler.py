@@ -272,6 +272,17 @@ async def test_an_idle_function_rests_and_a_request_wakes_it() -> None:
         assert p.rules() == ["idle", "wake"]
 
 
+async def test_a_request_that_comes_as_soon_as_a_function_rests_wakes_it_and_counts() -> None:
+    """Between two ticks, so that both of them see one replica."""
+    async with plant() as p:
+        await p.deploy(**CAPACITY, zero="true", zero_after="30s")
+        while await p.second():
+            pass
+        await p.wake()
+        assert await p.second(inflight=8) == 4
+        assert p.rules() == ["idle", "wake", "load"]
+
+
 async def test_a_long_request_keeps_a_function_from_resting() -> None:
     async with plant() as p:
         await p.deploy(**CAPACITY, zero="true", zero_after="5s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -13,7 +14,7 @@ from penstock.autoscaler.scaler import Scaler
 from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.state import MANUAL_HOLD
 from penstock.errors import ProviderUnavailable
-from penstock.model import DEFAULT_NAMESPACE, Function, FunctionEvent
+from penstock.model import Function, FunctionEvent
 from penstock.testing.clock import FakeClock
 from tests.unit.autoscaler.plant import KEY, Plant, Provider, plant
 
@@ -27,8 +28,12 @@ class Keeping(Provider):
         super().__init__(clock)
         self.floors: dict[str, int] = {}
         self.held: list[tuple[int, int]] = []
+        self.late: dict[int, asyncio.Event] = {}
+        """Numbers that are not taken before their events."""
 
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
+        if replicas in self.late:
+            await self.late[replicas].wait()
         await super().scale(name, namespace, replicas)
         if not replicas:
             self.floors.clear()
@@ -157,11 +162,16 @@ async def test_load_goes_above_a_floor_and_comes_back_to_it() -> None:
 
 
 async def test_what_a_decision_of_the_same_moment_undoes_is_wanted_again() -> None:
-    async with gateways() as both:
+    async with gateways(type="capacity", target="1", proportion="1") as both:
+        assert (await both.seconds(3, inflight=2))[-1] == 2
+        taken = both.provider.late[1] = asyncio.Event()
+        await both.seconds(5)
         await both.tell(both.other, FIRING)
-        await both.provider.scale("f", DEFAULT_NAMESPACE, 1)
+        assert both.plant.desired() == 4
+        taken.set()
         await both.plant.clock.settle()
-        assert (await both.seconds(2))[-1] == 3
+        assert both.plant.desired() == 1
+        assert (await both.seconds(2))[-1] == 4
 
 
 async def test_a_number_that_a_person_sets_at_another_gateway_ends_the_floor_of_an_alert() -> None:

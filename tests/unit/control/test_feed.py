@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import stat
 from collections.abc import AsyncIterator
@@ -125,6 +126,16 @@ async def test_changes_reach_every_connected_worker(provider: MemoryProvider, fe
     await deploy(provider, feed)
     for worker in workers:
         assert (await worker.receive_route(ready=True)).key == KEY
+
+
+async def test_whoever_listens_hears_of_every_change_in_turn(provider: MemoryProvider, feed: Feed) -> None:
+    heard: list[tuple[str, int]] = []
+    feed.tell = lambda function: heard.append((function.key, function.desired))
+    await deploy(provider, feed)
+    await rest(provider, feed)
+    await provider.scale("cat", "openfaas-fn", 2)
+    await until(lambda: feed.functions[KEY].desired == 2)
+    assert [one for one, _ in itertools.groupby(heard)] == [(KEY, 1), (KEY, 0), (KEY, 2)]
 
 
 async def test_a_removed_function_is_announced(provider: MemoryProvider, feed: Feed, directory: Path) -> None:
