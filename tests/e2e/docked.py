@@ -137,19 +137,7 @@ class Docked:
 
     def kill_everything(self) -> None:
         """Let the supervisor and all below it be killed at once, before any of them can see another's end."""
-        supervisor = psutil.Process(self.server.process.pid)
-        supervisor.suspend()
-        wait_until(lambda: stopped(supervisor), "a stopped supervisor, which starts no more processes")
-        processes = [supervisor, *descendants(supervisor.pid)]
-        for process in processes[1:]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
-        wait_until(lambda: all(stopped(process) for process in processes), "stopped processes")
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        self.server.process.wait()
-        wait_until(lambda: not any(alive(process.pid) for process in processes), "their end")
+        kill_at_once(self.server)
 
     def close(self) -> None:
         """End the server, if it runs, in order; whatever it leaves is removed. That it ends well is part of every test."""
@@ -171,6 +159,23 @@ class Docked:
             with contextlib.suppress(AssertionError):
                 self.engine.docker("rm", "--force", "--volumes", *left)
         return not self.containers()
+
+
+def kill_at_once(server: Penstock) -> None:
+    """Kill the supervisor and all below it before any of them can see another's end."""
+    supervisor = psutil.Process(server.process.pid)
+    supervisor.suspend()
+    wait_until(lambda: stopped(supervisor), "a stopped supervisor, which starts no more processes")
+    processes = [supervisor, *descendants(supervisor.pid)]
+    for process in processes[1:]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+    wait_until(lambda: all(stopped(process) for process in processes), "stopped processes")
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    server.process.wait()
+    wait_until(lambda: not any(alive(process.pid) for process in processes), "their end")
 
 
 def stopped(process: psutil.Process) -> bool:

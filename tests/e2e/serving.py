@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,7 +65,14 @@ class Penstock:
     """One running `penstock serve` with a home of its own. Replicas follow load only with the flag `--autoscaling`: most tests are
     about other things."""
 
-    def __init__(self, *flags: str, home: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        home: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
+        """`within` is the beginning of a command that becomes the one that follows it."""
         self._own_home = home is None
         self.home = home or Path(tempfile.mkdtemp(prefix="ps-"))
         self.environ = {**os.environ, "PATH": debian_path(), **(environ or {})}
@@ -86,7 +93,7 @@ class Penstock:
         with self.output.open("ab") as output:
             self._offset = output.tell()
             self.process = subprocess.Popen(
-                [*command, *flags],
+                [*within, *command, *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
