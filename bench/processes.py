@@ -153,10 +153,37 @@ def children(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process, its descendants and those of them that it has waited for have used."""
+    """Processor time that a process, its descendants and those of them that it has waited for have used. Raises BenchError when
+    there is no such process."""
+    try:
+        return _cpu_ticks(pid) / os.sysconf("SC_CLK_TCK")
+    except (FileNotFoundError, ProcessLookupError):
+        raise BenchError(f"process {pid} has ended, so its processor time is not known") from None
+
+
+LOOKS = 20
+"""At a process that ends children all the time."""
+
+
+def _cpu_ticks(pid: int) -> int:
+    """A child that ends meanwhile is looked for again among those that were waited for, so that it counts exactly once."""
+    below, (own, waited) = 0, _own_ticks(pid)
+    for _ in range(LOOKS):
+        below = 0
+        for child in children(pid):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended: the next look has it
+                below += _cpu_ticks(child)
+        before = waited
+        own, waited = _own_ticks(pid)
+        if waited == before:
+            break
+    return own + waited + below
+
+
+def _own_ticks(pid: int) -> tuple[int, int]:
+    """Clock ticks of a process, and of children that it has waited for (proc_pid_stat(5): utime, stime; cutime, cstime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
-    return own + sum(cpu_seconds(child) for child in children(pid))
+    return int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
 
 
 def _colon_lines(text: str) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -146,6 +147,12 @@ class Serve:
         self.process = stage.start([*command, "--home", str(self.home), *flags], variables)
         self.address = f"127.0.0.1:{port}"
         wait_until(lambda: answers(self.address, "/healthz"), "penstock serve", process=self.process)
+
+    @property
+    def metrics(self) -> str:
+        """The address of the metrics port."""
+        [port] = re.findall(r"metrics on port (\d+)", self.process.printed())
+        return f"127.0.0.1:{port}"
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
         """A request to the REST API and its JSON, None where there is none. Raises BenchError unless it answers 2xx."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench import processes
 from bench.processes import BenchError, Stage, children, cpu_seconds, memory, private_memory, wait_until
 
 
@@ -57,3 +59,34 @@ def test_private_memory_is_part_of_the_resident_memory() -> None:
 def test_processor_time_only_grows() -> None:
     before = cpu_seconds(os.getpid())
     assert 0 <= before <= cpu_seconds(os.getpid())
+
+
+def test_a_child_that_ends_while_processor_time_is_added_up_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is among the children, gone when it is looked at, and by then one of those that were waited for."""
+    stats = {1: iter([(10, 0), (10, 7), (10, 7)]), 2: iter([(3, 0), (3, 0), (3, 0), (3, 0)]), 3: iter([])}
+    families = {1: iter([[2, 3], [2]]), 2: iter([[], []])}
+
+    def own_ticks(pid: int) -> tuple[int, int]:
+        found = next(stats[pid], None)
+        if found is None:
+            raise ProcessLookupError(pid)
+        return found
+
+    monkeypatch.setattr(processes, "_own_ticks", own_ticks)
+    monkeypatch.setattr(processes, "children", lambda pid: next(families[pid]))
+    assert cpu_seconds(1) * os.sysconf("SC_CLK_TCK") == 10 + 7 + 3
+
+
+def test_a_process_that_always_ends_children_is_looked_at_so_often_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    monkeypatch.setattr(processes, "_own_ticks", lambda pid: (0, next(looks)))
+    monkeypatch.setattr(processes, "children", lambda pid: [])
+    assert cpu_seconds(1) * os.sysconf("SC_CLK_TCK") == processes.LOOKS
+
+
+def test_the_processor_time_of_nobody_is_an_error() -> None:
+    with Stage() as stage:
+        process = stage.start([sys.executable, "-c", ""])
+        assert process.wait(60) == 0
+    with pytest.raises(BenchError, match=f"process {process.pid} has ended"):
+        cpu_seconds(process.pid)
