@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -34,17 +35,24 @@ async def leads_not(provider: SwarmProvider) -> bool:
     return not await provider.lead("first", SECONDS)
 
 
+@asynccontextmanager
+async def two(engine: SwarmNode) -> AsyncIterator[tuple[SwarmProvider, SwarmProvider, Installation]]:
+    """Two control processes of one installation, of which the first leads."""
+    async with installed(engine) as installation, started(installation) as first, started(installation) as second:
+        await leads(first, "first")
+        yield first, second, installation
+
+
 def lease(installation: Installation) -> list[str]:
     """Names of configs of the installation that are a lease."""
     return [name for name in installation.of("config") if name == lease_name(installation.name)]
 
 
 async def test_one_of_two_leads_and_when_it_closes_the_other_follows(swarm_engine: SwarmNode) -> None:
-    async with installed(swarm_engine) as installation, started(installation) as second:
-        async with started(installation) as first:
-            await leads(first, "first")
-            assert not await second.lead("second", SECONDS)
-            assert lease(installation)
+    async with two(swarm_engine) as (first, second, installation):
+        assert not await second.lead("second", SECONDS)
+        assert lease(installation)
+        await first.close()
         assert await second.lead("second", 10.0), "what was given back is free at once"
 
 
@@ -59,8 +67,7 @@ async def test_many_that_begin_at_once_have_one_leader(swarm_engine: SwarmNode) 
 async def test_a_leader_that_is_heard_of_no_more_is_followed_when_its_lease_is_over(
     swarm_engine: SwarmNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with installed(swarm_engine) as installation, started(installation) as first, started(installation) as second:
-        await leads(first, "first")
+    async with two(swarm_engine) as (first, second, _):
         with monkeypatch.context() as patch:
             patch.setattr(first._engine, "_call", _nobody_answers)
             await until("the first leads no longer", lambda: leads_not(first))

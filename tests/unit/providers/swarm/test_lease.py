@@ -81,6 +81,23 @@ class World:
         self.swarm.kept["configs"].clear()
 
 
+async def led() -> tuple[World, Process, Process]:
+    """Two processes: one that leads, and one that has seen it."""
+    world = World()
+    first, second = world.processes
+    assert await first.leads()
+    assert not await second.leads()
+    return world, first, second
+
+
+async def removed() -> tuple[World, Process, Process]:
+    """The same, when somebody has removed the lease and the second has seen that."""
+    world, first, second = await led()
+    world.remove()
+    assert not await second.leads()
+    return world, first, second
+
+
 async def test_the_first_leads_and_goes_on_leading_and_the_second_waits() -> None:
     world = World()
     first, second = world.processes
@@ -113,10 +130,7 @@ async def test_one_that_came_at_the_same_moment_waits_for_the_other() -> None:
 
 
 async def test_a_leader_that_died_is_followed_once_its_lease_is_over() -> None:
-    world = World()
-    first, second = world.processes
-    assert await first.leads()
-    assert not await second.leads()
+    world, _, second = await led()
     await world.clock.advance(OVER - 0.01)
     assert not await second.leads()
     await world.clock.advance(0.01)
@@ -124,10 +138,7 @@ async def test_a_leader_that_died_is_followed_once_its_lease_is_over() -> None:
 
 
 async def test_a_leader_that_ends_is_followed_at_once() -> None:
-    world = World()
-    first, second = world.processes
-    assert await first.leads()
-    assert not await second.leads()
+    world, first, second = await led()
     await first.lease.give_back()
     assert await second.leads()
     assert world.labels()[marks.HOLDER].startswith("host1 ")
@@ -211,24 +222,14 @@ async def test_a_longer_term_of_another_gateway_is_waited_for() -> None:
 
 
 async def test_a_lease_that_somebody_removed_is_made_again_by_who_leads() -> None:
-    world = World()
-    first, second = world.processes
-    assert await first.leads()
-    assert not await second.leads()
-    world.remove()
-    assert not await second.leads()
+    world, first, second = await removed()
     await world.clock.advance(3.0)
     assert await first.leads()
     assert not await second.leads()
 
 
 async def test_a_lease_that_was_removed_with_its_holder_is_taken_when_it_would_be_over() -> None:
-    world = World()
-    first, second = world.processes
-    assert await first.leads()
-    assert not await second.leads()
-    world.remove()
-    assert not await second.leads()
+    world, _, second = await removed()
     await world.clock.advance(OVER)
     assert await second.leads()
 
