@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,28 @@ RPS = Setting(Scaling(target=20, proportion=1))
 IN_FLIGHT = Setting(Scaling(kind="capacity", target=1, proportion=1))
 RESTING = Setting(Scaling(target=20, proportion=1, zero=True, zero_after=60))
 
-SCENARIOS = (
-    Scenario("step", "1, then 200 requests a second of 50 ms; capacity", traces.step(1, 200, 60, 300), IN_FLIGHT),
-    Scenario("threshold", "6 requests a second, all the time; rps", (6,) * 600, RPS),
-    Scenario("ramp", "a ramp to 200 requests a second and back; rps", traces.ramp(0, 200, 600), RPS),
-    Scenario("sine", "100 ± 80 requests a second; rps", traces.sine(100, 80, 120, 600), RPS),
-    Scenario("spikes", "5 seconds of 200 requests in each minute; rps", traces.spikes(10, 200, 60, 5, 300), RPS),
-    Scenario("poisson", "90 requests a second at random; rps", traces.poisson(90, 600), RPS, alerts=False),
-    Scenario(
-        "zero", "3 minutes of calls, then none; scale to zero", traces.step(30, 0, 180, 360), RESTING, alerts=False
-    ),
-    Scenario("day", "a day of a web site; rps", traces.arrivals(traces.day(), 60), RPS, alerts=False),
-)
+
+@cache
+def scenarios() -> tuple[Scenario, ...]:
+    """All plots. Drawing the calls of a day at random takes seconds, so that they are made when they are wanted."""
+    return (
+        Scenario("step", "1, then 200 requests a second of 50 ms; capacity", traces.step(1, 200, 60, 300), IN_FLIGHT),
+        Scenario("threshold", "6 requests a second, all the time; rps", (6,) * 600, RPS),
+        Scenario("ramp", "a ramp to 200 requests a second and back; rps", traces.ramp(0, 200, 600), RPS),
+        Scenario("sine", "100 ± 80 requests a second; rps", traces.sine(100, 80, 120, 600), RPS),
+        Scenario("spikes", "5 seconds of 200 requests in each minute; rps", traces.spikes(10, 200, 60, 5, 300), RPS),
+        Scenario("poisson", "90 requests a second at random; rps", traces.poisson(90, 600), RPS, alerts=False),
+        Scenario(
+            "zero", "3 minutes of calls, then none; scale to zero", traces.step(30, 0, 180, 360), RESTING, alerts=False
+        ),
+        Scenario("day", "a day of a web site; rps", traces.arrivals(traces.day(), 60), RPS, alerts=False),
+    )
 
 
 def numbers() -> dict[str, dict[str, dict[str, int]]]:
     """By scenario and way: what the page says of it."""
     found = {}
-    for scenario in SCENARIOS:
+    for scenario in scenarios():
         found[scenario.name] = {"load": summary(follow_load(scenario.trace, scenario.setting), scenario.setting)}
         if scenario.alerts:
             alerts = follow_alerts(scenario.trace, scenario.setting)
@@ -122,7 +127,7 @@ def _steps(axes: Any, moments: Sequence[Moment], name: str, unit: int, **style: 
 
 def main(folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for scenario in SCENARIOS:
+    for scenario in scenarios():
         draw(scenario, folder)
     (folder / NUMBERS).write_text(json.dumps(numbers(), indent=1) + "\n")
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.engines.engine import Engine
-from tests.watchdogs import launch
+from tests.watchdogs import launch, reserved_port
 
-__all__ = ["launch"]
+__all__ = ["launch", "reserved_port"]
 
 
 def make(*arguments: str | Path, **environ: str) -> dict[str, Any]:

@@ -1,17 +1,15 @@
-"""The root command: errors become one line and an exit code, and a quick verb imports nothing heavy."""
+"""The root command: errors become one line and an exit code."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import click
 import pytest
 
 from penstock import errors
 from penstock.cli import main as root
-from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, refusing, run_cli
+from tests.unit.cli.support import Answer, ScriptedGateway, refusing, run_cli
 from tests.unit.cli.warm import CommandLine
 
 
@@ -111,44 +109,6 @@ def test_interrupt_exits_130() -> None:
     assert root.exit_code_of(click.Abort()) == 130
 
 
-def test_version_imports_neither_aiohttp_nor_rich() -> None:
-    script = (
-        "import sys\nfrom penstock.cli.main import cli\n"
-        "try:\n    cli.main(['version', '-g', sys.argv[1]], 'penstock')\n"
-        "except SystemExit as e:\n    assert e.code == 0, e.code\n"
-        "heavy = {'aiohttp', 'rich', 'asyncio', 'yaml', 'msgspec', 'penstock.cli.client'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    with refusing() as url:
-        done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_reader_that_goes_away_ends_us_quietly(gateway: ScriptedGateway) -> None:
-    gateway.on("GET /system/functions", answer_json([{"name": f"f{number}"} for number in range(20000)]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "penstock", "list", "-q"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline() == b"f0\n"
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait() == 141
-    process.stderr.close()
-
-
-def test_python_m_penstock_is_the_same_program() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "penstock", "version", "--short-version"], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
-
-
-def shell(line: str) -> subprocess.CompletedProcess[str]:
-    program = f"{sys.executable} -m penstock"
-    return subprocess.run(["bash", "-c", line.replace("penstock", program, 1)], capture_output=True, text=True)
-
-
 def test_without_a_verb_the_help_is_the_result() -> None:
     assert run_cli().stdout == run_cli("--help").stdout
     assert run_cli().exit_code == 0
@@ -157,19 +117,6 @@ def test_without_a_verb_the_help_is_the_result() -> None:
 
 def test_version_as_a_flag() -> None:
     assert run_cli("--version").stdout.startswith("penstock ")
-
-
-def test_a_full_disk_is_said_in_one_line() -> None:
-    done = shell("penstock version --short-version > /dev/full")
-    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
-
-
-def test_closed_standard_streams_are_no_reason_to_fall_over(gateway: ScriptedGateway) -> None:
-    gateway.on("GET /system/functions", answer_json([]))
-    assert shell("penstock list >&-").returncode == 0
-    assert shell("penstock list --bogus 2>&-").returncode == 2
-    done = shell("penstock invoke f >&- < /dev/null")
-    assert (done.returncode, done.stderr) == (1, "Error: stdout is closed, there is nowhere to write the answer to\n")
 
 
 def test_arguments_that_are_no_text_are_refused(gateway: ScriptedGateway, command_line: CommandLine) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,10 @@ from penstock.control.auth import Credentials
 from penstock.control.feed import Feed
 from penstock.core.policy import Policy
 from penstock.providers.memory import MemoryProvider, Script
+from tests.directories import directory
 from tests.unit.control.support import PASSWORD, USER, Client, scaler_of
+
+__all__ = ["directory"]
 
 LINES = ("first line", "second line", "third line")
 
@@ -48,10 +50,3 @@ def client(provider: MemoryProvider, feed: Feed, stopping: asyncio.Event) -> Cli
     return Client(
         create_app(route_table(provider, feed, scaler_of(provider, feed), stopping), Credentials(USER, PASSWORD))
     )
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A short-named private directory: pytest's own are too deep for unix socket addresses."""
-    with tempfile.TemporaryDirectory(prefix="penstock-") as path:
-        yield Path(path)

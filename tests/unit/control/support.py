@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from penstock.autoscaler.sources import Sources
 from penstock.control.feed import Feed
 from penstock.providers.base import Provider
 from penstock.providers.clock import SystemClock
+from penstock.settings import ServeSettings
 
 T = TypeVar("T")
 
@@ -23,6 +25,12 @@ USER, PASSWORD = "admin", "correct horse"
 BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 DEADLINE = 60.0
 """Seconds any condition may take; only ever used up by a failing test."""
+
+
+def settings_for(directory: Path, **changes: object) -> ServeSettings:
+    """Of a control process whose home is the directory, over the memory provider, with metrics on a port that the system chooses."""
+    fields = {"home": directory, "provider": "memory", "metrics_port": 0} | changes
+    return ServeSettings(**fields)  # type: ignore[arg-type]
 
 
 def scaler_of(provider: Provider, feed: Feed) -> Scaler:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,9 @@ from penstock.watchdog.app import Watchdog
 from penstock.watchdog.importing import Application
 from penstock.watchdog.settings import load_settings
 from penstock.watchdog.spawn import become_subreaper
-from tests.watchdogs import DEADLINE, launch
+from tests.watchdogs import DEADLINE, launch, reserved_port
 
-__all__ = ["launch"]
+__all__ = ["launch", "reserved_port"]
 
 
 @dataclass
@@ -177,15 +176,6 @@ def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
                 await asyncio.sleep(0.01)
 
     return wait
-
-
-@pytest.fixture
-def reserved_port() -> Iterator[int]:
-    """A TCP port that the system gives to nobody else meanwhile, and that a program under test may listen on nevertheless."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("0.0.0.0", 0))
-        yield int(holder.getsockname()[1])
 
 
 @pytest.fixture
