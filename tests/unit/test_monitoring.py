@@ -14,7 +14,7 @@ import yaml
 
 from penstock.autoscaler.journal import Decision, Journal
 from penstock.autoscaler.usage import UsageSampler
-from penstock.control.metricfamilies import DeedsOfScaler, SettingsOfScaling, UseOfFunctions
+from penstock.control.metricfamilies import ALERT_RESULTS, DeedsOfScaler, SettingsOfScaling, UseOfFunctions
 from penstock.control.metrics import Totals, exposition
 from penstock.control.requestmetrics import RequestMetrics
 from penstock.control.routing import Resource
@@ -27,30 +27,50 @@ DASHBOARD = DEPLOY / "grafana" / "penstock.json"
 RULES = sorted((DEPLOY / "prometheus").glob("*.rules.yml"))
 NAME = re.compile(r"\b(?:gateway|penstock|http|job|pod|provider|queue)[_:][a-z_:]+\b")
 KEY = "f.openfaas-fn"
+CAPACITY = "c.openfaas-fn"
+BY_CAPACITY = FunctionSpec(name="c", labels={"com.openfaas.scale.type": "capacity"})
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Everything:
-    """A gateway with something to say in each family."""
+    """A gateway with something to say in each family, and more of it with each call of `grow`."""
 
     def __init__(self) -> None:
         self.totals = Totals()
-        buckets = [1] * (len(LATENCY_BUCKETS) + 1)
-        done = Completed(key=KEY, code=200, count=12, seconds=1.0, buckets=buckets)
-        self.totals.add(Counters(started={KEY: 12}, completed=[done]))
         replica = Replica(id="r", state="ready", address="unix:/r")
-        function = Function(spec=FunctionSpec(name="f"), desired=1, replicas=(replica,), created_at=BORN)
-        self.functions = {KEY: function, "resting": Function(spec=FunctionSpec(name="r"), desired=0, created_at=BORN)}
+        self.functions = {
+            KEY: Function(spec=FunctionSpec(name="f"), desired=1, replicas=(replica,), created_at=BORN),
+            CAPACITY: Function(spec=BY_CAPACITY, desired=1, replicas=(replica,), created_at=BORN),
+            "resting": Function(spec=FunctionSpec(name="r"), desired=0, created_at=BORN),
+        }
         self.journal = Journal()
+        self.leader, self.ticks, self.tick_seconds = True, 0, 0.0
+        self.alerts = dict.fromkeys(ALERT_RESULTS, 0)
+        self.requests = RequestMetrics([Resource("/system/info", {})])
+        self.grow()
+
+    def grow(self) -> None:
+        for key in (KEY, CAPACITY):
+            for code in (200, 500):
+                buckets = [1] * (len(LATENCY_BUCKETS) + 1)
+                done = Completed(key=key, code=code, count=len(buckets), seconds=1.0, buckets=buckets)
+                self.totals.add(Counters(started={key: done.count}, completed=[done]))
         self.journal.note(KEY, Decision(when=BORN, rule="load", before=1, after=2, reason="a test"))
-        self.leader, self.ticks, self.tick_seconds = True, 1, 0.1
-        self.alerts = {"scaled": 1}
+        self.ticks, self.tick_seconds = self.ticks + 1, self.tick_seconds + 0.1
+        self.alerts = {result: count + 1 for result, count in self.alerts.items()}
+        self.requests._count("GET", "/system/info", 200, 0.1)
 
     def inflight(self) -> dict[str, int]:
-        return {KEY: 1}
+        return {KEY: 1, CAPACITY: 1}
 
     def connections(self) -> dict[int, int]:
         return {0: 1}
+
+    async def page(self) -> bytes:
+        """What a scrape gets."""
+        sampler = UsageSampler(NoProvider(), self.functions, FakeClock())
+        more = (SettingsOfScaling(self.functions), UseOfFunctions(self.functions, sampler), self.requests)
+        return await exposition(self, *(each.lines for each in more), DeedsOfScaler(self).lines)
 
 
 class NoProvider:
@@ -62,12 +82,7 @@ class NoProvider:
 
 async def exposed() -> dict[str, set[str]]:
     """The names of all series, each with the labels that it has."""
-    everything = Everything()
-    requests = RequestMetrics([Resource("/system/info", {})])
-    requests._count("GET", "/system/info", 200, 0.1)
-    sampler = UsageSampler(NoProvider(), everything.functions, FakeClock())
-    more = (SettingsOfScaling(everything.functions), UseOfFunctions(everything.functions, sampler), requests)
-    text = await exposition(everything, *(each.lines for each in more), DeedsOfScaler(everything).lines)
+    text = await Everything().page()
     series: dict[str, set[str]] = {}
     for line in text.decode().splitlines():
         # Not by the parser of prometheus-client, which adds `_total` to the names of counters.
