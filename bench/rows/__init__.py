@@ -48,6 +48,7 @@ ROWS = (
     Row("memory", "private memory of an idle replica", "memory"),
     Row("idle", "requests per second beside many idle connections", "idle", ("nginx", "wrk")),
     Row("functions", "requests per second beside many functions at zero replicas", "functions", ("nginx", "wrk")),
+    Row("scrapes", "invocations beside a scrape of many functions every second", "scrapes", ("wrk",)),
     Row(
         "containers",
         "functions in containers: requests per second, waking from zero, many at once",
