@@ -115,9 +115,9 @@ def test_what_is_due_is_kept(gaps: list[float], idle: float) -> None:
     assert not idleness.due(idle) or idle < idleness.limit(idle)
 
 
-@given(st.lists(st.floats(0, 1e9), min_size=200, max_size=400))
+@given(st.lists(st.floats(0, 1e9), max_size=20))
 def test_what_is_remembered_has_a_bound(gaps: list[float]) -> None:
-    assert len(learned(gaps).pauses.weights) <= LAST_BIN + 1
+    assert set(learned(gaps).pauses.weights) <= set(range(LAST_BIN + 1))
 
 
 def test_the_longest_pause_is_in_the_last_bin() -> None:

@@ -122,7 +122,7 @@ async def _request(client: Client, path: str, body: bytes, chance: random.Random
     return True
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("slots", [0, 2])
 async def test_every_whole_answer_is_the_one_to_its_request(gateway: Gateway, seed: int, slots: int) -> None:
     chance = random.Random(seed)

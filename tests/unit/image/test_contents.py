@@ -1,4 +1,4 @@
-"""What the gateway's part of the image holds, and whose certificates it trusts."""
+"""Which files of a package go into the image beside its modules, what is told to be missing, and whose certificates are trusted."""
 
 from __future__ import annotations
 
@@ -10,58 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from penstock.image import contents as image_contents
-from penstock.image.contents import certificates, collect_all, data, missing
-from penstock.watchdog.bundle.collect import LIBRARY, Contents
-
-
-@pytest.fixture(scope="module")
-def contents() -> Contents:
-    return collect_all()
-
-
-@pytest.fixture(scope="module")
-def modules(contents: Contents) -> set[str]:
-    """What can be imported from it."""
-    places = [place for place in (*contents.bytecode, *contents.binaries) if place.startswith(f"{LIBRARY}/")]
-    within = [place.removeprefix(f"{LIBRARY}/").partition(".")[0] for place in places]
-    return {place.removesuffix("/__init__").replace("/", ".") for place in within}
-
-
-def test_all_of_penstock_is_in_it_but_what_tests_are_made_of(modules: set[str]) -> None:
-    programs = {
-        "penstock.__main__",
-        "penstock.watchdog.__main__",
-        "penstock.gateway.worker",
-        "penstock.control.process",
-    }
-    assert programs | {"penstock.cli.verbs.deploy", "penstock.providers.memory", "penstock.image.build"} <= modules
-    assert [name for name in modules if name.startswith("penstock.testing")] == []
-
-
-def test_what_penstock_imports_is_in_it(modules: set[str]) -> None:
-    libraries = {
-        "uvloop", "httptools", "starlette", "uvicorn", "aiohttp", "msgspec", "yaml", "click", "rich", "apsw", "prometheus_client",
-        "jwt", "cryptography", "a2wsgi", "wsproto", "aiodocker",
-    }  # fmt: skip
-    assert libraries <= modules
-    assert {"anyio._backends._asyncio", "uvicorn.protocols.http.httptools_impl"} <= modules  # imported by name, late
-
-
-def test_tools_of_development_are_not(modules: set[str]) -> None:
-    assert {
-        "pytest",
-        "mypy",
-        "hypothesis",
-        "schemathesis",
-        "flask",
-        "pip",
-        "setuptools",
-        "websockets",
-    } & modules == set()
-
-
-def test_files_that_are_read_as_they_are_are_in_it(contents: Contents) -> None:
-    assert {f"{LIBRARY}/penstock/openapi.yaml", f"{LIBRARY}/penstock/control/start.html"} <= set(contents.texts)
+from penstock.image.contents import certificates, data, missing
+from penstock.watchdog.bundle.collect import LIBRARY
 
 
 def test_data_is_neither_code_nor_examples_nor_what_starts_bundles(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def test_restarts_double_their_wait_up_to_thirty_seconds() -> None:
         await provider.deploy(spec())
         starts = [clock.monotonic()]
         while len(starts) < 12:
-            await clock.advance(0.01)
+            await clock.advance(0.025)
             while len(starts) < len(provider.runtime.starts):
                 starts.append(clock.monotonic())
         waits = [later - earlier for earlier, later in itertools.pairwise(starts)]

@@ -134,7 +134,7 @@ DAMAGE = st.lists(st.tuples(st.integers(0, 700), st.integers(0, 1), st.sampled_f
 
 
 async def test_whatever_arrives_requests_begin_and_end_where_h11_says() -> None:
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     @given(st.lists(REQUESTS, min_size=1, max_size=6), WAYS, CUTS, DAMAGE)
     def check(requests: list[bytes], ways: list[str], cuts: list[int], damage: list[tuple[int, int, int]]) -> None:
         data = b"".join(request % number for number, request in enumerate(requests))

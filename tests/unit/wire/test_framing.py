@@ -225,7 +225,7 @@ def test_what_raw_mode_passes_on_is_the_same_message_to_h11(
     assert [b"%b:%b\r\n" % (name.upper(), b" " + value if value else b"") for name, value in read.trailers] == kept
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(CHUNKS, EXTENSIONS, TRAILERS, MUTATIONS, CUTS)
 def test_a_damaged_chunked_body_never_ends_elsewhere_than_h11_says(
     chunks: list[bytes], extension: bytes, trailers: list[bytes], mutations: list[tuple[int, int, int]], cuts: list[int]

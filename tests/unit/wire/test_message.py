@@ -383,7 +383,7 @@ def ours(head: RequestHead | ResponseHead, rest: bytes) -> tuple[bytes, bytes] |
     return (payload, after) if body.done else None
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(REQUEST_LINES, LINES, BODIES, MUTATIONS)
 def test_every_request_that_we_accept_h11_reads_the_same_to_the_last_byte(
     line: bytes, lines: bytes, body: bytes, mutations: list[tuple[int, int, int]]
@@ -407,7 +407,7 @@ def test_every_request_that_we_accept_h11_reads_the_same_to_the_last_byte(
     assert (theirs.body, theirs.rest) == read
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(
     st.sampled_from(
         [b"HTTP/1.1 200 OK", b"HTTP/1.1 204", b"HTTP/1.0 304 Not", b"HTTP/1.1 500 a\xff", b"HTTP/1.1 299 "]
