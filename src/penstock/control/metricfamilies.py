@@ -6,16 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from penstock.autoscaler.journal import Journal
 from penstock.autoscaler.usage import UsageSampler
 from penstock.control.exposition import family, head, label, number
-from penstock.core.scalelabels import Scaling, usable_scaling
+from penstock.core.scalelabels import usable_scaling
 from penstock.model import Function, Usage
 
 ALERT_RESULTS = ("scaled", "unchanged", "unnamed", "unknown", "failed")
 """What became of an alert."""
+
+
+class _Settings(NamedTuple):
+    """What a function's labels ask for, as lines of the three families."""
+
+    labels: Mapping[str, str]
+    target: str
+    least: str
+    most: str
 
 
 class SettingsOfScaling:
@@ -23,28 +32,31 @@ class SettingsOfScaling:
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self._functions = functions
-        self._read: dict[str, tuple[Mapping[str, str], Scaling]] = {}
+        self._read: dict[str, _Settings] = {}
 
     def lines(self) -> Iterator[str]:
-        scalings = {key: self._scaling(key, function) for key, function in sorted(self._functions.items())}
-        self._read = {key: self._read[key] for key in scalings}
+        settings = {key: self._settings(key, function) for key, function in sorted(self._functions.items())}
+        self._read = settings
         yield from head("gateway_service_target_load", "gauge", "Load that one replica is to have at most.")
-        for key, scaling in scalings.items():
-            kind = label("scaling_type", scaling.kind)
-            yield f"gateway_service_target_load{{{label('function_name', key)},{kind}}} {number(scaling.target)}"
-        least = {key: scaling.least for key, scaling in scalings.items()}
-        yield from family(
-            "gateway_service_min", "gauge", "Least replicas of the function, unless it is at zero.", least
-        )
-        most = {key: scaling.most for key, scaling in scalings.items()}
-        yield from family("gateway_service_max", "gauge", "Most replicas of the function.", most)
+        yield from [one.target for one in settings.values()]
+        yield from head("gateway_service_min", "gauge", "Least replicas of the function, unless it is at zero.")
+        yield from [one.least for one in settings.values()]
+        yield from head("gateway_service_max", "gauge", "Most replicas of the function.")
+        yield from [one.most for one in settings.values()]
 
-    def _scaling(self, key: str, function: Function) -> Scaling:
+    def _settings(self, key: str, function: Function) -> _Settings:
         labels = function.spec.labels
         read = self._read.get(key)
-        if read is None or (read[0] is not labels and read[0] != labels):
-            read = self._read[key] = (labels, usable_scaling(labels)[0])
-        return read[1]
+        if read is not None and (read.labels is labels or read.labels == labels):
+            return read
+        scaling, name = usable_scaling(labels)[0], label("function_name", key)
+        kind = label("scaling_type", scaling.kind)
+        return _Settings(
+            labels,
+            f"gateway_service_target_load{{{name},{kind}}} {number(scaling.target)}",
+            f"gateway_service_min{{{name}}} {scaling.least}",
+            f"gateway_service_max{{{name}}} {scaling.most}",
+        )
 
 
 class UseOfFunctions:

@@ -45,8 +45,11 @@ class Series:
     count: int = 0
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+    text: str = ""
+    """What the last scrape made of it, kept because most functions rest most of the time; empty once it has grown."""
 
     def add(self, completed: Completed) -> None:
+        self.text = ""
         self.count += completed.count
         self.seconds += completed.seconds
         # A new list: a scrape may be reading the old one.
@@ -145,8 +148,10 @@ def _gateway_lines(source: Source) -> Iterator[str]:
     yield from head("gateway_functions_seconds", "histogram", "Function time taken")
     for key, code in rows:
         series = completed[key][code]
-        labels = f'code="{code}",{label("function_name", key)}'
-        yield histogram("gateway_functions_seconds", labels, series.buckets, series.seconds)
+        if not series.text:
+            labels = f'code="{code}",{label("function_name", key)}'
+            series.text = histogram("gateway_functions_seconds", labels, series.buckets, series.seconds)
+        yield series.text
     yield from head("gateway_function_invocation_total", "counter", "Function metrics")
     for key, code in rows:
         yield f'gateway_function_invocation_total{{code="{code}",{label("function_name", key)}}} {completed[key][code].count}'

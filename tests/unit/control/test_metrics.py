@@ -112,6 +112,16 @@ async def test_names_are_escaped() -> None:
     assert r'{function_name="a\"b\\c\nd"} 1' in (await exposition(source)).decode()
 
 
+async def test_what_is_kept_of_a_scrape_is_no_longer_true_once_there_is_more() -> None:
+    source = a_source()
+    first = await exposition(source)
+    assert b'gateway_functions_seconds_count{code="200",function_name="cat.openfaas-fn"} 4\n' in first
+    source.totals.add(Counters(completed=[completed()]))
+    second = await exposition(source)
+    assert b'gateway_functions_seconds_count{code="200",function_name="cat.openfaas-fn"} 7\n' in second
+    assert b'gateway_functions_seconds_count{code="500",function_name="cat.openfaas-fn"} 3\n' in second
+
+
 async def test_a_thousand_functions_are_rendered_in_chunks_that_let_others_run() -> None:
     source = FixedSource()
     source.totals.add(Counters(completed=[completed(f"f{n}.openfaas-fn") for n in range(1000)]))
