@@ -1,14 +1,15 @@
-"""What containers use together, as `docker stats` counts it: CPU over a short while, memory without the page cache.
+"""What containers use together, as `docker stats` counts it: CPU over a while, memory without the page cache.
 
-Called by the docker runtime, and by Swarm for the tasks of the engine that it speaks to.
+`usage_of` is for who asks once: the docker runtime, and Swarm for the tasks of the engine that it speaks to. `ContainerMeter` is for
+who asks again and again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.errors import ProviderUnavailable
 from penstock.model import Usage
@@ -18,32 +19,92 @@ from penstock.providers.containers.engine import Document, Engine, EngineRefused
 INTERVAL = 0.25
 """Seconds between two samples; counters are of nanoseconds, so that little is gained by more. Docker 20.10 reads them once a
 second, which makes this one to two seconds; without `one-shot` it is always two."""
+LONGEST = 60.0
+"""Seconds; a sample of longer ago says little about now."""
 LIMIT = 10.0
 """Seconds for all answers."""
+AT_ONCE = 4
+"""Functions of which use is asked for at once; an engine takes a second for each, and has other things to do."""
+
+
+class _Look(NamedTuple):
+    """The CPU counter of one container at one moment of the engine's clock."""
+
+    when: float
+    nanoseconds: int
+
+    def millis(self, later: _Look) -> float:
+        """Thousandths of a core from here to a later look; 0 where the counter or the time did not grow."""
+        seconds = later.when - self.when
+        return max(0.0, (later.nanoseconds - self.nanoseconds) / 1e9 / seconds * 1000) if seconds > 0 else 0.0
+
+    def serves(self, later: _Look) -> bool:
+        """Whether CPU can be told by these two: enough time passed, not too much, and the container is the same start."""
+        return INTERVAL <= later.when - self.when <= LONGEST and self.nanoseconds <= later.nanoseconds
+
+
+class ContainerMeter:
+    """Remembers the last look at each container. CPU is that since then, so that a short burst is neither missed nor taken for all of
+    the time, and a limit, which the kernel gives out in slices of a tenth of a second, does not make it jump. A container that was
+    not looked at shortly before is measured as `usage_of` does."""
+
+    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._looks: dict[str, _Look] = {}
+
+    async def usages(self, groups: Mapping[str, Iterable[str]]) -> dict[str, Usage]:
+        """What the containers of each function use together; functions of which the engine does not tell are missing."""
+        few = asyncio.Semaphore(AT_ONCE)
+
+        async def measure(ids: Iterable[str]) -> Usage | None:
+            async with few:
+                return await _usage_of(self._engine, ids, self._clock, self._looks)
+
+        measured = await asyncio.gather(*(measure(ids) for ids in groups.values()))
+        self._forget()
+        return {key: usage for key, usage in zip(groups, measured, strict=True) if usage}
+
+    def _forget(self) -> None:
+        """Containers that are gone."""
+        latest = max((look.when for look in self._looks.values()), default=0.0)
+        for container in [one for one, look in self._looks.items() if latest - look.when > LONGEST]:
+            del self._looks[container]
 
 
 async def usage_of(engine: Engine, ids: Iterable[str], clock: Clock | None = None) -> Usage | None:
     """What these containers use together; those that ended count nothing. None when the engine does not tell."""
+    return await _usage_of(engine, ids, clock, {})
+
+
+async def _usage_of(engine: Engine, ids: Iterable[str], clock: Clock | None, looks: dict[str, _Look]) -> Usage | None:
     clock = clock or SystemClock()
     try:
         async with asyncio.timeout(LIMIT):
-            each = await asyncio.gather(*(_usage(engine, one, clock) for one in ids))
+            each = await asyncio.gather(*(_usage(engine, one, clock, looks) for one in ids))
     except (ProviderUnavailable, EngineRefused, TimeoutError):
         return None
     return Usage(cpu_millis=sum(one.cpu_millis for one in each), memory_bytes=sum(one.memory_bytes for one in each))
 
 
-async def _usage(engine: Engine, container: str, clock: Clock) -> Usage:
-    first = await _sample(engine, container)
-    if first is None:
+async def _usage(engine: Engine, container: str, clock: Clock, looks: dict[str, _Look]) -> Usage:
+    """CPU since the look at it among `looks`, which this one replaces, or over INTERVAL."""
+    sample = await _sample(engine, container)
+    if sample is None:
         return Usage()
-    if _time(first, "preread") is not None:
-        # An engine older than 20.10 knows no `one-shot`: it took a second and two samples.
-        before = {"read": first["preread"], "cpu_stats": first.get("precpu_stats")}
-        return Usage(cpu_millis=_cpu(before, first), memory_bytes=_memory(first))
-    await clock.sleep(INTERVAL)
-    second = await _sample(engine, container)
-    return Usage() if second is None else Usage(cpu_millis=_cpu(first, second), memory_bytes=_memory(second))
+    before, after = looks.get(container), _look(sample)
+    if before is None or not before.serves(after):
+        if (begun := _time(sample, "preread")) is not None:
+            # An engine older than 20.10 knows no `one-shot`: it took a second and two samples.
+            before = _Look(begun, _total(sample.get("precpu_stats")))
+        else:
+            await clock.sleep(INTERVAL)
+            sample = await _sample(engine, container)
+            if sample is None:
+                return Usage()
+            before, after = after, _look(sample)
+    looks[container] = after
+    return Usage(cpu_millis=before.millis(after), memory_bytes=_memory(sample))
 
 
 async def _sample(engine: Engine, container: str) -> Document | None:
@@ -57,18 +118,13 @@ async def _sample(engine: Engine, container: str) -> Document | None:
     return sample if _time(sample, "read") is not None else None
 
 
-def _cpu(before: Document, after: Document) -> float:
-    """Thousandths of a core between two samples."""
-    start, end = _time(before, "read"), _time(after, "read")
-    if start is None or end is None or end <= start:
-        return 0.0
-    used = _total(after) - _total(before)
-    return max(0.0, used / 1e9 / (end - start) * 1000)
+def _look(sample: Document) -> _Look:
+    return _Look(_time(sample, "read") or 0.0, _total(sample.get("cpu_stats")))
 
 
-def _total(sample: Document) -> int:
+def _total(cpu: Document | None) -> int:
     """Nanoseconds of CPU since the container's start."""
-    return int(((sample.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage") or 0)
+    return int(((cpu or {}).get("cpu_usage") or {}).get("total_usage") or 0)
 
 
 def _memory(sample: Document) -> float:

@@ -32,7 +32,7 @@ from penstock.providers.containers.own import own_container
 from penstock.providers.containers.plan import check_labels
 from penstock.providers.containers.resources import machine_of, sizes_of
 from penstock.providers.containers.starting import Starter, Tools
-from penstock.providers.containers.stats import usage_of
+from penstock.providers.containers.stats import ContainerMeter, usage_of
 from penstock.providers.installation import installation_of
 from penstock.providers.local import LocalProvider, Parts
 from penstock.providers.members import Probe
@@ -41,8 +41,6 @@ from penstock.providers.secretfiles import SecretFiles
 from penstock.providers.store import SqliteStore
 from penstock.settings import ServeSettings
 
-_MEASURED_AT_ONCE = 4
-"""Functions of which use is asked for at once; an engine takes a second for each, and has other things to do."""
 HEALTH_LIMIT = 5.0
 """Seconds for the engine to answer when it is asked for its health."""
 
@@ -70,6 +68,7 @@ class DockerRuntime:
         self._environ = environ
         self._installation = installation
         self._engine = Engine(environ)
+        self._meter = ContainerMeter(self._engine)
         self._images = Images(self._engine, _policy(settings), environ)
         self._watch = Watch(self._engine, self)
         self._watching: asyncio.Task[None] | None = None
@@ -158,18 +157,15 @@ class DockerRuntime:
         self._running.lives.forget(f"{name}.{namespace}")
 
     async def usage(self, tokens: Iterable[str]) -> Usage | None:
-        entries = [entry for token in tokens if (entry := self._entry(token)) and entry.stage == "running"]
-        return await usage_of(self._engine, [entry.container for entry in entries])
+        return await usage_of(self._engine, self._containers(tokens))
 
     async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
-        few = asyncio.Semaphore(_MEASURED_AT_ONCE)
+        return await self._meter.usages({key: self._containers(each) for key, each in tokens.items()})
 
-        async def measure(each: Sequence[str]) -> Usage | None:
-            async with few:
-                return await self.usage(each)
-
-        measured = await asyncio.gather(*(measure(each) for each in tokens.values()))
-        return {key: usage for key, usage in zip(tokens, measured, strict=True) if usage}
+    def _containers(self, tokens: Iterable[str]) -> list[str]:
+        """Those of replicas that run, or finish their requests."""
+        entries = [self._entry(token) for token in tokens]
+        return [entry.container for entry in entries if entry and entry.stage == "running"]
 
     # What the engine tells
 

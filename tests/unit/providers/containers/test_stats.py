@@ -9,7 +9,7 @@ import pytest
 from penstock.model import Usage
 from penstock.providers.containers import stats
 from penstock.providers.containers.engine import Document, EngineRefused
-from penstock.providers.containers.stats import usage_of
+from penstock.providers.containers.stats import ContainerMeter, usage_of
 from tests.unit.providers.containers.scripted_logs import ScriptedEngine, broken, silence
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -110,3 +110,50 @@ async def test_an_engine_that_hangs_is_not_waited_for(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(stats, "LIMIT", 0.05)
     assert await usage_of(Hanging(), ["a"], Clock()) is None
+
+
+async def test_who_measures_again_is_told_of_all_the_time_since_the_look_before() -> None:
+    clock = Clock()
+    engine = engine_of(a=[sample(1, 0), sample(1.25, 10**6), sample(3.25, 10**9 + 10**6)])
+    meter = ContainerMeter(engine, clock)
+    assert await meter.usages({"f": ["a"]}) == {"f": Usage(cpu_millis=4.0, memory_bytes=700.0)}
+    assert await meter.usages({"f": ["a"]}) == {"f": Usage(cpu_millis=500.0, memory_bytes=700.0)}
+    assert clock.slept == [stats.INTERVAL]
+
+
+async def test_a_container_that_is_new_is_measured_at_once() -> None:
+    engine = engine_of(
+        a=[sample(1, 0), sample(2, 0), sample(4, 10**9)],
+        new=[sample(4, 0), sample(4.5, 10**8)],
+    )
+    meter = ContainerMeter(engine, Clock())
+    await meter.usages({"f": ["a"]})
+    assert await meter.usages({"f": ["a", "new"]}) == {"f": Usage(cpu_millis=700.0, memory_bytes=1400.0)}
+
+
+@pytest.mark.parametrize(
+    ("second", "cpu"),
+    [(2.1, 10**9), (4, 10**7), (2.0, 10**9)],
+    ids=["too-soon", "started-again", "same-moment"],
+)
+async def test_a_look_that_does_not_serve_is_followed_by_another(second: float, cpu: int) -> None:
+    again = [sample(second, cpu), sample(second + 0.5, cpu + 10**8)]
+    meter = ContainerMeter(engine_of(a=[sample(1, 0), sample(2, 10**8), *again]), Clock())
+    await meter.usages({"f": ["a"]})
+    assert await meter.usages({"f": ["a"]}) == {"f": Usage(cpu_millis=200.0, memory_bytes=700.0)}
+
+
+async def test_looks_at_containers_that_are_gone_are_forgotten() -> None:
+    engine = engine_of(a=[sample(1, 0), sample(1.5, 0)], b=[sample(0, 0), sample(0.5, 0)])
+    meter = ContainerMeter(engine, Clock())
+    await meter.usages({"f": ["a"], "g": ["b"]})
+    late = {"read": "2026-01-01T00:02:00Z", "preread": NEVER, "cpu_stats": {}, "memory_stats": MEMORY}
+    later = {**late, "read": "2026-01-01T00:02:01Z"}
+    engine.documents_of["/containers/b/stats"] = [late, later]
+    await meter.usages({"g": ["b"]})
+    assert list(meter._looks) == ["b"]
+
+
+async def test_functions_of_which_the_engine_does_not_tell_are_missing() -> None:
+    meter = ContainerMeter(engine_of(a=[broken()], b=[sample(1, 0), sample(2, 0)]), Clock())
+    assert await meter.usages({"f": ["a"], "g": ["b"], "h": []}) == {"g": Usage(memory_bytes=700.0), "h": Usage()}
