@@ -125,7 +125,7 @@ class Feed:
 
     def report_unasked(self) -> None:
         """An unasked report is due: send it if there is anything to say that control did not ask for since the last one."""
-        if self._connection is not None and not self._asked and self._counters.dirty:
+        if not self._asked and self._counters.dirty:
             self._report(0)
         self._asked = False
 
@@ -143,6 +143,9 @@ class Feed:
             self.wake(function.key)
 
     def _report(self, flush: int) -> None:
+        """Send what was counted, unless the connection is known to be lost: then it waits for the next one."""
+        if self._connection is None or self._connection.transport.is_closing():
+            return
         now = asyncio.get_running_loop().time()  # the clock of `gateway.invoke`
         self._send(self._counters.report(flush, self._open_connections(), now))
 

@@ -7,7 +7,6 @@ answers requests, and drains when it is told to stop. It makes no decision of it
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import os
@@ -32,12 +31,14 @@ from penstock.wire.message import origin_form
 from penstock.wire.server import Server
 from penstock.wire.timeouts import Timers
 
-PICTURE_PATIENCE = 2.0
+PICTURE_PATIENCE = 30.0
 """Seconds that a worker waits for its first picture of the functions before it listens: one that starts again beside
-others must not answer 503 for what they serve."""
+others must not answer 503 for what they serve, however slow the machine is. Without control it listens in the end."""
+
+PICTURE_PATIENCE_ALONE = 2.0
+"""The same for the only worker: while it waits nobody answers at all, and a 503 says more than a refused connection."""
 
 _log = logging.getLogger(__name__)
-
 
 SPARE_FILES = 512
 """File descriptors kept for connections to replicas, the feed and the interpreter when client connections are limited."""
@@ -85,15 +86,24 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
         feed = loop.create_task(self.feed.run())
-        with contextlib.suppress(TimeoutError):  # without control a 503 is better than nobody who answers
-            async with asyncio.timeout(PICTURE_PATIENCE):
-                await self.routes.first_picture.wait()
+        await self._picture_or(stop)
+        if stop.is_set():
+            feed.cancel()
+            return True
         port = await self.server.listen_tcp(self._settings.host, self._settings.port, reuse_port=True)
         _log.debug("serving on %s:%d", self._settings.host, port)
         await stop.wait()
         complete = await self.server.drain(self._settings.wire.drain_timeout)
         feed.cancel()
         return complete
+
+    async def _picture_or(self, stop: asyncio.Event) -> None:
+        """Wait for the first picture of the functions or the order to stop, for no longer than is good for clients."""
+        patience = PICTURE_PATIENCE if self._settings.workers > 1 else PICTURE_PATIENCE_ALONE
+        waits = [asyncio.create_task(event.wait()) for event in (self.routes.first_picture, stop)]
+        await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
 
 async def _main(settings: ServeSettings, index: int) -> int:

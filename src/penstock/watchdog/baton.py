@@ -157,7 +157,8 @@ class Baton:
                 if now - began > TAKE:
                     self._take_over(began)
             if now - last < _CALM:
-                self._alarm.wait(TAKE)  # nobody sets it but the end
+                if self._alarm.wait(TAKE):  # the end, or a call that began just when this began to look
+                    self._alarm.clear()
                 continue
             self._alarm.clear()
             self._watching = False

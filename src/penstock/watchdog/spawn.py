@@ -24,6 +24,8 @@ from penstock.watchdog.settings import PRIVATE_VARIABLES, ProgramLimits
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEP_AFTER = 0.25
 """Seconds between the end of a program and the search for processes it left; also the pause between two searches."""
+END_TIMEOUT = 10.0
+"""Seconds in which killed programs end, those with much memory on a busy machine too. What they leave behind is found only then."""
 _MARK = b"PENSTOCK_INVOCATION"
 """Variable by which a process that left its group is still known as a running program's."""
 _DEFAULT_SIGNALS = (
@@ -197,7 +199,7 @@ class Spawner:
                 os.kill(pid, signal.SIGKILL)
         return alive
 
-    async def end_all(self, timeout: float = 2.0) -> None:
+    async def end_all(self, timeout: float = END_TIMEOUT) -> None:
         """Kill every program and stray and reap them, for at most `timeout` seconds (one in the kernel cannot be killed)."""
         deadline = self.loop.time() + timeout
         for child in list(self.running.values()):

@@ -6,6 +6,7 @@ The application is one synchronous call per request, made by a connection; there
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 
@@ -19,6 +20,9 @@ SETTLE = 0.25
 ACCEPTED = 0.02
 """Seconds that a draining server waits in any case: a connection that was accepted is made known some turns of the loop later,
 and closing before that would reset it."""
+
+BACKLOG = 4096
+"""Connections that the system completes before they are accepted."""
 
 
 class Server:
@@ -34,6 +38,8 @@ class Server:
         self.sweeper = Sweeper(asyncio.get_running_loop(), 0.25)
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
+        self._shared: list[asyncio.Server] = []
+        """Listeners whose socket others listen on too."""
 
     @property
     def connections(self) -> int:
@@ -43,7 +49,7 @@ class Server:
         """Listen on TCP; returns the port, which the system chooses for 0. Raises OSError."""
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(
-            lambda: Connection(self), host, port, reuse_port=reuse_port or None, backlog=4096
+            lambda: Connection(self), host, port, reuse_port=reuse_port or None, backlog=BACKLOG
         )
         self._listeners.append(listener)
         return int(listener.sockets[0].getsockname()[1])
@@ -52,13 +58,13 @@ class Server:
         """Listen on a unix socket with these permissions; a stale socket file is replaced. Raises OSError."""
         sock = bound_unix_socket(path, mode)
         loop = asyncio.get_running_loop()
-        self._listeners.append(await loop.create_unix_server(lambda: Connection(self), sock=sock, backlog=4096))
+        self._listeners.append(await loop.create_unix_server(lambda: Connection(self), sock=sock, backlog=BACKLOG))
 
     async def listen_on(self, sock: socket.socket) -> None:
         """Listen on a bound TCP or unix socket, which others may listen on too and go on listening after us. Raises OSError."""
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        self._listeners.append(await create(lambda: Connection(self), sock=sock, backlog=4096))
+        self._shared.append(await create(lambda: Connection(self), sock=sock, backlog=BACKLOG))
 
     def unanswered(self) -> list[int]:
         """Descriptors of connections whose request has got nothing of its answer yet. For a process whose loop is stuck."""
@@ -85,8 +91,12 @@ class Server:
         not enough and something was cut.
         """
         self.draining = True
-        self._stop_listening()
         loop = asyncio.get_running_loop()
+        queued = self._take_queued()
+        self._stop_listening()
+        for sock in queued:
+            with contextlib.suppress(OSError):  # it has gone again
+                await loop.connect_accepted_socket(lambda: Connection(self), sock)
         deadline = loop.time() + timeout
         settled = loop.time() + min(SETTLE, timeout)
         accepted = loop.time() + min(ACCEPTED, timeout)
@@ -106,10 +116,27 @@ class Server:
             connection.transport.abort()
         await asyncio.sleep(0)
 
+    def _take_queued(self) -> list[socket.socket]:
+        """Accept what waits for that on sockets of our own: their clients believe to be connected, and closing would reset them.
+        On shared ones others accept it."""
+        taken: list[socket.socket] = []
+        for sock in [sock for listener in self._listeners for sock in listener.sockets]:
+            with (
+                socket.socket(fileno=os.dup(sock.fileno())) as listening,
+                contextlib.suppress(OSError),
+            ):  # no more are there
+                listening.setblocking(False)
+                for _ in range(BACKLOG):
+                    accepted, _ = listening.accept()
+                    accepted.setblocking(False)
+                    taken.append(accepted)
+        return taken
+
     def _stop_listening(self) -> None:
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._shared):
             listener.close()
         self._listeners.clear()
+        self._shared.clear()
 
 
 def bound_unix_socket(path: str, mode: int) -> socket.socket:

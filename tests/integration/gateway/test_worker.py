@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.gateway.messages import Synced
+from penstock.gateway.messages import Counters, Flush, Synced
 from penstock.settings import dump_settings
 from tests.unit.gateway.support import DEADLINE, Client, Gateway, Recorder, route
 
-PATIENT = "from penstock.gateway import worker; worker.PICTURE_PATIENCE = 600; worker.main()"
+PATIENT = "from penstock.gateway import worker; worker.PICTURE_PATIENCE_ALONE = 600; worker.main()"
 """A worker that does not listen, however slow the test is, before it was told of the functions."""
 
 
@@ -96,6 +96,37 @@ async def test_a_worker_without_control_listens_in_the_end_and_answers_503() -> 
         client.send("GET", "/function/x")
         assert (await client.answer()).status == 503
         client.close()
+    finally:
+        running.end()
+        await gateway.stop()
+
+
+async def test_a_worker_that_still_waits_for_the_functions_stops_at_once() -> None:
+    gateway = Gateway()
+    await gateway.control.start()
+    running = WorkerProcess(gateway, Recorder())
+    try:
+        await gateway.control.session()
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.code() == 0
+    finally:
+        running.end()
+        await gateway.stop()
+
+
+async def test_a_worker_among_others_waits_longer_for_the_functions() -> None:
+    gateway = Gateway(workers=2)
+    await gateway.control.start()
+    hasty = "from penstock.gateway import worker; worker.PICTURE_PATIENCE_ALONE = 0; worker.PICTURE_PATIENCE = 600; worker.main()"
+    running = WorkerProcess(gateway, Recorder(), ("-c", hasty))
+    try:
+        session = await gateway.control.session()
+        session.send(Flush(id=1))
+        await session.expect(Counters)  # sent by a turn of the loop in which one that is alone would listen already
+        with pytest.raises(ConnectionRefusedError):
+            await Client.connect(running.port)
+        session.send(Synced())
+        (await running.client()).close()
     finally:
         running.end()
         await gateway.stop()

@@ -170,3 +170,18 @@ async def test_what_was_counted_while_control_was_away_is_sent_when_it_is_back(g
     session.send(Flush(id=1))
     await session.expect(Counters)
     assert sum(counters.started.get("x.openfaas-fn", 0) for counters in session.all(Counters)) == 3
+
+
+@pytest.mark.usefixtures("no_report_due")
+async def test_what_was_counted_when_the_connection_has_just_been_lost_is_sent_over_the_next(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn", await gateway.replica(Recorder()))
+    assert (await gateway.call("/function/x")).status == 200
+    feed = gateway.worker.feed
+    assert feed._connection is not None
+    feed._connection.transport.abort()
+    feed.report_unasked()
+    feed.received(Flush(id=1))
+    session = await gateway.control.session(2)
+    session.send(Flush(id=2))
+    [report, *_] = await session.expect(Counters)
+    assert (report.flush, report.started) == (2, {"x.openfaas-fn": 1})

@@ -184,6 +184,30 @@ def test_with_one_thread_no_call_is_made_by_that_of_the_loop() -> None:
     assert baton.run(uvloop.new_event_loop, main) == 0
 
 
+def test_an_alarm_that_comes_late_does_not_keep_the_main_thread_awake() -> None:
+    baton = Baton()
+
+    async def heard() -> None:
+        async with asyncio.timeout(60):
+            while baton._alarm.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+    async def main() -> int:
+        async with asyncio.timeout(60):
+            while not baton.ready:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        standby, baton._standby = baton._standby, None  # nobody to take over from the call, so that it lasts
+        baton.enter(time.monotonic())
+        await heard()
+        baton._alarm.set()  # by a call that began just when the main thread took to looking
+        await heard()
+        baton.leave()
+        baton._standby = standby
+        return 0
+
+    assert baton.run(uvloop.new_event_loop, main) == 0
+
+
 def test_what_main_raises_is_raised() -> None:
     async def main() -> int:
         await asyncio.sleep(0)

@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -98,6 +99,32 @@ async def test_a_sweep_leaves_running_programs_and_their_descendants_alone(
     os.close(reader)
     await until(lambda: child.pid not in spawner.running)
     await until(lambda: escaped not in children())
+    spawner.close()
+
+
+class Halting:
+    """The loop of a machine that stands still for three seconds after the first look at the clock."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._looks = iter([0.0])
+
+    def time(self) -> float:
+        return next(self._looks, 3.0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+async def test_the_end_of_programs_is_waited_for_on_a_slow_machine() -> None:
+    spawner = Spawner("sleep 600", {"PATH": os.environ["PATH"]}, ProgramLimits(), cast(Any, Halting()))
+    ends: list[int] = []
+    spawner.spawn({}, (spawner.null, spawner.null, spawner.null), ends.append)
+    ending = asyncio.ensure_future(spawner.end_all())
+    await asyncio.sleep(0)
+    assert not ending.done()
+    await asyncio.wait_for(ending, 60)
+    assert ends and not spawner.running
     spawner.close()
 
 

@@ -18,7 +18,7 @@ from penstock.wire import server as server_module
 from penstock.wire.connection import PIPELINE_BUFFER, WRITE_HIGH, Connection
 from penstock.wire.errors import BodyTooLarge, ClientGone
 from penstock.wire.exchange import Exchange
-from penstock.wire.server import Server
+from penstock.wire.server import Server, bound_unix_socket
 from tests.unit.wire.support import (
     DEADLINE,
     GET,
@@ -821,6 +821,44 @@ async def test_a_request_on_its_way_while_draining_begins_is_still_served(monkey
         client.send(GET)
         assert (b"connection", b"close") in (await client.answer()).fields
         assert await draining is True
+
+
+@pytest.mark.parametrize("unix", [False, True])
+async def test_connections_that_were_not_accepted_yet_are_answered_while_draining(unix: bool, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    async with serving(echo_target) as (server, port):
+        await server.listen_unix(path)
+        clients = []
+        for number in range(50):  # the loop does not run meanwhile
+            client = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+            client.connect(path if unix else ("127.0.0.1", port))
+            client.sendall(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+            clients.append(client)
+        assert server.connections == 0
+        assert await server.drain(DEADLINE) is True
+        for number, client in enumerate(clients):
+            with client, client.makefile("rb") as stream:
+                client.settimeout(DEADLINE)
+                answer = stream.read()
+            assert b"\r\nConnection: close\r\n" in answer
+            assert answer.endswith(b"\r\n\r\n/%d" % number)
+
+
+async def test_draining_leaves_connections_to_those_who_listen_on_the_same_socket(tmp_path: Path) -> None:
+    with bound_unix_socket(str(tmp_path / "s"), 0o600) as shared:
+        leaving, staying = Server(echo_target), Server(echo_target)
+        await leaving.listen_on(shared.dup())
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(tmp_path / "s"))
+        assert await leaving.drain(DEADLINE) is True
+        await staying.listen_on(shared.dup())
+        client.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=client)
+        writer.write(GET)
+        async with asyncio.timeout(DEADLINE):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        writer.transport.abort()
+        await staying.close()
 
 
 async def test_draining_cuts_what_does_not_end_in_time() -> None:
