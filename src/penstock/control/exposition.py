@@ -25,8 +25,8 @@ def head(name: str, kind: str, help_text: str) -> Iterator[str]:
 def family(name: str, kind: str, help_text: str, values: Mapping[str, float]) -> Iterator[str]:
     """One value for each function, by `name.namespace`."""
     yield from head(name, kind, help_text)
-    for key, value in sorted(values.items()):
-        yield f"{name}{{{label('function_name', key)}}} {number(value)}"
+    for key in sorted(values):
+        yield f"{name}{{{label('function_name', key)}}} {number(values[key])}"
 
 
 def histogram(name: str, labels: str, buckets: Sequence[int], seconds: float) -> str:

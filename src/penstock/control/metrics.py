@@ -23,8 +23,8 @@ from penstock.model import Function
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-CHUNK = 16384
-"""Characters rendered before other work gets its turn: a quarter of a millisecond."""
+CHUNK = 100
+"""Texts rendered before other work gets its turn: a tenth of a millisecond, or half of one where each is a histogram."""
 
 MAX_GONE = 1000
 """Removed functions whose counts are kept. A platform on which names come and go must not grow with each of them."""
@@ -122,22 +122,13 @@ class Source(Protocol):
 
 
 async def exposition(source: Source, *more: Lines) -> bytes:
-    """All metrics in Prometheus' text format 0.0.4. Yields to the event loop every CHUNK characters."""
-    chunks: list[bytes] = []
-    lines: list[str] = []
-    size = 0
-    for text in itertools.chain(_gateway_lines(source), *(each() for each in more)):
-        lines.append(text)
-        size += len(text)
-        if size >= CHUNK:
-            chunks.append(_encoded(lines))
-            lines, size = [], 0
-            await asyncio.sleep(0)
-    return b"".join([*chunks, _encoded(lines), _process_metrics()])
-
-
-def _encoded(lines: list[str]) -> bytes:
-    return "\n".join([*lines, ""]).encode()
+    """All metrics in Prometheus' text format 0.0.4. Yields to the event loop every CHUNK texts."""
+    texts = itertools.chain(_gateway_lines(source), *(each() for each in more))
+    parts: list[bytes] = []
+    while chunk := list(itertools.islice(texts, CHUNK)):
+        parts.append("\n".join([*chunk, ""]).encode())
+        await asyncio.sleep(0)
+    return b"".join([*parts, _process_metrics()])
 
 
 def _gateway_lines(source: Source) -> Iterator[str]:

@@ -139,7 +139,7 @@ async def test_a_thousand_functions_are_rendered_in_chunks_that_let_others_run()
     done.set()
     await task
     assert text.count(b"gateway_functions_seconds_count{") == 1000
-    assert turns >= len(text) // (2 * CHUNK)
+    assert turns >= 2000 // CHUNK
 
 
 async def test_counters_that_arrive_between_two_chunks_do_not_break_a_scrape() -> None:
