@@ -164,7 +164,12 @@ class Scaler:
             state.note_alert(self._clock.now())
             state.hold(wanted, "alert", now)
         else:
+            if self._load_decides(key, state):
+                wanted = before
+                if state.floor:
+                    self._note(key, "alert", before, before, "an alert is over: the load decides")
             state.floor = None
+            state.said.discard("floor")
         if wanted == before:
             if self._changes.shared and floor != read.floor:
                 await self._changes.hold(key, wanted, floor)
@@ -185,6 +190,11 @@ class Scaler:
         self._note(key, "alert", before, wanted, text)
         log.info("%s: an alert %s: %d replicas, not %d", key, "fires" if alert.firing else "is over", wanted, before)
         return "scaled"
+
+    def _load_decides(self, key: str, state: State) -> bool:
+        """Whether the next tick finds by itself how many replicas are enough; the least could be too few for the load that there is."""
+        fixed = state.scaling.fixed
+        return self._sources.enabled and self.leader and not fixed and self._load(key, state).value is not None
 
     def saw(self, function: Function) -> None:
         """The provider has told of a function anew. A number that comes and goes again between two ticks is seen here only: a call

@@ -14,6 +14,7 @@ from penstock.autoscaler.loads import Loads
 from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.state import MANUAL_HOLD
 from penstock.errors import FunctionNotFound, ProviderUnavailable
+from penstock.model import DEFAULT_NAMESPACE
 from tests.unit.autoscaler.plant import KEY, plant
 
 CAPACITY = {"type": "capacity", "target": "2", "proportion": "1"}
@@ -227,11 +228,32 @@ async def test_a_firing_alert_adds_a_step_that_load_does_not_undo() -> None:
         assert set(await p.seconds(600)) == {3}
         assert p.scaler.report(KEY).floor_by == "alert"
         await p.scaler.follow([Alert(function="f", firing=False)])
+        assert set(await p.seconds(5)) == {1}
+        assert p.rules() == ["alert", "floor", "alert", "minimum"]
+        assert p.scaler.alerts == {"scaled": 1, "unchanged": 1}
+
+
+async def test_an_alert_that_is_over_takes_nothing_that_the_load_needs() -> None:
+    async with plant() as p:
+        await p.deploy(**{**CAPACITY, "window": "5s"})
+        await p.scaler.follow([Alert(function="f", firing=True)])
+        assert (await p.seconds(5, inflight=10))[-1] == 5
+        await p.scaler.follow([Alert(function="f", firing=False)])
+        await p.scaler.follow([Alert(function="f", firing=False)])
+        assert set(await p.seconds(60, inflight=10)) == {5}
+        assert p.rules().count("alert") == 2
+        assert (await p.seconds(20))[-1] == 1
+
+
+@pytest.mark.parametrize("labels", [{"type": "cpu"}, {"min": "1", "max": "1"}], ids=["unknown", "fixed"])
+async def test_an_alert_that_is_over_leaves_the_least_where_no_load_decides(labels: dict[str, str]) -> None:
+    async with plant() as p:
+        await p.deploy(**labels)
+        await p.provider.scale("f", DEFAULT_NAMESPACE, 3)
+        await p.clock.settle()
+        await p.scaler.follow([Alert(function="f", firing=False)])
         await p.clock.settle()
         assert p.desired() == 1
-        assert set(await p.seconds(5)) == {1}
-        assert p.rules() == ["alert", "floor", "alert"]
-        assert p.scaler.alerts == {"scaled": 2}
 
 
 async def test_what_became_of_alerts_is_counted() -> None:
