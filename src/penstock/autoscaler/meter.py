@@ -27,6 +27,7 @@ class Meter:
         self._ticks: deque[_Tick] = deque(maxlen=LOAD_WINDOW)
         self._started: Mapping[str, int] = {}
         self._busy: Mapping[str, float] = {}
+        self._level: Mapping[str, int] = {}
         self._noted: float | None = None
         self._active: dict[str, float] = {}
         self._loaded: set[str] = set()
@@ -45,14 +46,20 @@ class Meter:
         self, now: float, started: Mapping[str, int], busy: Mapping[str, float], inflight: Mapping[str, int]
     ) -> None:
         """Cumulative counts (begun requests, seconds of requests in flight) and the level, once per tick. A counter that shrinks
-        begins anew."""
+        begins anew. Where none began and the level is as before, none ended: what was in flight is exact, and does not depend on
+        the moments at which workers were asked. Otherwise four requests would now and then be a little more than four, and ask for
+        another replica."""
         if self._noted is not None and now <= self._noted:
             return  # no time to measure anything in: the next note counts it
         begun, spent = _growth(self._started, started), _growth(self._busy, busy)
         running = {key for key, level in inflight.items() if level > 0}
         if self._noted is not None:
-            self._ticks.append(_Tick(now - self._noted, begun, spent))
-        self._noted, self._started, self._busy = now, dict(started), dict(busy)
+            seconds = now - self._noted
+            spent |= {
+                key: inflight[key] * seconds for key in running - begun.keys() if inflight[key] == self._level.get(key)
+            }
+            self._ticks.append(_Tick(seconds, begun, spent))
+        self._noted, self._started, self._busy, self._level = now, dict(started), dict(busy), dict(inflight)
         for key in running.union(begun):
             self._active[key] = now
         self._loaded = running.union(*(tick.begun for tick in self._ticks), *(tick.spent for tick in self._ticks))

@@ -54,6 +54,29 @@ def test_a_load_that_falls_is_its_mean() -> None:
     assert noted(0, 200, 300, 310).rps("f") == pytest.approx(310 / 3)
 
 
+@pytest.mark.parametrize("jitter", [0.03, -0.03])
+def test_requests_that_neither_begin_nor_end_are_counted_exactly(jitter: float) -> None:
+    """Workers are not asked at the very moment of the tick."""
+    meter = Meter()
+    for tick in range(1, 6):
+        meter.note(tick, {"f": 4}, {"f": 4 * (tick + jitter * (tick % 2))}, {"f": 4})
+    assert meter.inflight("f") == 4
+
+
+def test_requests_that_take_the_place_of_others_are_measured() -> None:
+    meter = Meter()
+    for tick in range(1, 6):
+        meter.note(tick, {"f": 4 * tick}, {"f": 2.5 * tick}, {"f": 4})
+    assert meter.inflight("f") == pytest.approx(2.5)
+
+
+def test_requests_that_end_are_measured() -> None:
+    meter = Meter()
+    for tick, (busy, level) in enumerate([(0.0, 4), (3.0, 2), (5.0, 2)]):
+        meter.note(tick, {"f": 4}, {"f": busy}, {"f": level})
+    assert meter.inflight("f") == pytest.approx(2.5)
+
+
 amounts = st.integers(min_value=0, max_value=10**9)
 lengths = st.floats(min_value=0.1, max_value=10)
 
