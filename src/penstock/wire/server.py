@@ -124,7 +124,7 @@ class Server:
             with (
                 socket.socket(fileno=os.dup(sock.fileno())) as listening,
                 contextlib.suppress(OSError),
-            ):  # no more are there
+            ):  # there are no more
                 listening.setblocking(False)
                 for _ in range(BACKLOG):
                     accepted, _ = listening.accept()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import aiohttp
 import msgspec
@@ -16,14 +15,9 @@ from penstock.control.feed import Feed
 from penstock.control.scrape import MetricsServer
 from penstock.gateway.messages import Counters
 from penstock.settings import WireSettings
-from tests.unit.control.support import until, within
+from tests.unit.control.scraping import answers_are_shared, server
 
-
-@pytest.fixture
-async def server(feed: Feed) -> AsyncIterator[MetricsServer]:
-    server = MetricsServer(feed, WireSettings())
-    yield server
-    await server.close()
+__all__ = ["server"]
 
 
 @pytest.fixture
@@ -51,25 +45,7 @@ async def test_it_is_only_to_be_read(url: str) -> None:
 async def test_those_who_ask_meanwhile_share_the_next_answer(
     url: str, server: MetricsServer, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushes: list[float] = []
-    go_on = asyncio.Event()
-
-    async def flush(timeout: float) -> None:
-        flushes.append(timeout)
-        await go_on.wait()
-
-    async def get(session: aiohttp.ClientSession) -> int:
-        async with session.get(url) as answer:
-            return answer.status
-
-    monkeypatch.setattr(feed, "flush", flush)
-    async with aiohttp.ClientSession() as session:
-        first = asyncio.create_task(get(session))
-        await until(lambda: flushes, "the first")
-        others = [asyncio.create_task(get(session)) for _ in range(20)]
-        await until(lambda: len(server._loads._waiting) == 20, "the others")
-        go_on.set()
-        assert await within(asyncio.gather(first, *others)) == [200] * 21
+    flushes = await answers_are_shared(url, lambda: len(server._loads._waiting), feed, monkeypatch)
     assert flushes == [loadpage.FLUSH_TIMEOUT] * 2
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -14,14 +12,9 @@ from penstock.control.feed import Feed
 from penstock.control.scrape import MetricsServer
 from penstock.errors import SettingsError
 from penstock.settings import WireSettings
-from tests.unit.control.support import until, within
+from tests.unit.control.scraping import answers_are_shared, server
 
-
-@pytest.fixture
-async def server(feed: Feed) -> AsyncIterator[MetricsServer]:
-    server = MetricsServer(feed, WireSettings())
-    yield server
-    await server.close()
+__all__ = ["server"]
 
 
 @pytest.fixture
@@ -58,25 +51,7 @@ async def test_metrics_are_always_in_text_format_whatever_is_asked_for(address: 
 async def test_scrapes_that_come_while_one_is_prepared_share_the_next(
     server: MetricsServer, address: str, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushes: list[float] = []
-    go_on = asyncio.Event()
-
-    async def flush(timeout: float) -> None:
-        flushes.append(timeout)
-        await go_on.wait()
-
-    async def get(session: aiohttp.ClientSession) -> int:
-        async with session.get(f"{address}/metrics") as answer:
-            return answer.status
-
-    monkeypatch.setattr(feed, "flush", flush)
-    async with aiohttp.ClientSession() as session:
-        first = asyncio.create_task(get(session))
-        await until(lambda: flushes, "the first scrape")
-        others = [asyncio.create_task(get(session)) for _ in range(20)]
-        await until(lambda: len(server._waiting) == 20, "the other scrapes")
-        go_on.set()
-        assert await within(asyncio.gather(first, *others)) == [200] * 21
+    flushes = await answers_are_shared(f"{address}/metrics", lambda: len(server._waiting), feed, monkeypatch)
     assert flushes == [1.0, 1.0]
 
 

@@ -59,6 +59,26 @@ async def news(reader: asyncio.StreamReader) -> object:
         return read_news(await reader.readexactly(length))
 
 
+async def launched(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Launched]:
+    """A connection over which a replica was launched, and what was said of that."""
+    server.home.replicas.mkdir(parents=True)
+    reader, writer = await connected(server)
+    assert isinstance(await news(reader), Hello)
+    writer.write(frame(launch(server)))
+    said = await news(reader)
+    assert isinstance(said, Launched)
+    return reader, writer, said
+
+
+async def told_of_an_end(server: Server) -> bool:
+    """Whether the first thing that whoever connects now is told, after the greeting, is the end of a replica."""
+    reader, writer = await connected(server)
+    assert isinstance(await news(reader), Hello)
+    said = await news(reader)
+    writer.close()
+    return isinstance(said, Exited)
+
+
 async def test_it_greets_launches_and_reports_the_end() -> None:
     with running_server() as server:
         server.home.replicas.mkdir(parents=True)
@@ -77,46 +97,30 @@ async def test_it_greets_launches_and_reports_the_end() -> None:
 
 async def test_ends_that_nobody_heard_are_told_to_the_next_who_connects() -> None:
     with running_server() as server:
-        server.home.replicas.mkdir(parents=True)
-        reader, writer = await connected(server)
-        await news(reader)
-        writer.write(frame(launch(server)))
-        launched = await news(reader)
-        assert isinstance(launched, Launched)
+        reader, writer, replica = await launched(server)
         writer.close()
         reader, writer = await connected(server)
         hello = await news(reader)
-        assert isinstance(hello, Hello) and hello.replicas == {"0123456789ab": launched.pid}
+        assert isinstance(hello, Hello) and hello.replicas == {"0123456789ab": replica.pid}
         writer.close()
         await writer.wait_closed()
-        processes.kill(launched.pid)
-        await until("it has ended", lambda: ended(launched.pid))
-        reader, writer = await connected(server)
-        assert isinstance(await news(reader), Hello)
-        assert isinstance(await news(reader), Exited)
-        writer.close()
+        processes.kill(replica.pid)
+        await until("it has ended", lambda: ended(replica.pid))
+        assert await told_of_an_end(server)
 
 
 async def test_an_end_that_is_told_to_whoever_has_just_gone_is_told_to_the_next_as_well() -> None:
     with running_server() as server:
         assert server.zygote
-        server.home.replicas.mkdir(parents=True)
-        reader, writer = await connected(server)
-        await news(reader)
-        writer.write(frame(launch(server)))
-        launched = await news(reader)
-        assert isinstance(launched, Launched)
+        _, writer, replica = await launched(server)
         server.zygote.send_signal(signal.SIGSTOP)
         await until("the zygote stands still", lambda: state_of(server) == "T")
         writer.close()
         await writer.wait_closed()
-        processes.kill(launched.pid)
-        await until("it has ended", lambda: ended(launched.pid))
+        processes.kill(replica.pid)
+        await until("it has ended", lambda: ended(replica.pid))
         server.zygote.send_signal(signal.SIGCONT)
-        reader, writer = await connected(server)
-        assert isinstance(await news(reader), Hello)
-        assert isinstance(await news(reader), Exited)
-        writer.close()
+        assert await told_of_an_end(server)
 
 
 async def test_a_replica_that_cannot_be_set_up_ends_with_a_sentence_in_its_log() -> None:
@@ -177,15 +181,10 @@ async def test_its_socket_is_private() -> None:
 
 async def test_replicas_hold_no_descriptors_of_the_zygotes() -> None:
     with running_server() as server:
-        server.home.replicas.mkdir(parents=True)
-        reader, writer = await connected(server)
-        await news(reader)
-        writer.write(frame(launch(server)))
-        launched = await news(reader)
-        assert isinstance(launched, Launched)
+        _, writer, replica = await launched(server)
         socket_path = server.home.replicas / "0123456789ab/http.sock"
         await until("it listens", socket_path.exists)
-        shared = descriptors(launched.pid) & descriptors(server.zygote.pid if server.zygote else 0)
+        shared = descriptors(replica.pid) & descriptors(server.zygote.pid if server.zygote else 0)
         same = {link for link in shared if link.startswith(("socket:", "pipe:"))}
         lifeline = Path(f"/proc/self/fd/{server._read}").readlink()
         assert same <= {str(lifeline)}
