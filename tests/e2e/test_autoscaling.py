@@ -5,88 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import threading
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.programs import Workshop, below
-from tests.e2e.serving import Answer, Penstock, serving, wait_until
+from tests.e2e.gated import IN_FLIGHT, deploy, held, most_wanted, scaling, told, wait_replicas
+from tests.e2e.programs import Workshop, role
+from tests.e2e.serving import Penstock, serving, wait_until
 
-IN_FLIGHT = {
-    "com.openfaas.scale.type": "capacity",
-    "com.openfaas.scale.target": "2",
-    "com.openfaas.scale.target-proportion": "1",
-    "com.openfaas.scale.down.window": "5s",
-}
-"""A replica for each two requests in flight."""
+ALERT_ADDS = 2
+"""Replicas: a tenth of twenty."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Penstock]:
     with serving("--autoscaling") as running:
         yield running
-
-
-def deploy(server: Penstock, name: str, workshop: Workshop, labels: dict[str, str]) -> Path:
-    """A function whose calls last until the file that is returned exists."""
-    gate = workshop.file(f"{name}-gate")
-    handler = gate.with_name(f"{name}.py")
-    handler.write_text(
-        "import asyncio, os\n\n"
-        "async def handle(event, context):\n"
-        f"    while not os.path.exists({str(gate)!r}):\n"
-        "        await asyncio.sleep(0.02)\n"
-        "    return 'through'\n"
-    )
-    environment = {"mode": "python", "handler": str(handler), "exec_timeout": "10m"}
-    spec = {"service": name, "image": "", "envVars": environment, "labels": labels}
-    answer = server.request("POST", "/system/functions", json.dumps(spec).encode(), admin=True)
-    assert answer.status == 202, answer
-    server.wait_ready(name)
-    return gate
-
-
-def scaling(server: Penstock, name: str) -> Any:
-    """What the gateway tells of a function's scaling."""
-    answer = server.request("GET", f"/system/function/{name}/scaling", admin=True)
-    assert answer.status == 200, answer
-    return answer.json()
-
-
-def wait_replicas(server: Penstock, name: str, replicas: int) -> None:
-    """Until so many are wanted and ready."""
-
-    def settled() -> bool:
-        status = server.function(name)
-        return bool(status["replicas"] == replicas and status["availableReplicas"] == replicas)
-
-    try:
-        wait_until(settled, f"{replicas} replicas of {name}")
-    except TimeoutError as error:
-        raise TimeoutError(f"{error}: {server.function(name)}\n{scaling(server, name)}") from error
-
-
-@contextlib.contextmanager
-def held(server: Penstock, name: str, count: int, gate: Path) -> Iterator[list[Answer]]:
-    """So many requests in flight at once; at the end they are let through, and their answers are in the list."""
-    answers: list[Answer] = []
-    callers = [threading.Thread(target=lambda: answers.append(server.invoke(name, b"x"))) for _ in range(count)]
-    for caller in callers:
-        caller.start()
-    try:
-        yield answers
-    finally:
-        gate.touch()
-        for caller in callers:
-            caller.join()
-
-
-def most_wanted(server: Penstock, name: str) -> int:
-    """The highest number that any decision about a function asked for."""
-    return max(int(one["after"]) for one in scaling(server, name)["decisions"])
 
 
 def test_requests_in_flight_bring_the_right_number_of_replicas_and_their_end_takes_them_away(
@@ -123,10 +59,6 @@ def test_more_load_than_the_maximum_stays_at_the_maximum(server: Penstock, works
     assert most_wanted(server, "bounded") == 3
 
 
-def told(server: Penstock, name: str, rule: str) -> bool:
-    return any(one["rule"] == rule for one in scaling(server, name)["decisions"])
-
-
 def test_an_idle_function_goes_to_zero_and_a_request_wakes_it(server: Penstock, workshop: Workshop) -> None:
     zero = {"com.openfaas.scale.zero": "true", "com.openfaas.scale.zero-duration": "2s"}
     gate = deploy(server, "rests", workshop, zero)
@@ -134,6 +66,10 @@ def test_an_idle_function_goes_to_zero_and_a_request_wakes_it(server: Penstock, 
     wait_until(lambda: server.function("rests").get("replicas", 0) == 0, "rest")
     assert told(server, "rests", "idle")
     assert server.invoke("rests", b"x").text == "through"
+    wait_until(lambda: told(server, "rests", "wake"), "the entry of the call that woke it")
+    woken = next(one for one in scaling(server, "rests")["decisions"] if one["rule"] == "wake")
+    assert (woken["before"], woken["after"]) == (0, 1)
+    assert woken["reason"] == "a call came for a function at rest"
 
 
 def test_a_request_in_flight_keeps_a_function_from_rest(server: Penstock, workshop: Workshop) -> None:
@@ -145,6 +81,52 @@ def test_a_request_in_flight_keeps_a_function_from_rest(server: Penstock, worksh
         wait_until(lambda: server.function("beside").get("replicas", 0) == 0, "rest of the function beside")
         assert server.function("works")["replicas"] == 1
     assert [answer.text for answer in answers] == ["through"]
+
+
+def notify(server: Penstock, name: str, status: str) -> None:
+    """As Alertmanager does."""
+    alert = {"status": status, "labels": {"alertname": "APIHighInvocationRate", "function_name": f"{name}.openfaas-fn"}}
+    answer = server.request("POST", "/system/alert", json.dumps({"alerts": [alert]}).encode(), admin=True)
+    assert answer.status == 200, answer
+
+
+def test_what_an_alert_asked_for_is_a_floor_under_load_until_it_is_over(server: Penstock, workshop: Workshop) -> None:
+    gate = deploy(server, "alerted", workshop, IN_FLIGHT)
+    other = deploy(server, "unalerted", workshop, IN_FLIGHT)
+    with held(server, "alerted", 2, gate):
+        with held(server, "unalerted", 6, other):
+            wait_replicas(server, "unalerted", 3)
+            notify(server, "alerted", "firing")
+            wait_replicas(server, "alerted", 1 + ALERT_ADDS)
+        wait_replicas(server, "unalerted", 1)  # so the window of the function that has an alert is over as well
+        report = scaling(server, "alerted")
+        assert (report["replicas"], report["floor"], report["floorBy"]) == (3, 3, "alert")
+        assert told(server, "alerted", "floor")
+        notify(server, "alerted", "firing")
+        wait_replicas(server, "alerted", 1 + 2 * ALERT_ADDS)
+        notify(server, "alerted", "resolved")
+        wait_replicas(server, "alerted", 1)
+    report = scaling(server, "alerted")
+    assert (report["floor"], report["floorBy"]) == (0, "")
+    alerts = [(one["before"], one["after"]) for one in report["decisions"] if one["rule"] == "alert"]
+    assert alerts[:2] == [(1, 3), (3, 5)]
+
+
+def test_load_goes_above_what_an_alert_asked_for_and_decides_alone_after_it(
+    server: Penstock, workshop: Workshop
+) -> None:
+    gate = deploy(server, "both", workshop, IN_FLIGHT)
+    notify(server, "both", "firing")
+    wait_replicas(server, "both", 1 + ALERT_ADDS)
+    with held(server, "both", 10, gate) as answers:
+        wait_replicas(server, "both", 5)
+        assert scaling(server, "both")["floor"] == 1 + ALERT_ADDS
+        notify(server, "both", "resolved")
+        assert scaling(server, "both")["floor"] == 0
+        wait_replicas(server, "both", 5)
+    assert [answer.text for answer in answers] == ["through"] * 10
+    wait_replicas(server, "both", 1)
+    assert most_wanted(server, "both") <= 6
 
 
 @pytest.mark.parametrize(
@@ -173,19 +155,83 @@ def test_scaling_goes_on_after_control_was_killed(workshop: Workshop) -> None:
         gate = deploy(server, "survives", workshop, IN_FLIGHT)
         with held(server, "survives", 6, gate) as answers:
             wait_replicas(server, "survives", 3)
-            [control] = below(server.process.pid, "penstock.control")
-            control.send_signal(signal.SIGKILL)
-            wait_until(lambda: not control.is_running(), "the end of control")
-            wait_until(lambda: answering(server), "control's successor")
+            end_control(server, signal.SIGKILL)
             wait_replicas(server, "survives", 3)
         assert [answer.text for answer in answers] == ["through"] * 6
         wait_replicas(server, "survives", 1)
+
+
+def end_control(server: Penstock, number: signal.Signals) -> None:
+    """And wait until the one that the supervisor starts in its place answers."""
+    control = role(server.process.pid, "penstock.control")
+    control.send_signal(number)
+    wait_until(lambda: not control.is_running(), "the end of control")
+    wait_until(lambda: answering(server), "control's successor")
 
 
 def answering(server: Penstock) -> bool:
     with contextlib.suppress(OSError):
         return server.request("GET", "/system/functions", admin=True).status == 200
     return False
+
+
+LEARNED_SO_FAR = {"seen": 7, "weights": {"4": 7.0}}
+"""Seven pauses of twelve seconds: one less than something is learned from."""
+
+
+def test_what_was_learned_of_pauses_outlives_control() -> None:
+    with tempfile.TemporaryDirectory(prefix="ps-") as folder:
+        home = Path(folder)
+        with again(home) as server:
+            labels = {"com.openfaas.scale.zero": "true", "com.penstock.scale.zero-duration": "auto"}
+            spec = {"service": "habit", "image": "", "envProcess": "cat", "labels": labels}
+            assert server.request("POST", "/system/functions", json.dumps(spec).encode(), admin=True).status == 202
+            server.wait_ready("habit")
+            deployed = server.function("habit")["createdAt"]
+        entry = {"deployed": deployed, "seen": deployed[:10], "pauses": LEARNED_SO_FAR}
+        document = {"version": 1, "functions": {"habit.openfaas-fn": entry}}
+        (home / "learned.json").write_text(json.dumps(document))
+        with again(home) as server:
+            assert rests_after(server, "habit") == 900
+            learned = wait_until(lambda: called_after_pauses(server, "habit"), "the pause from which it is learned")
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                end_control(server, number)
+                wait_until(lambda: server.function("habit"), "the function")
+                assert rests_after(server, "habit") == learned
+            assert "cannot be used" not in server.printed()
+
+
+def test_a_file_of_what_was_learned_that_is_damaged_costs_only_that() -> None:
+    with tempfile.TemporaryDirectory(prefix="ps-") as folder:
+        home = Path(folder)
+        (home / "learned.json").write_bytes(b'{"version":1,"functions":{"habit.openf')
+        with again(home) as server:
+            server.deploy("habit", "cat")
+            assert server.invoke("habit", b"x").text == "x"
+            assert "learned.json cannot be used, functions' pauses are learned anew" in server.printed()
+
+
+@contextlib.contextmanager
+def again(home: Path) -> Iterator[Penstock]:
+    """A `penstock serve` with a home that others had before it."""
+    server = Penstock("--autoscaling", home=home)
+    try:
+        yield server
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def rests_after(server: Penstock, name: str) -> float:
+    return float(scaling(server, name)["restsAfter"])
+
+
+def called_after_pauses(server: Penstock, name: str) -> float:
+    """Seconds of idleness that are no longer the usual ones; until then it is called whenever there was a pause."""
+    report = scaling(server, name)
+    if report["restsAfter"] == 900 and report["idleFor"] >= 11:
+        assert server.invoke(name, b"x").text == "x"
+    return float(report["restsAfter"]) if report["restsAfter"] != 900 else 0.0
 
 
 def test_load_decides_nothing_where_autoscaling_is_off(workshop: Workshop) -> None:
