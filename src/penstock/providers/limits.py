@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
     log_bytes: int = DEFAULT_LOG_BYTES
     grace: float = DEFAULT_GRACE
-    """From SIGTERM to SIGKILL when a replica is drained."""
+    """From SIGTERM to SIGKILL when a replica is drained: its `write_timeout`, and no less than a request may take, as in the watchdog."""
     new_privileges: bool = False
     """Whether set-user-id programs may gain privileges."""
 
@@ -52,7 +52,7 @@ def limits_of(spec: FunctionSpec) -> Limits:
         open_files=_count(spec, OPEN_FILES_LABEL, 0, 16),
         processes=_count(spec, PROCESSES_LABEL, 0, 1),
         log_bytes=_count(spec, LOG_BYTES_LABEL, DEFAULT_LOG_BYTES, MIN_LOG_BYTES),
-        grace=_grace(spec.env_vars.get("write_timeout", "")),
+        grace=max(_grace(spec.env_vars.get("write_timeout", "")), _seconds(spec.env_vars.get("exec_timeout", ""))),
         new_privileges=_switch(spec, NEW_PRIVILEGES_LABEL),
     )
 
@@ -75,8 +75,12 @@ def _switch(spec: FunctionSpec, label: str) -> bool:
 
 def _grace(text: str) -> float:
     """The function's own `write_timeout`; what the watchdog could not read either counts as its default."""
+    return _seconds(text) or DEFAULT_GRACE
+
+
+def _seconds(text: str) -> float:
+    """0 where there is no such time."""
     try:
-        seconds = parse_duration(text)
+        return max(0.0, parse_duration(text))
     except InvalidInput:
-        return DEFAULT_GRACE
-    return seconds if seconds > 0 else DEFAULT_GRACE
+        return 0.0

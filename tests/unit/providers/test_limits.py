@@ -33,6 +33,14 @@ def test_a_write_timeout_that_the_watchdog_could_not_use_counts_as_its_default(t
 
 
 @pytest.mark.parametrize(
+    ("write", "run", "grace"), [("", "10m", 600.0), ("2m", "10s", 120.0), ("1s", "0", 1.0), ("soon", "later", 30.0)]
+)
+def test_a_drained_replica_has_as_long_as_a_request_may_take(write: str, run: str, grace: float) -> None:
+    environ = {"write_timeout": write, "exec_timeout": run}
+    assert limits_of(FunctionSpec(name="f", env_vars=environ)).grace == grace
+
+
+@pytest.mark.parametrize(
     ("label", "value"),
     [
         ("com.penstock.limit.cpu-seconds", "-1"),
