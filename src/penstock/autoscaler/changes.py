@@ -66,13 +66,13 @@ class Changes:
         name, namespace = split_key(key, DEFAULT_NAMESPACE)
         await self._provider.scale(name, namespace, replicas)
 
-    async def hold(self, key: str, replicas: int, floor: int) -> None:
-        """As `scale`, and have a provider that keeps floors of alerts keep this one; 0 is none."""
-        if self._holding is None:
+    async def hold(self, key: str, replicas: int | None, floor: int) -> None:
+        """As `scale`, None for as many as now, and have a provider that keeps floors of alerts keep this one; 0 is none."""
+        if self._holding:
+            name, namespace = split_key(key, DEFAULT_NAMESPACE)
+            await self._holding.hold(name, namespace, replicas, floor)
+        elif replicas is not None:
             await self.scale(key, replicas)
-            return
-        name, namespace = split_key(key, DEFAULT_NAMESPACE)
-        await self._holding.hold(name, namespace, replicas, floor)
 
     def start(self, key: str, state: State, decision: Decision) -> None:
         """Have the provider do it beside everything else; until it has, nothing more is decided about this function."""

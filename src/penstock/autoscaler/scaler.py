@@ -171,8 +171,8 @@ class Scaler:
             state.floor = None
             state.said.discard("floor")
         if wanted == before:
-            if self._changes.shared and floor != read.floor:
-                await self._changes.hold(key, wanted, floor)
+            if floor != read.floor:
+                await self._changes.hold(key, None, floor)
             return "unchanged"
         ask = state.ask(wanted, now)
         state.said.clear()
@@ -192,9 +192,10 @@ class Scaler:
         return "scaled"
 
     def _load_decides(self, key: str, state: State) -> bool:
-        """Whether the next tick finds by itself how many replicas are enough; the least could be too few for the load that there is."""
-        fixed = state.scaling.fixed
-        return self._sources.enabled and self.leader and not fixed and self._load(key, state).value is not None
+        """Whether the next tick, here or at the gateway that leads, finds by itself how many replicas are enough; the least could be
+        too few for the load that there is."""
+        known = self._sources.enabled and self._load(key, state).value is not None
+        return known and not state.scaling.fixed and (self.leader or self._changes.shared)
 
     def saw(self, function: Function) -> None:
         """The provider has told of a function anew. A number that comes and goes again between two ticks is seen here only: a call

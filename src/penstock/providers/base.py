@@ -99,9 +99,9 @@ class Provider(Protocol):
 class Holding(Protocol):
     """What a provider has besides when it keeps the floors of alerts with its functions, where all control processes see them."""
 
-    async def hold(self, name: str, namespace: str, replicas: int, floor: int) -> None:
-        """Want this many replicas, and have `floor` as the function's; 0 is none. It stays while `scale` wants any replicas, and
-        over updates. Raises FunctionNotFound, InvalidInput."""
+    async def hold(self, name: str, namespace: str, replicas: int | None, floor: int) -> None:
+        """Want this many replicas, None for as many as now, and have `floor` as the function's; 0 is none. It stays while `scale`
+        wants any replicas, and over updates. Raises FunctionNotFound, InvalidInput."""
 
 
 @runtime_checkable

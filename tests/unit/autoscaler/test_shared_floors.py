@@ -27,7 +27,7 @@ class Keeping(Provider):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.floors: dict[str, int] = {}
-        self.held: list[tuple[int, int]] = []
+        self.held: list[tuple[int | None, int]] = []
         self.late: dict[int, asyncio.Event] = {}
         """Numbers that are not taken before their events."""
 
@@ -38,8 +38,9 @@ class Keeping(Provider):
         if not replicas:
             self.floors.clear()
 
-    async def hold(self, name: str, namespace: str, replicas: int, floor: int) -> None:
-        await self.scale(name, namespace, replicas)
+    async def hold(self, name: str, namespace: str, replicas: int | None, floor: int) -> None:
+        if replicas is not None:
+            await self.scale(name, namespace, replicas)
         self.floors[f"{name}.{namespace}"] = floor
         self.held.append((replicas, floor))
 
@@ -110,7 +111,17 @@ async def test_an_alert_that_another_gateway_was_told_of_is_a_floor_until_it_is_
         await both.tell(both.other, OVER)
         assert set(await both.seconds(5)) == {1}
         assert floor(both.leader) == floor(both.other) == (0, "")
-        assert both.plant.rules() == ["alert", "floor", "alert"]
+        assert both.plant.rules() == ["alert", "floor", "minimum"]
+
+
+async def test_the_end_of_an_alert_takes_no_replica_that_the_load_needs_whoever_is_told() -> None:
+    async with gateways(type="capacity", target="1", proportion="1") as both:
+        await both.seconds(3, inflight=4)
+        await both.tell(both.other, FIRING)
+        assert set(await both.seconds(10, inflight=4)) == {6}
+        await both.tell(both.other, OVER)
+        assert (await both.seconds(10, inflight=4))[-1] == 4
+        assert min(after for _, after in both.provider.scaled[-3:]) == 4
 
 
 async def test_whichever_gateway_is_told_that_it_is_over_ends_it() -> None:

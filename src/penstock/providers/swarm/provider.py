@@ -28,15 +28,16 @@ from penstock.model import (
     ProviderInfo,
     Secret,
 )
-from penstock.providers.containers.engine import Engine, EngineRefused
+from penstock.providers.containers.engine import Document, Engine, EngineRefused
 from penstock.providers.containers.following import Changes
 from penstock.providers.containers.logs import function_lines
 from penstock.providers.containers.logsource import Source, task_of
 from penstock.providers.containers.plan import check_labels
+from penstock.providers.swarm.authority import Edit
 from penstock.providers.swarm.composition import Parts, parts_of
 from penstock.providers.swarm.generation import Generation
 from penstock.providers.swarm.manager import check_manager
-from penstock.providers.swarm.services import check_placeable, draft, scaled
+from penstock.providers.swarm.services import check_placeable, draft, floored, scaled
 from penstock.providers.swarm.tidying import Tidying
 from penstock.providers.swarm.tracked import Tracked
 from penstock.providers.validation import check_namespace_object, check_replicas, check_secrets_exist, check_spec
@@ -142,23 +143,16 @@ class SwarmProvider:
         return sorted((view for view in views if view.spec.namespace == namespace), key=lambda view: view.spec.name)
 
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
-        await self._want(name, namespace, replicas)
-
-    async def hold(self, name: str, namespace: str, replicas: int, floor: int) -> None:
-        await self._want(name, namespace, replicas, floor)
-
-    async def _want(self, name: str, namespace: str, replicas: int, floor: int | None = None) -> None:
-        key = self._tracked(name, namespace).key
         check_replicas(replicas)
-        async with self._locks[key]:
-            tracked = self._tracked(name, namespace)
-            try:
-                for generation in reversed(tracked.generations):
-                    await self._scale(tracked, generation, replicas, floor)
-            except FunctionNotFound as error:
-                raise FunctionNotFound(f"function {key} not found") from error
-            finally:
-                self._fleet.refresh()
+        await self._edit(name, namespace, lambda service: scaled(service, replicas))
+
+    async def hold(self, name: str, namespace: str, replicas: int | None, floor: int) -> None:
+        check_replicas(replicas or 0)
+
+        def edit(service: Document) -> Document:
+            return floored(service if replicas is None else scaled(service, replicas), floor)
+
+        await self._edit(name, namespace, edit)
 
     def watch(self) -> AsyncIterator[FunctionEvent]:
         return self._watchers.stream()
@@ -269,10 +263,23 @@ class SwarmProvider:
                 return
         raise ProviderUnavailable(f"function {spec.key} is being updated by others all the time; try again")
 
-    async def _scale(self, tracked: Tracked, generation: Generation, replicas: int, floor: int | None) -> None:
-        """An older generation goes along: it serves for as long as the newest does not. It may be gone by now."""
+    async def _edit(self, name: str, namespace: str, edit: Edit) -> None:
+        """Change a function's services. An older generation goes along: it serves for as long as the newest does not."""
+        key = self._tracked(name, namespace).key
+        async with self._locks[key]:
+            tracked = self._tracked(name, namespace)
+            try:
+                for generation in reversed(tracked.generations):
+                    await self._edit_one(tracked, generation, edit)
+            except FunctionNotFound as error:
+                raise FunctionNotFound(f"function {key} not found") from error
+            finally:
+                self._fleet.refresh()
+
+    async def _edit_one(self, tracked: Tracked, generation: Generation, edit: Edit) -> None:
+        """An older generation may be gone by now."""
         try:
-            await self._parts.authority.edit(generation.id, lambda spec: scaled(spec, replicas, floor))
+            await self._parts.authority.edit(generation.id, edit)
         except FunctionNotFound:
             if generation.id == tracked.newest.id:
                 raise

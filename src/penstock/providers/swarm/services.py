@@ -79,7 +79,7 @@ def draft(generation: Generation, installation: str) -> Document:
             marks.GENERATION: str(generation.number),
             marks.CREATED_AT: generation.created_at.isoformat(),
             marks.DESIRED: str(generation.desired),
-            **_floored(generation.floor),
+            **_floor_label(generation.floor),
             # As the original marks its services, for what people have built around them.
             "com.openfaas.function": spec.name,
             "function": "true",
@@ -109,17 +109,22 @@ def completed(drafted: Document, generation: Generation, facts: ImageFacts, plan
     }
 
 
-def scaled(service: Document, replicas: int, floor: int | None = None) -> Document:
-    """The same service with another number of replicas wanted, and another floor where one is given; at rest it has none."""
-    if floor is not None or replicas == 0:
-        kept = {name: value for name, value in service["Labels"].items() if name != marks.FLOOR}
-        service = {**service, "Labels": {**kept, **_floored(floor or 0)}}
+def scaled(service: Document, replicas: int) -> Document:
+    """The same service with another number of replicas wanted; at rest it has no floor."""
+    if replicas == 0:
+        service = floored(service, 0)
     if marks.PORT in service["Labels"]:
         return {**service, "Mode": {"Replicated": {"Replicas": replicas}}}
     return {**service, "Labels": {**service["Labels"], marks.DESIRED: str(replicas)}}
 
 
-def _floored(floor: int) -> dict[str, str]:
+def floored(service: Document, floor: int) -> Document:
+    """The same service with the floor of an alert, or with none."""
+    kept = {name: value for name, value in service["Labels"].items() if name != marks.FLOOR}
+    return {**service, "Labels": {**kept, **_floor_label(floor)}}
+
+
+def _floor_label(floor: int) -> dict[str, str]:
     return {marks.FLOOR: str(floor)} if floor else {}
 
 

@@ -148,9 +148,9 @@ async def test_the_floor_of_an_alert_is_seen_by_other_gateways_and_stays_over_an
             function = await there.see()
             assert (function.desired, function.floor) == (4, 3)
             await there.see(provider=other)
-            await other.hold("echo", DEFAULT_NAMESPACE, 1, 0)
+            await other.hold("echo", DEFAULT_NAMESPACE, None, 0)
             function = await there.see()
-            assert (function.desired, function.floor) == (1, 0)
+            assert (function.desired, function.floor) == (4, 0)
         finally:
             await other.close()
 

@@ -13,7 +13,7 @@ from penstock.providers.containers import labels
 from penstock.providers.containers.plan import Plan
 from penstock.providers.swarm import marks
 from penstock.providers.swarm.generation import generation_of
-from penstock.providers.swarm.services import Outfit, check_placeable, completed, draft, literal, scaled
+from penstock.providers.swarm.services import Outfit, check_placeable, completed, draft, floored, literal, scaled
 from tests.unit.providers.swarm.samples import FACTS, OUTFIT, PLAN, generation, service, spec
 
 INJECTED = Plan(
@@ -91,9 +91,9 @@ def test_a_floor_is_kept_until_another_is_given_or_nothing_is_wanted(planned: bo
         return read.floor
 
     body = service(generation())["Spec"] if planned else draft(generation(planned=False), "lab")
-    held = scaled(body, 3, 3)
+    held = floored(scaled(body, 3), 3)
     assert floor(held) == floor(scaled(held, 5)) == 3
-    assert scaled(held, 1, 0) == scaled(body, 1)
+    assert floored(held, 0) == scaled(body, 3)
     assert floor(scaled(scaled(held, 0), 2)) == 0
 
 
