@@ -82,7 +82,7 @@ class PrometheusLoads:
         self._make_session = session
         self._wanted: Mapping[str, Scaling] = {}
         self._values: dict[str, _Value] = {}
-        self.fault = "" if url else "no Prometheus is configured: set prometheus_url (PENSTOCK_PROMETHEUS_URL)"
+        self.fault = "" if url else "no Prometheus is configured: set prometheus_url (--prometheus-url, PENSTOCK_PROMETHEUS_URL)"
         """Why nothing can be known, and since when; empty while it answers."""
 
     def watch(self, wanted: Mapping[str, Scaling]) -> None:
