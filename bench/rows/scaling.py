@@ -76,8 +76,10 @@ _BEYOND = (
     "machine, so more than 200 x 50 ms are in flight. The load generator notes when each request is sent and when its answer is "
     "complete, and takes the mean number in flight of one second, which is what the autoscaler measures a load in. Need is the highest "
     "such mean from the step to the end of the run (the second is moved on by 10 ms at a time), over the target and rounded up. Beyond "
-    f"it: the highest number wanted in the run less that. `beyond {RIGHT}` is what it would be if calls took 50 ms. By the gateway's "
-    "account: the growth of the seconds that it counts requests in flight (`/loads` on the metrics port) over the same time.",
+    "it: the highest number wanted in the run less that. A second in which the machine stands still counts as need, so this is strict "
+    "on a quiet machine only; the mean of the whole time is given too. "
+    f"`beyond {RIGHT}` is what it would be if calls took 50 ms. By the gateway's account: the growth of the seconds that it counts "
+    "requests in flight (`/loads` on the metrics port) over the same time.",
 )
 
 

@@ -13,8 +13,9 @@ _HISTOGRAM = "\n".join([*(f'%s,le="{bound}"}} %d' for bound in _BOUNDS), "%s_sum
 """All lines of one series, filled in at once: there are a thousand of them in a scrape, of fourteen lines each."""
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
-KNOWN_LABELS = 4096
-"""Labels whose text is kept: a function's name stands in a dozen families, and in all of them again at the next scrape."""
+KNOWN_LABELS = 16384
+"""Labels whose text is kept: a function's name stands in a dozen families, and in all of them again at the next scrape. With more
+functions than that each is forgotten before it is needed again, and some megabytes are what it takes at most."""
 
 
 def head(name: str, kind: str, help_text: str) -> Iterator[str]:
