@@ -38,6 +38,7 @@ AT_ONCE = 8
 
 SERIES = "job:function_current_load:sum"
 """Of OpenFaaS Pro's rules (contract gateway §5.6), with the labels `function_name` and `scaling_type`."""
+_NO_URL = "no Prometheus is configured: set prometheus_url (--prometheus-url, or PENSTOCK_PROMETHEUS_URL)"
 PLACE = "{{function}}"
 """Stands for `name.namespace` in an expression."""
 
@@ -82,7 +83,7 @@ class PrometheusLoads:
         self._make_session = session
         self._wanted: Mapping[str, Scaling] = {}
         self._values: dict[str, _Value] = {}
-        self.fault = "" if url else "no Prometheus is configured: set prometheus_url (--prometheus-url, PENSTOCK_PROMETHEUS_URL)"
+        self.fault = "" if url else _NO_URL
         """Why nothing can be known, and since when; empty while it answers."""
 
     def watch(self, wanted: Mapping[str, Scaling]) -> None:
