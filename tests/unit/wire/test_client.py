@@ -225,7 +225,7 @@ async def test_a_refused_connection_is_reported() -> None:
         pool.connect(waiter)
         await until(lambda: waiter.error)
     assert isinstance(waiter.error, ConnectionRefusedError)
-    assert "0 idle, 0 connecting" in repr(pool)
+    await until(lambda: "0 idle, 0 connecting" in repr(pool))
 
 
 async def test_an_answer_may_come_byte_by_byte() -> None:
