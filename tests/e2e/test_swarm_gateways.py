@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import random
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -41,8 +40,8 @@ class Gateway:
 
     server: Penstock
 
-    def __init__(self, address: str, metrics_port: int, hosts: Path, installation: Installation) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="ps-"))
+    def __init__(self, home: Path, address: str, metrics_port: int, hosts: Path, installation: Installation) -> None:
+        self.home = home
         (self.home / "watchdog").symlink_to(watchdog().parent, target_is_directory=True)
         self._within = ("unshare", "--mount", "sh", "-c", KNOWN, str(hosts))
         self._flags = ["--autoscaling", "--host", address, "--metrics-port", str(metrics_port), "--provider", "swarm"]
@@ -59,12 +58,8 @@ class Gateway:
 
     def close(self) -> None:
         """That it ends well is part of every test."""
-        try:
-            code = self.server.stop()
-            assert code == 0, self.server.printed()[-4000:]
-        finally:
-            (self.home / "watchdog").unlink()
-            shutil.rmtree(self.home, ignore_errors=True)
+        code = self.server.stop()
+        assert code == 0, self.server.printed()[-4000:]
 
     def deploy(self, name: str, labels: dict[str, str]) -> None:
         """A function whose calls last until their callers go, with one replica."""
@@ -123,12 +118,10 @@ class Pair:
         return self.roles(name)
 
     def roles(self, name: str) -> tuple[Gateway, Gateway]:
-        def known() -> list[Gateway]:
-            leaders = [gateway for gateway in self.gateways if gateway.scaling(name)["leader"]]
-            assert len(leaders) < 2, "both lead"
-            return leaders
+        def leaders() -> list[Gateway]:
+            return [gateway for gateway in self.gateways if gateway.scaling(name)["leader"]]
 
-        [leader] = wait_until(known, "a leader")
+        [leader] = wait_until(lambda: found if len(found := leaders()) == 1 else None, "one leader") or ()
         [other] = (gateway for gateway in self.gateways if gateway is not leader)
         return leader, other
 
@@ -167,7 +160,8 @@ def pair(swarm_engine: SwarmNode) -> Iterator[Pair]:
         hosts.write_text(Path("/etc/hosts").read_text() + "".join(f"{address} {PEERS}\n" for address in addresses))
         gateways = []
         for address in addresses:
-            gateways.append(Gateway(address, port, hosts, installation))
+            home = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="ps-", ignore_cleanup_errors=True)))
+            gateways.append(Gateway(home, address, port, hosts, installation))
             started.callback(gateways[-1].close)
         yield Pair(gateways)
 
