@@ -122,7 +122,7 @@ def test_calls_in_flight_bring_as_many_containers_as_they_need_and_their_end_tak
         first = docked.running("steps")
         with held(docked, "steps", 5):
             docked.wait_replicas("steps", 3)
-            with held(docked, "steps", 15):
+            with held(docked, "steps", 5):
                 docked.wait_replicas("steps", 4)
                 [most] = wait_until(lambda: decisions(docked, "steps", "maximum")[-1:], "the reason")
                 assert most["inputs"]["asked"] > 4
