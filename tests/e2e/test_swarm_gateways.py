@@ -118,12 +118,19 @@ class Pair:
         return self.roles(name)
 
     def roles(self, name: str) -> tuple[Gateway, Gateway]:
-        def leaders() -> list[Gateway]:
-            return [gateway for gateway in self.gateways if gateway.scaling(name)["leader"]]
+        first, second = self.gateways
 
-        [leader] = wait_until(lambda: found if len(found := leaders()) == 1 else None, "one leader") or ()
-        [other] = (gateway for gateway in self.gateways if gateway is not leader)
-        return leader, other
+        def known() -> tuple[Gateway, Gateway] | None:
+            match [gateway.scaling(name)["leader"] for gateway in self.gateways]:
+                case [True, False]:
+                    return first, second
+                case [False, True]:
+                    return second, first
+            return None
+
+        roles = wait_until(known, "one leader")
+        assert roles is not None
+        return roles
 
     def wait_for(self, name: str, replicas: int, *gateways: Gateway) -> None:
         """Until so many are wanted and ready, as both tell it, or those that are named."""
