@@ -1,26 +1,34 @@
 #!/usr/bin/env bash
-# The tests that start servers, engines and clusters, in two halves at the same time: each of them waits more than it computes.
-# What the second half says is kept until the first is through, so that neither cuts into the other's lines.
+# The tests that start servers, engines and clusters, in three lanes at the same time: each of them waits more than it computes.
+# What a lane says is kept until those before it are through, so that none cuts into another's lines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
 
-.venv/bin/python -m pytest tests/integration &
-first=$!
-.venv/bin/python -m pytest tests/conformance tests/e2e > "$said" 2>&1 &
-second=$!
-trap 'kill -INT "$first" "$second" || true' INT TERM HUP
+# What waits for load to come and go, and whole Swarms, is a lane of its own.
+waiting=(tests/e2e/test_{alerts,queries,autoscaling,swarm}*.py)
+
+lanes=()
+lane() {
+    .venv/bin/python -m pytest "$@" > "$said/${#lanes[@]}" 2>&1 &
+    lanes+=($!)
+}
+lane tests/integration
+lane tests/conformance tests/e2e "${waiting[@]/#/--ignore=}"
+lane "${waiting[@]}"
+trap 'kill -INT "${lanes[@]}" || true' INT TERM HUP
 
 failed=0
-for half in "$first" "$second"; do
-    until wait "$half"; do
+for number in "${!lanes[@]}"; do
+    tail -n +1 -f --pid="${lanes[$number]}" "$said/$number" &
+    until wait "${lanes[$number]}"; do
         status=$?
-        if ! kill -0 "$half" 2>/dev/null; then  # otherwise a signal has ended the wait alone
+        if ! kill -0 "${lanes[$number]}" 2>/dev/null; then  # otherwise a signal has ended the wait alone
             failed=$status
             break
         fi
     done
-    if [ "$half" = "$second" ]; then cat "$said"; fi
+    wait $!  # the last lines
 done
 exit "$failed"
