@@ -20,7 +20,10 @@ class CpuSource(Protocol):
     """Processor time of functions; `autoscaler.usage` measures it."""
 
     def cpu(self, key: str) -> float | None:
-        """Thousandths of a core that all replicas together use."""
+        """Thousandths of a core that all replicas which have been ready use together."""
+
+    def why(self, key: str) -> str:
+        """Why that is not known; empty when it is."""
 
 
 class SeriesSource(Protocol):
@@ -69,9 +72,8 @@ class Loads:
 
     def _cpu(self, key: str) -> Load:
         if self.cpu is None:
-            return Load(None, "processor time is not measured here")
-        value = self.cpu.cpu(key)
-        return Load(value, "" if value is not None else "processor time has not been measured yet")
+            return Load(None, "CPU is not measured here")
+        return Load(self.cpu.cpu(key), self.cpu.why(key))
 
     def _series(self, key: str) -> Load:
         if self.series is None:

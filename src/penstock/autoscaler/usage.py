@@ -49,12 +49,15 @@ class UsageSampler:
         functions: Mapping[str, Function],
         clock: Clock,
         wants: Callable[[], Iterable[str]] | None = None,
+        named: str = "",
     ) -> None:
-        """`functions` are those that there are, kept up to date by others; `wants` tells which to measure often."""
+        """`functions` are those that there are, kept up to date by others; `wants` tells which to measure often; the provider is
+        `named` to people."""
         self._provider = provider if isinstance(provider, Measuring) else None
         self._functions = functions
         self._clock = clock
         self._wants = wants or (lambda: scaled_by_cpu(functions))
+        self._named = named
         self._latest: dict[str, _Measured] = {}
         self._asked: set[str] = set()
         self._failing = False
@@ -68,9 +71,22 @@ class UsageSampler:
             group.create_task(self._follow_seldom(self._provider))
 
     def cpu(self, key: str) -> float | None:
-        """Thousandths of a core of all replicas together; None when nobody knows, or knew it too long ago."""
-        usage = self._known(key, CPU_AGE)
-        return None if usage is None else usage.cpu_millis
+        """Thousandths of a core of all replicas together, starts left out; None while there are only starts, and when nobody
+        knows, or knew it too long ago."""
+        function, usage = self._functions.get(key), self._known(key, CPU_AGE)
+        if function is None or usage is None or (function.replicas and not function.available):
+            return None
+        return usage.cpu_millis
+
+    def why(self, key: str) -> str:
+        """Why the CPU is not known; empty when it is."""
+        if self._provider is None:
+            return f"the {self._named} provider cannot measure CPU"
+        if self.cpu(key) is not None:
+            return ""
+        function = self._functions.get(key)
+        ready = function is not None and function.available
+        return "CPU has not been measured yet" if ready else "no replica is ready whose CPU could be measured"
 
     def usage(self, key: str) -> Usage | None:
         """As `cpu`, with memory, and older."""

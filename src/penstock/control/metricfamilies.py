@@ -73,7 +73,7 @@ class UseOfFunctions:
             if usage is not None:
                 known[key] = usage
         cpu = {key: round(usage.cpu_millis, 3) for key, usage in known.items()}
-        help_text = "Processor time that all replicas use together, in thousandths of a core."
+        help_text = "Processor time that replicas use together, without their starts, in thousandths of a core."
         yield from family("penstock_function_cpu_millis", "gauge", help_text, cpu)
         memory = {key: usage.memory_bytes for key, usage in known.items()}
         help_text = "Memory that all replicas use together."

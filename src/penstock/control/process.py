@@ -91,7 +91,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     paths = settings.paths
     credentials = None if settings.no_auth else load_credentials(paths, os.environ)
     feed = Feed(provider, settings.default_policy)
-    sampler = UsageSampler(provider, feed.functions, SystemClock())
+    sampler = UsageSampler(provider, feed.functions, SystemClock(), named=settings.provider)
     identity = new_identity()
     peers = Peers(settings.peers, settings.metrics_port, identity) if settings.peers else None
     series = PrometheusLoads(settings.prometheus_url, SystemClock(), new_session)

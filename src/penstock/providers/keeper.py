@@ -63,6 +63,10 @@ class Keeper:
         """Of replicas that run or begin to."""
         return [member.token for member in self.members.values() if member.token]
 
+    def starting(self) -> list[str]:
+        """Those of `tokens` that have not been ready yet."""
+        return [member.token for member in self.members.values() if member.token and member.token != member.served]
+
     def record(self) -> FunctionRecord:
         return FunctionRecord(
             spec=self.spec, desired=self.desired, generation=self.generation, created_at=self.created_at
@@ -136,7 +140,7 @@ class Keeper:
 
     def ready(self, member: Member) -> None:
         """It may be sent requests from now on."""
-        member.state, member.reason, member.proven = "ready", "", True
+        member.state, member.reason, member.proven, member.served = "ready", "", True, member.token
         member.ready_since = self._crew.clock.monotonic()
         self.reconcile()
 

@@ -192,7 +192,8 @@ class LocalProvider:
 
     async def usages(self, keys: Sequence[str]) -> Mapping[str, Usage]:
         keepers = [keeper for key in keys if (keeper := self._functions.get(key))]
-        return await self._runtime.usages({keeper.key: keeper.tokens() for keeper in keepers})
+        starting = frozenset(token for keeper in keepers for token in keeper.starting())
+        return await self._runtime.usages({keeper.key: keeper.tokens() for keeper in keepers}, starting)
 
     async def list(self, namespace: str) -> list[Function]:
         self._check_namespace(namespace)

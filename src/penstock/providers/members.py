@@ -73,6 +73,8 @@ class Member:
     """Exits in a row without a healthy minute in between."""
     proven: bool = False
     """Whether it has ever been ready."""
+    served: str = ""
+    """The token of the last start of it that has been ready."""
     begun_at: float = 0.0
     """When it could first be asked."""
     ready_since: float = 0.0

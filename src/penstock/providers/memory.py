@@ -7,7 +7,7 @@ secrets that touch neither disk nor process, so its replicas start, crash, back 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -203,8 +203,12 @@ class MemoryRuntime:
         used = [self._live[token].script.usage for token in tokens if token in self._live]
         return Usage(cpu_millis=sum(one.cpu_millis for one in used), memory_bytes=sum(one.memory_bytes for one in used))
 
-    async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
-        return {key: await self.usage(each) for key, each in tokens.items()}
+    async def usages(self, tokens: Mapping[str, Sequence[str]], starting: Set[str]) -> dict[str, Usage]:
+        measured = {}
+        for key, each in tokens.items():
+            ready = await self.usage(token for token in each if token not in starting)
+            measured[key] = msgspec.structs.replace(await self.usage(each), cpu_millis=ready.cpu_millis)
+        return measured
 
     async def _live_and_die(self, entry: _Entry) -> None:
         script = entry.script

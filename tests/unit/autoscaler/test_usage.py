@@ -12,7 +12,7 @@ import pytest
 
 from penstock.autoscaler.usage import CPU_AGE, OFTEN, SELDOM, SLICES, USAGE_AGE, UsageSampler
 from penstock.errors import ProviderUnavailable
-from penstock.model import Function, FunctionSpec, Replica, Usage
+from penstock.model import Function, FunctionSpec, Replica, ReplicaState, Usage
 from penstock.testing.clock import FakeClock
 
 KEY = "f.openfaas-fn"
@@ -36,8 +36,8 @@ class Measured:
         return {key: self.using.get(key, Usage(cpu_millis=100)) for key in keys if key in self.using or not self.using}
 
 
-def function(name: str = "f", replicas: int = 1, **labels: str) -> Function:
-    running = tuple(Replica(id=f"{name}-{number}", state="ready") for number in range(replicas))
+def function(name: str = "f", replicas: int = 1, state: ReplicaState = "ready", **labels: str) -> Function:
+    running = tuple(Replica(id=f"{name}-{number}", state=state, address="unix:/f") for number in range(replicas))
     spec = FunctionSpec(name=name, labels={f"com.openfaas.scale.{word}": value for word, value in labels.items()})
     return Function(spec=spec, desired=replicas, replicas=running, created_at=datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -119,12 +119,23 @@ async def test_what_the_provider_does_not_tell_is_unknown() -> None:
     provider.using["other"] = Usage()
     async with sampling(provider, keyed(function(type="cpu"))) as (sampler, _):
         assert (sampler.cpu(KEY), sampler.usage(KEY)) == (None, None)
+        assert sampler.why(KEY) == "CPU has not been measured yet"
 
 
-async def test_a_provider_that_cannot_measure_is_not_asked() -> None:
-    sampler = UsageSampler(object(), keyed(function(), function("g", 0)), FakeClock())
+async def test_a_provider_that_cannot_measure_is_not_asked_and_is_named() -> None:
+    sampler = UsageSampler(object(), keyed(function(), function("g", 0)), FakeClock(), named="swarm")
     await sampler.run()
     assert (sampler.cpu(KEY), sampler.usage("g.openfaas-fn")) == (None, None)
+    assert sampler.why(KEY) == "the swarm provider cannot measure CPU"
+
+
+async def test_the_load_of_a_function_that_only_starts_is_unknown_and_what_it_uses_is_not() -> None:
+    functions = keyed(function(state="starting", type="cpu"))
+    async with sampling(Measured(), functions) as (sampler, _):
+        assert (sampler.cpu(KEY), sampler.usage(KEY)) == (None, Usage(cpu_millis=100))
+        assert sampler.why(KEY) == "no replica is ready whose CPU could be measured"
+        functions.update(keyed(function(type="cpu")))
+        assert (sampler.cpu(KEY), sampler.why(KEY)) == (100, "")
 
 
 async def test_a_measurement_that_is_too_old_is_unknown() -> None:

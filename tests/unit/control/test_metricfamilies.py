@@ -88,7 +88,7 @@ def test_what_functions_use_and_nothing_where_it_is_not_known() -> None:
     functions = {one.key: one for one in (function(), function("unknown"))}
     use = UseOfFunctions(functions, KnowingSampler({KEY: Usage(cpu_millis=250.12345, memory_bytes=1048576)}))
     assert list(use.lines()) == [
-        "# HELP penstock_function_cpu_millis Processor time that all replicas use together, in thousandths of a core.",
+        "# HELP penstock_function_cpu_millis Processor time that replicas use together, without their starts, in thousandths of a core.",
         "# TYPE penstock_function_cpu_millis gauge",
         'penstock_function_cpu_millis{function_name="f.openfaas-fn"} 250.123',
         "# HELP penstock_function_memory_bytes Memory that all replicas use together.",

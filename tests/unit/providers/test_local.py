@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from penstock.errors import FunctionNotFound, ProviderUnavailable
-from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, Namespace
+from penstock.model import DEFAULT_NAMESPACE, FunctionSpec, Namespace, Usage
 from penstock.providers.clock import SystemClock
 from penstock.providers.local import LocalProvider, Parts
 from penstock.providers.memory import MemoryProvider, MemoryRuntime, Script, SecretMemory, VolatileStore, fake_address
@@ -196,3 +196,21 @@ def _one_function(desired: int, namespace: str = NS) -> Desired:
 async def _watch_to_the_end(provider: LocalProvider) -> None:
     async for _ in provider.watch():
         pass
+
+
+async def test_processor_time_of_a_replica_counts_once_it_is_ready_and_its_memory_from_the_start() -> None:
+    clock, slow = FakeClock(), Script(start_delay=5.0, usage=Usage(cpu_millis=900.0, memory_bytes=10.0))
+    provider = MemoryProvider(script=lambda spec: slow, clock=clock)
+    await provider.start()
+    await provider.deploy(spec())
+    await clock.advance(4)
+    assert await provider.usages([spec().key]) == {spec().key: Usage(memory_bytes=10.0)}
+    await clock.advance(2)
+    assert await provider.usages([spec().key]) == {spec().key: Usage(cpu_millis=900.0, memory_bytes=10.0)}
+    await provider.scale("f", NS, 2)
+    await clock.advance(1)
+    assert await provider.usages([spec().key]) == {spec().key: Usage(cpu_millis=900.0, memory_bytes=20.0)}
+    closing = asyncio.create_task(provider.close())
+    while not closing.done():
+        await clock.advance(1)
+    await closing

@@ -7,7 +7,7 @@ who asks again and again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -45,25 +45,45 @@ class _Look(NamedTuple):
 
 class ContainerMeter:
     """Remembers the last look at each container. CPU is that since then, so that a short burst is neither missed nor taken for all of
-    the time, and a limit, which the kernel gives out in slices of a tenth of a second, does not make it jump. A container that was
-    not looked at shortly before is measured as `usage_of` does."""
+    the time, and a limit, which the kernel gives out in slices of a tenth of a second, does not make it jump."""
 
-    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._clock = clock
         self._looks: dict[str, _Look] = {}
 
-    async def usages(self, groups: Mapping[str, Iterable[str]]) -> dict[str, Usage]:
-        """What the containers of each function use together; functions of which the engine does not tell are missing."""
+    async def usages(self, groups: Mapping[str, Sequence[str]], starting: Set[str]) -> dict[str, Usage]:
+        """What the containers of each function use together, of those that are `starting` memory only. Functions of which the
+        engine does not tell are missing, and those none of whose containers was looked at shortly before."""
         few = asyncio.Semaphore(AT_ONCE)
 
-        async def measure(ids: Iterable[str]) -> Usage | None:
+        async def measure(ids: Sequence[str]) -> Usage | None:
             async with few:
-                return await _usage_of(self._engine, ids, self._clock, self._looks)
+                return await self._measure(ids, starting)
 
         measured = await asyncio.gather(*(measure(ids) for ids in groups.values()))
         self._forget()
         return {key: usage for key, usage in zip(groups, measured, strict=True) if usage}
+
+    async def _measure(self, ids: Sequence[str], starting: Set[str]) -> Usage | None:
+        try:
+            async with asyncio.timeout(LIMIT):
+                samples = await asyncio.gather(*(_sample(self._engine, one) for one in ids))
+        except (ProviderUnavailable, EngineRefused, TimeoutError):
+            return None
+        running = {one: sample for one, sample in zip(ids, samples, strict=True) if sample}
+        serving = {one: _look(sample) for one, sample in running.items() if one not in starting}
+        spent = [millis for one, look in serving.items() if (millis := self._since(one, look)) is not None]
+        if serving and not spent:
+            return None
+        return Usage(cpu_millis=sum(spent), memory_bytes=sum(map(_memory, running.values())))
+
+    def _since(self, container: str, look: _Look) -> float | None:
+        """Thousandths of a core since the last look at it; None for the first, since which there is nothing but a start."""
+        before = self._looks.get(container)
+        if before is not None and abs(look.when - before.when) < INTERVAL:
+            return None
+        self._looks[container] = look
+        return before.millis(look) if before is not None and before.serves(look) else None
 
     def _forget(self) -> None:
         """Containers that are gone."""
@@ -74,37 +94,30 @@ class ContainerMeter:
 
 async def usage_of(engine: Engine, ids: Iterable[str], clock: Clock | None = None) -> Usage | None:
     """What these containers use together; those that ended count nothing. None when the engine does not tell."""
-    return await _usage_of(engine, ids, clock, {})
-
-
-async def _usage_of(engine: Engine, ids: Iterable[str], clock: Clock | None, looks: dict[str, _Look]) -> Usage | None:
     clock = clock or SystemClock()
     try:
         async with asyncio.timeout(LIMIT):
-            each = await asyncio.gather(*(_usage(engine, one, clock, looks) for one in ids))
+            each = await asyncio.gather(*(_usage(engine, one, clock) for one in ids))
     except (ProviderUnavailable, EngineRefused, TimeoutError):
         return None
     return Usage(cpu_millis=sum(one.cpu_millis for one in each), memory_bytes=sum(one.memory_bytes for one in each))
 
 
-async def _usage(engine: Engine, container: str, clock: Clock, looks: dict[str, _Look]) -> Usage:
-    """CPU since the look at it among `looks`, which this one replaces, or over INTERVAL."""
+async def _usage(engine: Engine, container: str, clock: Clock) -> Usage:
+    """CPU over INTERVAL."""
     sample = await _sample(engine, container)
     if sample is None:
         return Usage()
-    before, after = looks.get(container), _look(sample)
-    if before is None or not before.serves(after):
-        if (begun := _time(sample, "preread")) is not None:
-            # An engine older than 20.10 knows no `one-shot`: it took a second and two samples.
-            before = _Look(begun, _total(sample.get("precpu_stats")))
-        else:
-            await clock.sleep(INTERVAL)
-            sample = await _sample(engine, container)
-            if sample is None:
-                return Usage()
-            before, after = after, _look(sample)
-    looks[container] = after
-    return Usage(cpu_millis=before.millis(after), memory_bytes=_memory(sample))
+    if (begun := _time(sample, "preread")) is not None:
+        # An engine older than 20.10 knows no `one-shot`: it took a second and two samples.
+        before = _Look(begun, _total(sample.get("precpu_stats")))
+    else:
+        before = _look(sample)
+        await clock.sleep(INTERVAL)
+        sample = await _sample(engine, container)
+        if sample is None:
+            return Usage()
+    return Usage(cpu_millis=before.millis(_look(sample)), memory_bytes=_memory(sample))
 
 
 async def _sample(engine: Engine, container: str) -> Document | None:

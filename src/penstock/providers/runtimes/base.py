@@ -5,7 +5,7 @@ The local provider decides what should run; a runtime only does it, on this mach
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Protocol
 
@@ -114,6 +114,7 @@ class Runtime(Protocol):
     async def usage(self, tokens: Iterable[str]) -> Usage | None:
         """What these replicas use together at this moment; None where that cannot be known now."""
 
-    async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
+    async def usages(self, tokens: Mapping[str, Sequence[str]], starting: Set[str]) -> dict[str, Usage]:
         """As `usage`, for many functions by key, whose replicas are given, and for who asks again and again: a function that is
-        not known now is missing, and may be known the next time."""
+        not known now is missing, and may be known the next time. Of the replicas that are `starting` only the memory counts, and
+        the processor time of others from the first look after that."""

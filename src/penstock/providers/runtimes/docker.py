@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -159,8 +159,9 @@ class DockerRuntime:
     async def usage(self, tokens: Iterable[str]) -> Usage | None:
         return await usage_of(self._engine, self._containers(tokens))
 
-    async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
-        return await self._meter.usages({key: self._containers(each) for key, each in tokens.items()})
+    async def usages(self, tokens: Mapping[str, Sequence[str]], starting: Set[str]) -> dict[str, Usage]:
+        groups = {key: self._containers(each) for key, each in tokens.items()}
+        return await self._meter.usages(groups, frozenset(self._containers(starting)))
 
     def _containers(self, tokens: Iterable[str]) -> list[str]:
         """Those of replicas that run, or finish their requests."""

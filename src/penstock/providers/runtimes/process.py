@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -180,18 +180,21 @@ class ProcessRuntime:
         await asyncio.sleep(_USAGE_SPAN)
         return await asyncio.to_thread(_usage, sessions, before, _USAGE_SPAN)
 
-    async def usages(self, tokens: Mapping[str, Sequence[str]]) -> dict[str, Usage]:
+    async def usages(self, tokens: Mapping[str, Sequence[str]], starting: Set[str]) -> dict[str, Usage]:
         parents: dict[str, set[int]] = {}
         for parent in self._parents.values():
             parents.setdefault(parent.key, set()).add(parent.pid)
         groups = {
             key: Group(
-                replicas=frozenset(entry.pid for token in each if (entry := self._entries.get(token)) and entry.pid),
-                parents=frozenset(parents.get(key, ())),
+                serving=self._pids(token for token in each if token not in starting),
+                others=self._pids(token for token in each if token in starting).union(parents.get(key, ())),
             )
             for key, each in tokens.items()
         }
         return await asyncio.to_thread(self._meter.measure, groups)
+
+    def _pids(self, tokens: Iterable[str]) -> frozenset[int]:
+        return frozenset(entry.pid for token in tokens if (entry := self._entries.get(token)) and entry.pid)
 
     # What the zygote says
 

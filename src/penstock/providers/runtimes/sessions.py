@@ -24,9 +24,10 @@ LONGEST = 60.0
 class Group(msgspec.Struct, frozen=True):
     """The sessions of one function."""
 
-    replicas: frozenset[int]
-    parents: frozenset[int] = frozenset()
-    """Of warmed parents. The time of children that they waited for is not theirs: those were replicas."""
+    serving: frozenset[int]
+    """Of replicas that have been ready."""
+    others: frozenset[int] = frozenset()
+    """Of replicas that start, and of warmed parents, which import for them: of these only the memory counts."""
 
 
 class _Look(msgspec.Struct, frozen=True):
@@ -57,37 +58,35 @@ class SessionMeter:
 
     def _measure(self, groups: Mapping[str, Group]) -> dict[str, Usage]:
         now = self._monotonic()
-        replicas = frozenset().union(*(group.replicas for group in groups.values()))
-        parents = frozenset().union(*(group.parents for group in groups.values()))
-        seconds, pids = self._sums(replicas, parents)
+        seconds, pids = self._sums(frozenset().union(*(group.serving | group.others for group in groups.values())))
         measured: dict[str, Usage] = {}
         for key, group in groups.items():
-            sessions = [session for session in group.replicas | group.parents if session in seconds]
+            serving = {session: seconds[session] for session in group.serving if session in seconds}
             before = self._looks.get(key)
             if before is not None and now - before.when < SHORTEST:
                 continue
-            self._looks[key] = _Look(now, {session: seconds[session] for session in sessions})
-            if before is not None and now - before.when <= LONGEST:
-                # Of one that is new all counts: it began after the look before.
-                spent = sum(max(0.0, seconds[one] - before.seconds.get(one, 0.0)) for one in sessions)
-                memory = sum(self._memory_of(pid) for session in sessions for pid in pids[session])
-                measured[key] = Usage(cpu_millis=1000 * spent / (now - before.when), memory_bytes=memory)
+            self._looks[key] = _Look(now, serving)
+            if before is None or now - before.when > LONGEST:
+                continue
+            # What a new one has spent until now was, at least in part, its start.
+            known = serving.keys() & before.seconds.keys()
+            if serving and not known:
+                continue
+            spent = sum(max(0.0, serving[one] - before.seconds[one]) for one in known)
+            memory = sum(self._memory_of(pid) for one in group.serving | group.others for pid in pids.get(one, ()))
+            measured[key] = Usage(cpu_millis=1000 * spent / (now - before.when), memory_bytes=memory)
         self._forget(now)
         return measured
 
-    def _sums(self, replicas: Set[int], parents: Set[int]) -> tuple[dict[int, float], dict[int, list[int]]]:
+    def _sums(self, sessions: Set[int]) -> tuple[dict[int, float], dict[int, list[int]]]:
         """Processor time and processes by session, in one pass. A child that ended counts where it was waited for."""
         seconds: dict[int, float] = {}
         pids: dict[int, list[int]] = {}
         for stat in self._scan():
-            if stat.session in replicas:
+            if stat.session in sessions:
                 spent = stat.cpu_seconds + stat.children_seconds
-            elif stat.session in parents:
-                spent = stat.cpu_seconds
-            else:
-                continue
-            seconds[stat.session] = seconds.get(stat.session, 0.0) + spent
-            pids.setdefault(stat.session, []).append(stat.pid)
+                seconds[stat.session] = seconds.get(stat.session, 0.0) + spent
+                pids.setdefault(stat.session, []).append(stat.pid)
         return seconds, pids
 
     def _forget(self, now: float) -> None:

@@ -33,7 +33,7 @@ class Clock:
 
 
 def sample(second: float, cpu: int, memory: Document | None = None, **more: Any) -> Document:
-    read = f"2026-01-01T00:00:{second:012.9f}Z"
+    read = f"2026-01-01T00:{int(second // 60):02}:{second % 60:012.9f}Z"
     cpu_stats = {"cpu_usage": {"total_usage": cpu}}
     return {"read": read, "preread": NEVER, "cpu_stats": cpu_stats, "memory_stats": memory or MEMORY, **more}
 
@@ -112,48 +112,59 @@ async def test_an_engine_that_hangs_is_not_waited_for(monkeypatch: pytest.Monkey
     assert await usage_of(Hanging(), ["a"], Clock()) is None
 
 
+NONE_STARTS: frozenset[str] = frozenset()
+
+
 async def test_who_measures_again_is_told_of_all_the_time_since_the_look_before() -> None:
-    clock = Clock()
-    engine = engine_of(a=[sample(1, 0), sample(1.25, 10**6), sample(3.25, 10**9 + 10**6)])
-    meter = ContainerMeter(engine, clock)
-    assert await meter.usages({"f": ["a"]}) == {"f": Usage(cpu_millis=4.0, memory_bytes=700.0)}
-    assert await meter.usages({"f": ["a"]}) == {"f": Usage(cpu_millis=500.0, memory_bytes=700.0)}
-    assert clock.slept == [stats.INTERVAL]
+    meter = ContainerMeter(engine_of(a=[sample(1, 0), sample(3, 10**9), sample(7, 2 * 10**9)]))
+    assert await meter.usages({"f": ["a"]}, NONE_STARTS) == {}
+    assert await meter.usages({"f": ["a"]}, NONE_STARTS) == {"f": Usage(cpu_millis=500.0, memory_bytes=700.0)}
+    assert await meter.usages({"f": ["a"]}, NONE_STARTS) == {"f": Usage(cpu_millis=250.0, memory_bytes=700.0)}
 
 
-async def test_a_container_that_is_new_is_measured_at_once() -> None:
+async def test_what_the_start_of_a_container_took_is_no_load() -> None:
     engine = engine_of(
-        a=[sample(1, 0), sample(2, 0), sample(4, 10**9)],
-        new=[sample(4, 0), sample(4.5, 10**8)],
+        a=[sample(second, 0) for second in (1, 3, 5, 7)],
+        new=[sample(3, 10**9), sample(5, 2 * 10**9), sample(7, 3 * 10**9)],
     )
-    meter = ContainerMeter(engine, Clock())
-    await meter.usages({"f": ["a"]})
-    assert await meter.usages({"f": ["a", "new"]}) == {"f": Usage(cpu_millis=700.0, memory_bytes=1400.0)}
+    meter = ContainerMeter(engine)
+    await meter.usages({"f": ["a"]}, NONE_STARTS)
+    idle = {"f": Usage(memory_bytes=1400.0)}
+    assert await meter.usages({"f": ["a", "new"]}, frozenset({"new"})) == idle
+    assert await meter.usages({"f": ["a", "new"]}, NONE_STARTS) == idle
+    assert await meter.usages({"f": ["a", "new"]}, NONE_STARTS) == {"f": Usage(cpu_millis=500.0, memory_bytes=1400.0)}
+
+
+async def test_of_a_function_that_only_starts_the_memory_is_known() -> None:
+    meter = ContainerMeter(engine_of(a=[sample(1, 10**9)]))
+    assert await meter.usages({"f": ["a"]}, frozenset({"a"})) == {"f": Usage(memory_bytes=700.0)}
 
 
 @pytest.mark.parametrize(
-    ("second", "cpu"),
-    [(2.1, 10**9), (4, 10**7), (2.0, 10**9)],
-    ids=["too-soon", "started-again", "same-moment"],
+    ("second", "cpu", "then"),
+    [(1.1, 10**8, 500.0), (1.0, 10**8, 500.0), (2, 10**7, 990.0), (90, 10**9, 0.0)],
+    ids=["too-soon", "same-moment", "started-again", "long-ago"],
 )
-async def test_a_look_that_does_not_serve_is_followed_by_another(second: float, cpu: int) -> None:
-    again = [sample(second, cpu), sample(second + 0.5, cpu + 10**8)]
-    meter = ContainerMeter(engine_of(a=[sample(1, 0), sample(2, 10**8), *again]), Clock())
-    await meter.usages({"f": ["a"]})
-    assert await meter.usages({"f": ["a"]}) == {"f": Usage(cpu_millis=200.0, memory_bytes=700.0)}
+async def test_a_look_that_does_not_serve_tells_nothing_and_the_next_one_does(
+    second: float, cpu: int, then: float
+) -> None:
+    start, last = 10**7 * 2, 10**9 + 2 * 10**7
+    following = {1.1: sample(3, last), 1.0: sample(3, last), 2: sample(3, 10**9), 90: sample(91, 10**9)}[second]
+    meter = ContainerMeter(engine_of(a=[sample(1, start), sample(second, cpu), following]))
+    await meter.usages({"f": ["a"]}, NONE_STARTS)
+    assert await meter.usages({"f": ["a"]}, NONE_STARTS) == {}
+    assert await meter.usages({"f": ["a"]}, NONE_STARTS) == {"f": Usage(cpu_millis=then, memory_bytes=700.0)}
 
 
 async def test_looks_at_containers_that_are_gone_are_forgotten() -> None:
-    engine = engine_of(a=[sample(1, 0), sample(1.5, 0)], b=[sample(0, 0), sample(0.5, 0)])
-    meter = ContainerMeter(engine, Clock())
-    await meter.usages({"f": ["a"], "g": ["b"]})
-    late = {"read": "2026-01-01T00:02:00Z", "preread": NEVER, "cpu_stats": {}, "memory_stats": MEMORY}
-    later = {**late, "read": "2026-01-01T00:02:01Z"}
-    engine.documents_of["/containers/b/stats"] = [late, later]
-    await meter.usages({"g": ["b"]})
+    meter = ContainerMeter(engine_of(a=[sample(1, 0)], b=[sample(1, 0), sample(121, 0)]))
+    await meter.usages({"f": ["a"], "g": ["b"]}, NONE_STARTS)
+    await meter.usages({"g": ["b"]}, NONE_STARTS)
     assert list(meter._looks) == ["b"]
 
 
 async def test_functions_of_which_the_engine_does_not_tell_are_missing() -> None:
-    meter = ContainerMeter(engine_of(a=[broken()], b=[sample(1, 0), sample(2, 0)]), Clock())
-    assert await meter.usages({"f": ["a"], "g": ["b"], "h": []}) == {"g": Usage(memory_bytes=700.0), "h": Usage()}
+    meter = ContainerMeter(engine_of(a=[broken()], b=[sample(1, 0), sample(2, 0)]))
+    await meter.usages({"g": ["b"]}, NONE_STARTS)
+    told = await meter.usages({"f": ["a"], "g": ["b"], "h": []}, NONE_STARTS)
+    assert told == {"g": Usage(memory_bytes=700.0), "h": Usage()}

@@ -32,8 +32,8 @@ def process(pid: int, session: int, own: float = 0.0, children: float = 0.0) -> 
     return Stat(pid, "S", 1, session, own, children, 7)
 
 
-def group(*replicas: int, parents: tuple[int, ...] = ()) -> Group:
-    return Group(frozenset(replicas), frozenset(parents))
+def group(*serving: int, others: tuple[int, ...] = ()) -> Group:
+    return Group(frozenset(serving), frozenset(others))
 
 
 def test_the_time_between_two_looks_counts() -> None:
@@ -59,17 +59,34 @@ def test_programs_that_end_for_each_call_count_where_they_were_waited_for() -> N
     assert told["f"] == Usage(cpu_millis=250, memory_bytes=MIB)
 
 
-def test_a_replica_that_is_new_counts_whole_and_one_that_ended_does_not_count_against_it() -> None:
+def test_what_a_start_took_is_no_load_and_what_comes_after_the_first_look_at_one_that_is_ready_is() -> None:
     machine = Machine()
     machine.look(0, process(5, 5, 50.0), f=group(5))
-    assert machine.look(1, process(8, 8, 0.25), f=group(5, 8))["f"] == Usage(cpu_millis=250, memory_bytes=MIB)
+    busy = process(5, 5, 50.25)
+    starting = machine.look(1, busy, process(8, 8, 0.75), f=group(5, others=(8,)))
+    assert starting["f"] == Usage(cpu_millis=250, memory_bytes=2 * MIB)
+    assert machine.look(1, busy, process(8, 8, 1.5), f=group(5, 8))["f"].cpu_millis == 0
+    assert machine.look(1, busy, process(8, 8, 2.25), f=group(5, 8))["f"].cpu_millis == 750
 
 
-def test_a_warmed_parent_counts_without_the_replicas_that_it_waited_for() -> None:
+def test_a_function_is_not_known_before_the_second_look_at_any_that_is_ready() -> None:
     machine = Machine()
-    machine.look(0, process(3, 3, 1.0), process(5, 5, 20.0), f=group(5, parents=(3,)))
-    told = machine.look(1, process(3, 3, 1.1, children=20.0), f=group(parents=(3,)))
-    assert round(told["f"].cpu_millis) == 100
+    machine.look(0, process(8, 8, 0.5), f=group(others=(8,)))
+    assert machine.look(1, process(8, 8, 1.5), f=group(8)) == {}
+    assert machine.look(1, process(8, 8, 1.75), f=group(8))["f"].cpu_millis == 250
+
+
+def test_one_that_ended_does_not_count_against_those_that_stay() -> None:
+    machine = Machine()
+    machine.look(0, process(5, 5, 50.0), process(8, 8, 1.0), f=group(5, 8))
+    assert machine.look(1, process(8, 8, 1.25), f=group(5, 8))["f"] == Usage(cpu_millis=250, memory_bytes=MIB)
+
+
+def test_of_a_warmed_parent_only_the_memory_counts() -> None:
+    machine = Machine()
+    machine.look(0, process(3, 3, 1.0), process(5, 5, 20.0), f=group(5, others=(3,)))
+    told = machine.look(1, process(3, 3, 2.0, children=20.0), process(5, 5, 20.5), f=group(5, others=(3,)))
+    assert told["f"] == Usage(cpu_millis=500, memory_bytes=2 * MIB)
 
 
 def test_processes_of_others_do_not_count() -> None:
