@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from penstock.autoscaler.journal import Decision
+from penstock.core.idle import ENOUGH
 from penstock.core.scalelabels import Scaling
 
 
@@ -34,6 +35,14 @@ class LoadNow(msgspec.Struct, frozen=True, kw_only=True):
     unknown: str = ""
 
 
+class LearningNow(msgspec.Struct, frozen=True, kw_only=True):
+    """How far learning from a function's own pauses is."""
+
+    pauses: int
+    """Seen, at most as many as are needed: until there are that many the usual time holds."""
+    needed: int = ENOUGH
+
+
 class AlertNow(msgspec.Struct, frozen=True, kw_only=True):
     """The last alert that fired."""
 
@@ -59,8 +68,11 @@ class ScalingReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     floor_by: str
     """`hand`, `alert` or empty."""
     idle_for: float
+    """Since a request began or was in flight, or since the first replica was ready, when that was later."""
     rests_after: float | None
     """Idleness after which none are kept; None when some always are."""
+    learning: LearningNow | None
+    """None when nothing is to be learned."""
     alert: AlertNow
     decisions: tuple[Decision, ...]
     """Newest last."""

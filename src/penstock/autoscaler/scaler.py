@@ -16,9 +16,10 @@ from penstock.autoscaler.alerts import Alert, read_alert
 from penstock.autoscaler.changes import HELD, Changes
 from penstock.autoscaler.journal import Decision
 from penstock.autoscaler.learned import Learned
+from penstock.autoscaler.lease import Lease
 from penstock.autoscaler.loads import OWN_KINDS, Load
 from penstock.autoscaler.reasons import numbers, reason
-from penstock.autoscaler.report import AlertNow, LoadNow, ScalingReport, labels_of
+from penstock.autoscaler.report import AlertNow, LearningNow, LoadNow, ScalingReport, labels_of
 from penstock.autoscaler.sources import Amounts, Counts, Sources, added_up
 from penstock.autoscaler.state import State
 from penstock.core.scalelabels import Scaling
@@ -37,10 +38,6 @@ FLUSH = 0.5
 PARTIAL = 3
 """Ticks in a row without a word from some worker from which on the others' counts are taken for all. Until then a busy worker would
 seem to have no load, and twice its load a tick later."""
-
-LEASE = 7.5
-"""Seconds for which one gateway of several may decide without asking again. On a Swarm the lease that it has for that lasts twice as
-long; whoever waits for it looks at each tick whether it is over, which costs a manager one small read."""
 
 UNKNOWN_AFTER = 10.0
 """Seconds without a load before the journal says so: a source needs a moment after each start."""
@@ -70,15 +67,15 @@ class Scaler:
         self._partial = 0
         self._states: dict[str, State] = {}
         self._changes = Changes(provider, clock, self.journal)
-        self._leads_until = math.inf if sources.lead is None else -math.inf
+        self._lease = Lease(sources.lead, sources.holder, clock)
 
     @property
     def leader(self) -> bool:
-        return self._clock.monotonic() < self._leads_until
+        return self._lease.held
 
     async def run(self) -> None:
         """Follow load until cancelled."""
-        leading = asyncio.create_task(self._lead())
+        leading = asyncio.create_task(self._lease.keep())
         try:
             while True:
                 began = self._clock.monotonic()
@@ -133,7 +130,7 @@ class Scaler:
         state.said.clear()
         state.warmed = not replicas
         if not before:
-            state.awake_since = now
+            state.wake(now)
         self._note(key, "hand", before, replicas, "set by hand")
 
     async def follow(self, alerts: Iterable[Alert]) -> list[PenstockError]:
@@ -179,7 +176,7 @@ class Scaler:
         if not alert.firing:
             state.past = ()
         if not before:
-            state.awake_since = now
+            state.wake(now)
         text = f"an alert fires: {state.scaling.step} more" if alert.firing else "an alert is over: the least"
         try:
             await self._changes.hold(key, wanted, floor)
@@ -225,6 +222,7 @@ class Scaler:
             floor_by=state.floor.holder if state.floor else "",
             idle_for=round(state.idle(now), 3),
             rests_after=None if math.isinf(limit) else limit,
+            learning=LearningNow(pauses=state.idleness.pauses.seen) if state.idleness else None,
             alert=AlertNow(last=state.alert_at, hint=state.alert_hint()),
             decisions=self.journal.of(key),
         )
@@ -250,6 +248,7 @@ class Scaler:
         key, meter = function.key, self._loads.meter
         state = self._state(function)
         state.note_activity(meter.last_active(key))
+        state.note_start(function, now)
         self._compare(function, state, now)
         if key in self._changes:
             self._changes.give_up(key, now)
@@ -326,7 +325,8 @@ class Scaler:
         if not self.leader and before:
             state.past = ()  # the gateway that leads has its reasons
         elif not before:
-            state.awake_since, state.past = now, ()
+            state.wake(now)
+            state.past = ()
             self._note(key, "wake", before, function.desired, "a call came for a function at rest")
         elif told and (function.floor or function.desired == state.scaling.least):
             state.past = ()
@@ -379,17 +379,3 @@ class Scaler:
     async def _others(self) -> Amounts | None:
         peers = self._sources.peers
         return await peers.gather() if peers else None
-
-    async def _lead(self) -> None:
-        """Keep the lease, or wait for it."""
-        lead = self._sources.lead
-        while lead is not None:
-            began = self._clock.monotonic()
-            try:
-                leads = await lead(self._sources.holder, LEASE)
-                self._leads_until = began + LEASE if leads else -math.inf
-            except PenstockError as error:
-                log.warning("cannot find out which gateway scales: %s", error)
-            except Exception:
-                log.exception("cannot find out which gateway scales")
-            await self._clock.sleep(TICK)

@@ -56,7 +56,9 @@ class State:
         """What the provider has last told of the floors of alerts."""
         self.share(function.floor)
         self.awake_since = now
-        """When it was first seen or woken: idleness counts from there at the earliest."""
+        """When it was first seen, woken, or ready after that: idleness counts from there at the earliest."""
+        self._starts = function.desired > 0
+        """Whether no replica has been ready since then."""
         self.last_active: float | None = None
         self.warmed = False
         """Whether it was started for the call that is due, or shall not be."""
@@ -135,6 +137,20 @@ class State:
         elif self.floor and self.floor.holder == "alert":
             self.floor = None
         return True
+
+    def wake(self, now: float) -> None:
+        """It is wanted again."""
+        self.awake_since, self._starts = now, True
+
+    def note_start(self, function: Function, now: float) -> None:
+        """Replicas as the provider tells of them. A start may take longer than idleness is allowed to: that begins when the first
+        one is ready. One that has ended and is started again may never be, and is not waited for."""
+        if not self._starts:
+            return
+        if function.available:
+            self._starts = False
+        if function.available or any(one.state == "starting" and not one.restarts for one in function.replicas):
+            self.awake_since = now
 
     def idle(self, now: float) -> float:
         """Seconds since it was last of use."""

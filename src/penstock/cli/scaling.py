@@ -59,5 +59,12 @@ def _held(report: ScalingReport) -> str:
 def _rests(report: ScalingReport) -> str:
     if report.rests_after is None:
         return ""
-    learned = " (learned)" if report.scaling.learned else ""
-    return f"after {report.rests_after:g} s without a request{learned}; idle for {report.idle_for:.0f} s"
+    return f"after {report.rests_after:g} s without a request{_learned(report)}; idle for {report.idle_for:.0f} s"
+
+
+def _learned(report: ScalingReport) -> str:
+    learning = report.learning
+    if learning is None:
+        return ""
+    known = learning.pauses >= learning.needed
+    return " (learned)" if known else f" (learning, {learning.pauses} of {learning.needed} pauses)"

@@ -74,6 +74,13 @@ class Load(msgspec.Struct, frozen=True):
     unknown: str = ""
 
 
+class Learning(msgspec.Struct, frozen=True):
+    """How many pauses were seen of those that learning needs."""
+
+    pauses: int = 0
+    needed: int = 0
+
+
 class AlertSeen(msgspec.Struct, frozen=True):
     """The last alert."""
 
@@ -104,6 +111,7 @@ class ScalingReport(msgspec.Struct, frozen=True, rename="camel"):
     floor_by: str = ""
     idle_for: float = 0.0
     rests_after: float | None = None
+    learning: Learning | None = None
     alert: AlertSeen = AlertSeen()
     decisions: list[Decision] = []
 

@@ -45,7 +45,9 @@ class Provider(MemoryProvider):
     """One that can refuse to scale a function, or never answer."""
 
     def __init__(self, clock: FakeClock) -> None:
-        super().__init__(script=lambda spec: Script(), clock=clock)
+        super().__init__(script=lambda spec: self.script, clock=clock)
+        self.script = Script()
+        """What replicas do that are started from now on."""
         self.refuses: dict[str, Exception] = {}
         self.hangs: set[str] = set()
         self.scaled: list[tuple[str, int]] = []

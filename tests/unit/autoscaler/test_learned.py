@@ -16,6 +16,7 @@ import pytest
 
 from penstock.autoscaler import learned
 from penstock.autoscaler.learned import MISSED_FOR, SAVE_EVERY, Learned, LearnedFile
+from penstock.autoscaler.report import LearningNow
 from penstock.core.idle import Idleness, Pauses
 from penstock.testing.clock import FakeClock
 from tests.unit.autoscaler.plant import KEY, Plant, plant
@@ -273,3 +274,14 @@ async def test_an_update_keeps_what_was_learned_and_counts_its_own_usual_time() 
         await p.second()
         assert p.scaler.report(KEY).rests_after == 800
         assert p.scaler.learned()[KEY] == before
+
+
+async def test_how_far_learning_is_is_told() -> None:
+    async with plant() as p:
+        await p.deploy(zero="true", learn="auto")
+        await p.deploy("plain", zero="true")
+        await call_each(p, 40, 4)
+        assert p.scaler.report(KEY).learning == LearningNow(pauses=3, needed=8)
+        await call_each(p, 40, 10)
+        assert p.scaler.report(KEY).learning == LearningNow(pauses=8, needed=8)
+        assert p.scaler.report("plain.openfaas-fn").learning is None

@@ -15,6 +15,7 @@ from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.state import MANUAL_HOLD
 from penstock.errors import FunctionNotFound, ProviderUnavailable
 from penstock.model import DEFAULT_NAMESPACE
+from penstock.providers.memory import Script
 from tests.unit.autoscaler.plant import KEY, plant
 
 CAPACITY = {"type": "capacity", "target": "2", "proportion": "1"}
@@ -29,6 +30,9 @@ class Cpu:
 
     def cpu(self, key: str) -> float | None:
         return self.value
+
+    def why(self, key: str) -> str:
+        return "" if self.value is not None else "CPU has not been measured yet"
 
 
 async def test_the_default_is_requests_a_second_up_to_twenty_replicas() -> None:
@@ -143,7 +147,8 @@ async def test_an_unknown_load_holds_what_there_is_and_is_said_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"), [("queue", "no queue"), ("cpu", "not measured here"), ("tickets", "no Prometheus is configured")]
+    ("kind", "why"),
+    [("queue", "no queue"), ("cpu", "CPU is not measured here"), ("tickets", "no Prometheus is configured")],
 )
 async def test_a_load_without_a_source_says_what_is_missing(kind: str, why: str) -> None:
     async with plant() as p:
@@ -303,6 +308,57 @@ async def test_a_request_that_comes_as_soon_as_a_function_rests_wakes_it_and_cou
         await p.wake()
         assert await p.second(inflight=8) == 4
         assert p.rules() == ["idle", "wake", "load"]
+
+
+SLOW = Script(start_delay=90.0)
+"""Of a replica whose start takes longer than its function may be idle."""
+
+
+async def test_a_start_that_takes_longer_than_idleness_may_is_not_broken_off() -> None:
+    async with plant() as p:
+        p.provider.script = SLOW
+        await p.deploy(zero="true", zero_after="30s")
+        assert set(await p.seconds(89)) == {1}
+        assert p.scaler.report(KEY).idle_for <= 1
+        seen = await p.seconds(35)
+        assert (seen[25], seen[-1]) == (1, 0)
+
+
+async def test_idleness_begins_anew_when_the_replica_that_a_call_woke_is_ready() -> None:
+    async with plant() as p:
+        await p.deploy(zero="true", zero_after="30s")
+        while await p.second():
+            pass
+        p.provider.script = SLOW
+        await p.wake()
+        seen = await p.seconds(125)
+        assert (seen[115], seen[-1]) == (1, 0)
+
+
+async def test_a_number_set_by_hand_for_a_function_at_rest_is_waited_for_too() -> None:
+    async with plant() as p:
+        await p.deploy(zero="true", zero_after="30s")
+        await p.scaler.set_by_hand(KEY, 0)
+        await p.seconds(3)
+        p.provider.script = SLOW
+        await p.scaler.set_by_hand(KEY, 2)
+        assert set((await p.seconds(100))[1:]) == {2}
+
+
+async def test_a_function_whose_starts_all_fail_rests_when_it_has_been_idle() -> None:
+    async with plant() as p:
+        p.provider.script = Script(never_ready=True, crash_after=3.0)
+        await p.deploy(zero="true", zero_after="30s")
+        assert (await p.seconds(60))[-1] == 0
+
+
+async def test_one_that_was_ready_and_is_not_any_more_rests_when_it_has_been_idle() -> None:
+    async with plant() as p:
+        await p.deploy(zero="true", zero_after="30s")
+        await p.seconds(3)
+        p.provider.script = Script(never_ready=True)
+        await p.update(zero="true", zero_after="30s", target="7")
+        assert (await p.seconds(60))[-1] == 0
 
 
 async def test_a_long_request_keeps_a_function_from_resting() -> None:

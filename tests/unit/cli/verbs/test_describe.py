@@ -108,6 +108,7 @@ SCALING = {
     "floorBy": "alert",
     "idleFor": 12.3,
     "restsAfter": 900.0,
+    "learning": {"pauses": 8, "needed": 8},
     "alert": {"last": "2026-01-01T00:00:00Z", "hint": "its alert came after 300 s"},
     "decisions": [
         {
@@ -151,6 +152,17 @@ def test_why_there_are_so_many_replicas_is_told(gateway: ScriptedGateway) -> Non
     ):
         assert f"{line}\n" in text
     assert "Decided:" not in text
+
+
+def test_how_many_pauses_were_seen_is_told_until_something_is_learned(gateway: ScriptedGateway) -> None:
+    assert "without a request (learning, 3 of 8 pauses); idle" in described(
+        gateway, learning={"pauses": 3, "needed": 8}
+    )
+
+
+def test_a_usual_time_is_not_called_learned(gateway: ScriptedGateway) -> None:
+    text = described(gateway, learning=None)
+    assert "Rests:              after 900 s without a request; idle for 12 s\n" in text
 
 
 def test_the_last_five_decisions_are_told_newest_last(gateway: ScriptedGateway) -> None:
