@@ -150,7 +150,8 @@ def _gateway_lines(source: Source) -> Iterator[str]:
     help_text = "The total number of function HTTP requests started."
     yield from family("gateway_function_invocation_started", "counter", help_text, started)
     help_text = "Function HTTP requests in progress."
-    yield from family("gateway_function_invocation_inflight", "gauge", help_text, source.inflight())
+    inflight = dict.fromkeys(source.functions, 0) | source.inflight()
+    yield from family("gateway_function_invocation_inflight", "gauge", help_text, inflight)
     desired = {key: function.desired for key, function in functions}
     yield from family("gateway_service_count", "gauge", "Current count of replicas for function", desired)
     ready = {key: function.available for key, function in functions}

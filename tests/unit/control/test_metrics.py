@@ -88,6 +88,20 @@ def histogram_lines(code: int, slow: int) -> list[str]:
     return lines
 
 
+async def test_a_function_without_a_request_in_flight_has_none_instead_of_no_series() -> None:
+    source = a_source()
+    spec = FunctionSpec(name="idle")
+    source.functions = {
+        **source.functions,
+        spec.key: Function(spec=spec, desired=0, created_at=datetime(2026, 1, 1, tzinfo=UTC)),
+    }
+    lines = (await exposition(source)).decode().splitlines()
+    assert [line for line in lines if line.startswith("gateway_function_invocation_inflight{")] == [
+        'gateway_function_invocation_inflight{function_name="cat.openfaas-fn"} 2',
+        'gateway_function_invocation_inflight{function_name="idle.openfaas-fn"} 0',
+    ]
+
+
 async def test_a_parser_of_prometheus_reads_it_all() -> None:
     families = {f.name: f for f in text_string_to_metric_families((await exposition(a_source())).decode())}
     assert families["gateway_functions_seconds"].type == "histogram"
