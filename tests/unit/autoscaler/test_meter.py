@@ -100,7 +100,17 @@ def test_no_tick_is_no_load() -> None:
 
 
 def test_requests_in_flight_are_a_mean_over_time() -> None:
-    assert noted(0, 1, 2, busy=(0.0, 4.0, 8.0)).inflight("f") == pytest.approx(4)
+    assert noted(0, 4, 8, busy=(0.0, 4.0, 8.0)).inflight("f") == pytest.approx(4)
+
+
+def test_no_more_requests_are_in_flight_than_there_were_and_began() -> None:
+    """The process has stood still for ten seconds after it had asked the workers: by its clock, the next tick has only one second
+    for all that the requests took which began meanwhile."""
+    meter = Meter()
+    meter.note(1, {"f": 12}, {"f": 12.0}, {"f": 12})
+    meter.note(12, {"f": 12}, {"f": 24.0}, {"f": 12})
+    meter.note(13, {"f": 15}, {"f": 24.0 + 11 * 15}, {"f": 15})
+    assert 12 < meter.inflight("f") <= 15
 
 
 def test_a_counter_that_shrinks_begins_anew() -> None:

@@ -404,6 +404,7 @@ async def test_a_refusal_is_said_once_and_tried_again_while_others_go_on() -> No
         await p.deploy("other", **CAPACITY)
         p.provider.refuses[KEY] = ProviderUnavailable("no engine")
         for _ in range(5):
+            p.counts.totals.started[OTHER] = p.counts.totals.started.get(OTHER, 0) + 6
             p.counts.totals.busy[OTHER] = p.counts.totals.busy.get(OTHER, 0) + 6.0
             await p.second(inflight=6)
         assert (p.desired(), p.desired(OTHER)) == (1, 3)
