@@ -1,20 +1,20 @@
 """The volume that holds the watchdog, mounted read-only into containers of unmodified images.
 
 Called by `starting`. The volume is named after what is in it and filled once for an engine, through a container that is made
-and never started; making the bundle is `penstock.watchdog.bundle.build`'s, or it comes from the image that we run in.
+and never started; the bundle is made by `penstock watchdog bundle`, or comes from the image that we run in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib.metadata
 import logging
 import os
 import secrets
 import shutil
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,13 @@ from penstock.providers.containers.engine import Engine, EngineRefused
 from penstock.providers.containers.images import Images
 from penstock.providers.containers.plan import WATCHDOG
 from penstock.providers.containers.volumes import archive_of_bundle
+from penstock.watchdog.bundle.origin import digest
 from penstock.watchdog.bundle.write import MARK, PLACE
 
+MAKE = (sys.executable, "-m", "penstock", "watchdog", "bundle")
+"""What makes a bundle in the directory that follows: a process of its own, so that a server that is to end need not wait for it."""
+ENDING = 5.0
+"""Seconds for that process to clean up when it is not wanted any more."""
 _ABSENT = 404
 _CHUNK = 1 << 18
 
@@ -42,6 +47,8 @@ class Source(Protocol):
 
     image: str
     """An image that has them, from which the engine copies them itself; empty where they are uploaded."""
+    made: bool
+    """Whether they may have to be made first, which takes a while."""
 
     async def name(self) -> str:
         """What tells this bundle from others: a version and a digest. Raises PenstockError."""
@@ -53,7 +60,7 @@ class Source(Protocol):
 class OwnImage:
     """We run in our own image: the bundle is in it."""
 
-    image = ""
+    image, made = "", False
 
     def __init__(self, place: Path = Path(PLACE)) -> None:
         self._place = place
@@ -68,29 +75,40 @@ class OwnImage:
 class Made:
     """Made from this installation, in a folder of the home, once for everything that it is made from."""
 
-    image = ""
+    image, made = "", True
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self._folder = folder
         self._environ = environ
-        self._making = asyncio.Lock()
+        self._naming, self._making = asyncio.Lock(), asyncio.Lock()
+        self._name = ""
 
     async def name(self) -> str:
-        return f"{penstock.__version__}-{await asyncio.to_thread(_digest_of_installation)}"
+        """Of what is installed when it is first asked for, which is what runs here."""
+        async with self._naming:
+            if not self._name:
+                self._name = f"{penstock.__version__}-{await asyncio.to_thread(digest)}"
+        return self._name
 
     async def directory(self, tell: Tell) -> Path:
         target = self._folder / await self.name()
         async with self._making:
             if not (target / MARK).is_file():
                 tell("making the watchdog that is put into its image")
-                await asyncio.to_thread(self._make, target)
+                await self._make(target)
         return target
 
-    def _make(self, target: Path) -> None:
-        from penstock.watchdog.bundle.build import make_directory
+    async def _make(self, target: Path) -> None:
+        try:
+            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+            said = await _failure_of([*MAKE, str(target)], self._environ)
+        except OSError as error:
+            raise PenstockError(f"the watchdog cannot be made in {target}: {error.strerror or error}") from error
+        if said is not None:
+            raise PenstockError(f"the watchdog cannot be made in {target}: {said}")
+        await asyncio.to_thread(self._remove_others, target)
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        make_directory(target, self._environ)
+    def _remove_others(self, target: Path) -> None:
         for earlier in self._folder.iterdir():
             if earlier != target and not earlier.name.startswith("."):  # another may be at work there
                 shutil.rmtree(earlier, ignore_errors=True)
@@ -98,6 +116,8 @@ class Made:
 
 class FromImage:
     """Another image has it."""
+
+    made = False
 
     def __init__(self, image: str, images: Images) -> None:
         self.image = image
@@ -132,7 +152,13 @@ class Bundle:
         self._installation = installation
         self._source = source
         self._filling: asyncio.Task[str] | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._listeners: list[Tell] = []
+
+    def prepare(self) -> None:
+        """Begin to make in the background what the first function would have to wait for, where no volume of it is there."""
+        if self._source.made:
+            self._preparing = asyncio.create_task(self._prepare())
 
     async def ensure(self, image: str, tell: Tell) -> str:
         """The name of a volume with all of the bundle. `image` is any that is present: containers are made of one. Raises
@@ -156,17 +182,40 @@ class Bundle:
             self._filling = None
 
     async def close(self) -> None:
-        if self._filling:
-            self._filling.cancel()
-            await asyncio.gather(self._filling, return_exceptions=True)
+        tasks = [task for task in (self._filling, self._preparing) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _tell(self, words: str) -> None:
         for listener in list(self._listeners):
             listener(words)
 
-    async def _find_or_fill(self, image: str, tell: Tell) -> str:
+    async def _prepare(self) -> None:
+        try:
+            name, _ = await self._names()
+            if not await self._is_there(name):
+                await self._source.directory(_log.info)
+        except (PenstockError, EngineRefused) as error:
+            _log.warning("the first function whose image has no watchdog will wait for one to be made: %s", error)
+
+    async def _is_there(self, name: str) -> bool:
+        try:
+            await self._engine.get(f"/volumes/{name}")
+        except EngineRefused as error:
+            if error.code != _ABSENT:
+                raise
+            return False
+        return True
+
+    async def _names(self) -> tuple[str, str]:
+        """Of the volume, and of the one that is used where that one is not ours and not complete."""
         name = f"penstock-watchdog-{await self._source.name()}"
-        for candidate in (name, f"{name}-{self._installation}"):
+        return name, f"{name}-{self._installation}"
+
+    async def _find_or_fill(self, image: str, tell: Tell) -> str:
+        names = await self._names()
+        for candidate in names:
             volume = await self._volume_of(candidate)
             helper = await self._make_helper(image, candidate)
             try:
@@ -178,7 +227,7 @@ class Bundle:
                     return candidate
             finally:
                 await self._remove_helper(helper)
-        raise ProviderUnavailable(f"volume {name}-{self._installation} is not ours and holds no watchdog; remove it")
+        raise ProviderUnavailable(f"volume {names[-1]} is not ours and holds no watchdog; remove it")
 
     async def _volume_of(self, name: str) -> _Volume:
         """Made when it is not there. One that is not ours is only read."""
@@ -248,6 +297,32 @@ def _nobody(text: str) -> None:
     """Nobody waits for it to be told."""
 
 
+async def _failure_of(command: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Its last words when it fails. Raises OSError when it cannot be started; ends it when nobody waits any more."""
+    nowhere = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(  # noqa: TID251 - it works for seconds; how fast it is spawned is all the same
+        *command, env=dict(environ), stdin=nowhere, stdout=nowhere, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, said = await process.communicate()
+    except asyncio.CancelledError:
+        await _end(process)
+        raise
+    return said.decode(errors="replace").strip()[-1000:] if process.returncode else None
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """As Ctrl-C does, upon which it removes what it has begun; by force if it does not end."""
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+        try:
+            async with asyncio.timeout(ENDING):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
     while chunk := await asyncio.to_thread(file.read, _CHUNK):
         yield chunk
@@ -259,14 +334,4 @@ def _digest_of_files(folder: Path) -> str:
         digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
         if path.is_file() and not path.is_symlink():
             digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _digest_of_installation() -> str:
-    """Of all that a bundle is made from: this interpreter, this package and what is installed beside it."""
-    digest = hashlib.sha256(f"{sys.version}\0{os.uname().machine}".encode())
-    for path in sorted(Path(penstock.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    installed = sorted(f"{one.name} {one.version}" for one in importlib.metadata.distributions())
-    digest.update("\n".join(installed).encode())
     return digest.hexdigest()[:12]

@@ -94,6 +94,7 @@ class DockerRuntime:
             await self._engine.close()
             raise
         self._watching = asyncio.create_task(self._watch.run(self._watch.connected(info)))
+        self._started.bundle.prepare()
         return running
 
     async def close(self) -> None:

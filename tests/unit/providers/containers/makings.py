@@ -82,7 +82,7 @@ def usual() -> dict[tuple[str, str], Answer]:
 class NoSource:
     """Of functions without an injected watchdog."""
 
-    image = ""
+    image, made = "", False
 
     async def name(self) -> str:
         raise AssertionError("no watchdog is needed")

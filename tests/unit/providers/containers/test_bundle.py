@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock.errors import PenstockError
+from penstock.providers.containers import bundle as bundle_module
 from penstock.providers.containers import labels
 from penstock.providers.containers.bundle import Bundle, FromImage, Made, OwnImage, Tell
 from penstock.providers.containers.engine import EngineRefused
@@ -17,22 +20,24 @@ from penstock.providers.containers.images import Images
 from tests.unit.providers.containers.makings import IMAGE, settled
 from tests.unit.providers.containers.scripted import Call, ScriptedEngine
 
+NAME = "penstock-watchdog-1.0-abc"
+
 
 class Files:
     """A bundle of one file."""
 
-    image = ""
+    image, made = "", True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made = 0
+        self.times = 0
         (folder / "bundle.json").write_text("{}")
 
     async def name(self) -> str:
         return "1.0-abc"
 
     async def directory(self, tell: Tell) -> Path:
-        self.made += 1
+        self.times += 1
         tell("making it")
         return self.folder
 
@@ -80,9 +85,6 @@ class Volumes:
         return len(self.engine.asked("POST", "/containers/create")) - len(self.engine.asked("DELETE", "/containers"))
 
 
-NAME = "penstock-watchdog-1.0-abc"
-
-
 def quiet(words: str) -> None:
     """Nobody listens."""
 
@@ -92,7 +94,7 @@ async def test_a_volume_is_filled_once_through_a_helper_that_is_removed(tmp_path
     bundle = Bundle(volumes.engine, "mine", files)
     assert await bundle.ensure("web:1", told.append) == NAME
     assert await bundle.ensure("web:2", quiet) == NAME
-    assert (files.made, volumes.left(), len(volumes.engine.asked("PUT"))) == (1, 0, 1)
+    assert (files.times, volumes.left(), len(volumes.engine.asked("PUT"))) == (1, 0, 1)
     assert told[0] == "making it"
     helper = volumes.engine.asked("POST", "/containers/create")[0].body
     assert (helper["Image"], helper["HostConfig"]["NetworkMode"]) == ("web:1", "none")
@@ -103,7 +105,7 @@ async def test_a_volume_that_is_complete_is_used_whoevers_it_is(tmp_path: Path) 
     volumes, files = Volumes(**{NAME: "another"}), Files(tmp_path)
     volumes.complete.add(NAME)
     assert await Bundle(volumes.engine, "mine", files).ensure("web:1", quiet) == NAME
-    assert (files.made, volumes.left()) == (0, 0)
+    assert (files.times, volumes.left()) == (0, 0)
 
 
 @pytest.mark.parametrize("owner", ["another", ""])
@@ -127,7 +129,7 @@ async def test_all_who_wait_share_one_filling_and_any_of_them_may_give_up(tmp_pa
     await settled(lambda: volumes.engine.calls)
     first.cancel()
     assert await second == NAME
-    assert (files.made, volumes.left()) == (1, 0)
+    assert (files.times, volumes.left()) == (1, 0)
 
 
 async def test_a_failure_is_said_and_tried_again(tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ async def test_a_volume_that_may_be_missing_is_looked_for_again(tmp_path: Path) 
     volumes.complete.clear()
     bundle.missing()
     await bundle.ensure("web:1", quiet)
-    assert files.made == 2
+    assert files.times == 2
 
 
 async def test_bundles_of_earlier_versions_go_when_a_new_one_is_there(tmp_path: Path) -> None:
@@ -181,7 +183,7 @@ async def test_our_own_image_is_named_by_what_is_in_it(tmp_path: Path) -> None:
 async def test_a_bundle_of_this_installation_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, told = Made(tmp_path, {}), list[str]()
 
-    def make(target: Path) -> None:
+    async def make(target: Path) -> None:
         target.mkdir()
         (target / "bundle.json").write_text("{}")
 
@@ -191,9 +193,76 @@ async def test_a_bundle_of_this_installation_is_made_once(tmp_path: Path, monkey
     assert told == ["making the watchdog that is put into its image"]
 
 
-def test_bundles_of_earlier_versions_leave_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def making(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Have this program, instead of the one of the command line, make a bundle in the directory `t`."""
+    script = f"import os, pathlib, sys, time; t = pathlib.Path(sys.argv[1]); {program}"
+    monkeypatch.setattr(bundle_module, "MAKE", (sys.executable, "-I", "-c", script))
+
+
+async def test_a_bundle_in_the_home_is_recognised_by_the_next_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making(monkeypatch, "t.mkdir(); (t / 'bundle.json').touch()")
+    folder = tmp_path / "home" / "watchdog"
+    first = await Made(folder, {}).directory(quiet)
+    making(monkeypatch, "sys.exit('made again')")
+    assert await Made(folder, {}).directory(quiet) == first
+
+
+async def test_bundles_of_earlier_versions_leave_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "0.9-old").mkdir()
     (tmp_path / ".1.0-new.work").mkdir()
-    monkeypatch.setattr("penstock.watchdog.bundle.build.make_directory", lambda target, environ: target.mkdir())
-    Made(tmp_path, {})._make(tmp_path / "1.0-new")
-    assert {path.name for path in tmp_path.iterdir()} == {"1.0-new", ".1.0-new.work"}
+    making(monkeypatch, "t.mkdir()")
+    made = await Made(tmp_path, {}).directory(quiet)
+    assert {path.name for path in tmp_path.iterdir()} == {made.name, ".1.0-new.work"}
+
+
+async def test_a_bundle_that_cannot_be_made_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    making(monkeypatch, "sys.exit('no glibc here')")
+    with pytest.raises(PenstockError, match=r"the watchdog cannot be made in .*: no glibc here$"):
+        await Made(tmp_path, {}).directory(quiet)
+    (tmp_path / "file").touch()
+    with pytest.raises(PenstockError, match="cannot be made in"):
+        await Made(tmp_path / "file", {}).directory(quiet)
+
+
+async def test_who_makes_a_bundle_is_ended_when_the_server_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    making(monkeypatch, "(t.parent / 'pid').write_text(str(os.getpid())); time.sleep(600)")
+    bundle, pid = Bundle(Volumes().engine, "mine", Made(tmp_path, {})), tmp_path / "pid"
+    bundle.prepare()
+    await settled(lambda: pid.exists() and pid.read_text())
+    await bundle.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+async def test_a_bundle_is_made_before_anybody_asks_for_it(tmp_path: Path) -> None:
+    volumes, files = Volumes(), Files(tmp_path)
+    bundle = Bundle(volumes.engine, "mine", files)
+    bundle.prepare()
+    await settled(lambda: files.times)
+    await bundle.close()
+    assert [call.path for call in volumes.engine.calls] == [f"/volumes/{NAME}"]
+
+
+async def test_nothing_is_made_in_advance_where_the_engine_has_it_or_there_is_nothing_to_make(tmp_path: Path) -> None:
+    volumes, files = Volumes(), Files(tmp_path)
+    volumes.engine.answers["GET", f"/volumes/{NAME}"] = {"Name": NAME}
+    bundle = Bundle(volumes.engine, "mine", files)
+    bundle.prepare()
+    await settled(lambda: volumes.engine.calls)
+    files.made = False
+    Bundle(volumes.engine, "mine", files).prepare()
+    await asyncio.sleep(0)
+    await bundle.close()
+    assert (files.times, len(volumes.engine.calls)) == (0, 1)
+
+
+async def test_what_cannot_be_made_in_advance_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    volumes = Volumes()
+    volumes.engine.answers["GET", f"/volumes/{NAME}"] = EngineRefused(500, "its own trouble")
+    bundle = Bundle(volumes.engine, "mine", Files(tmp_path))
+    bundle.prepare()
+    await settled(lambda: caplog.records)
+    await bundle.close()
+    assert "will wait for one to be made: its own trouble" in caplog.text

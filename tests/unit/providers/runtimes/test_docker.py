@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from penstock.core.health import Check
 from penstock.errors import InvalidInput, ProviderUnavailable
 from penstock.model import FunctionSpec, Resources
 from penstock.providers.containers import labels
+from penstock.providers.containers.bundle import Tell
 from penstock.providers.containers.engine import EngineRefused
 from penstock.providers.runtimes import docker
 from penstock.providers.runtimes.docker import DockerRuntime, create_docker_provider
@@ -24,25 +26,45 @@ from tests.unit.providers.containers.test_lives import Heard
 INFO = {"ServerVersion": "20.10.24", "NCPU": 2, "OSType": "linux", "Architecture": "x86_64", "Name": "here"}
 
 
+class Unmade:
+    """A bundle that is never done."""
+
+    image, made = "", True
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    async def name(self) -> str:
+        return "1.0-abc"
+
+    async def directory(self, tell: Tell) -> Path:
+        self.begun += 1
+        return await asyncio.Future()
+
+
 class Started:
-    def __init__(self, runtime: DockerRuntime, engine: ScriptedEngine, heard: Heard, found: list[Any]) -> None:
-        self.runtime, self.engine, self.heard, self.found = runtime, engine, heard, found
+    def __init__(
+        self, runtime: DockerRuntime, engine: ScriptedEngine, heard: Heard, found: list[Any], source: Unmade
+    ) -> None:
+        self.runtime, self.engine, self.heard, self.found, self.source = runtime, engine, heard, found, source
 
 
 @asynccontextmanager
 async def started(
     monkeypatch: pytest.MonkeyPatch, answers: dict[tuple[str, str], Any] | None = None, **settings: Any
 ) -> AsyncIterator[Started]:
+    source = Unmade()
     engine = scripted(
         {("GET", "/info"): INFO, ("GET", "/version"): {}, ("GET", "/containers/json"): [], **(answers or {})}
     )
     monkeypatch.setattr(docker, "Engine", lambda environ: engine)
+    monkeypatch.setattr(docker, "own_source", lambda home, environ: source)
     given: dict[str, Any] = {"docker_connect": "ip", "docker_network": "net", "pull": "never", **settings}
     runtime = DockerRuntime(ServeSettings(home=Path("/nonexistent"), **given), {}, "mine")
     heard = Heard()
     found = await runtime.start(heard)
     try:
-        yield Started(runtime, engine, heard, found)
+        yield Started(runtime, engine, heard, found, source)
     finally:
         await runtime.close()
 
@@ -51,6 +73,14 @@ async def test_it_says_what_it_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async with started(monkeypatch) as one:
         info = one.runtime.info()
         assert (info.provider, info.orchestration) == ("docker", "docker 20.10.24")
+        await one.runtime.health()
+
+
+async def test_the_watchdog_is_made_before_the_first_function_comes_and_nobody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with started(monkeypatch) as one:
+        await settled(lambda: one.source.begun)
         await one.runtime.health()
 
 
