@@ -26,7 +26,7 @@ IN_FLIGHT = {
 
 
 def deploy(server: Penstock, name: str, workshop: Workshop, labels: dict[str, str]) -> Path:
-    """A function whose calls last until the file that is returned exists."""
+    """A function whose calls last until the file that is returned exists. One that rests when nobody calls it may do so already."""
     gate = workshop.file(f"{name}-gate")
     handler = gate.with_name(f"{name}.py")
     handler.write_text(
@@ -40,7 +40,8 @@ def deploy(server: Penstock, name: str, workshop: Workshop, labels: dict[str, st
     spec = {"service": name, "image": "", "envVars": environment, "labels": labels}
     answer = server.request("POST", "/system/functions", json.dumps(spec).encode(), admin=True)
     assert answer.status == 202, answer
-    server.wait_ready(name)
+    if "com.openfaas.scale.zero" not in labels:
+        server.wait_ready(name)
     return gate
 
 
@@ -55,13 +56,21 @@ def wait_replicas(server: Penstock, name: str, replicas: int, deadline: float = 
     """Until so many are wanted and ready."""
 
     def settled() -> bool:
-        status = server.function(name)
-        return bool(status["replicas"] == replicas and status["availableReplicas"] == replicas)
+        status = server.function(name) or {}
+        return bool(status.get("replicas", 0) == status.get("availableReplicas", 0) == replicas)
 
     try:
         wait_until(settled, f"{replicas} replicas of {name}", deadline)
     except TimeoutError as error:
         raise TimeoutError(f"{error}: {server.function(name)}\n{scaling(server, name)}") from error
+
+
+def wait_told(server: Penstock, name: str, rule: str) -> None:
+    """Until a decision by this rule is told: what it changes may be seen a moment sooner."""
+    try:
+        wait_until(lambda: told(server, name, rule), f"a decision about {name} by {rule}")
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}: {scaling(server, name)}") from error
 
 
 def call(server: Penstock, name: str) -> Answer:

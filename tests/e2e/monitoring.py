@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import socket
@@ -46,11 +45,13 @@ def start(folder: Path, name: str, *flags: str, listen: str = "127.0.0.1:0") -> 
     return process
 
 
-def own_address() -> str:
-    """Host and port where a program can listen again after it was killed: nobody else uses this loopback address meanwhile."""
-    host = f"127.{1 + os.getpid() // 65536 % 254}.{os.getpid() // 256 % 256}.{os.getpid() % 254 + 1}"
-    with socket.create_server((host, 0)) as listener:
-        return f"{host}:{listener.getsockname()[1]}"
+@contextlib.contextmanager
+def held_port() -> Iterator[int]:
+    """A port where a program can listen, and again after it was killed: the system gives it to nobody else meanwhile."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("0.0.0.0", 0))
+        yield int(holder.getsockname()[1])
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

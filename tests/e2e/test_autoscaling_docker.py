@@ -142,7 +142,7 @@ def test_a_container_that_nobody_calls_rests_until_a_call_is_in_flight(docked: D
         kept = docked.containers(name, "status=paused")
         wait_until(lambda: docked.containers(name) == kept, "no container but the one that is kept")
         assert len(kept) == (1 if manner == "pause" else 0)
-        idle = decisions(docked, name, "idle")[-1]
+        idle = wait_until(lambda: decisions(docked, name, "idle"), "the reason")[-1]
         assert (idle["before"], idle["after"]) == (1, 0)
         with held(docked, name, 1):
             docked.wait_replicas(name, 1)
@@ -171,11 +171,16 @@ def test_what_a_container_computes_is_measured_and_brings_more(docked: Docked) -
             docked.wait_replicas("burns", 2)
             used = wait_until(lambda: max(0.0, cpu_series(docked, "burns") - 100), "what it computes") + 100
             assert used < 3 * MILLIS
-            up = [one for one in scaling(docked, "burns")["decisions"] if one["after"] == 2][-1]
+            up = wait_until(lambda: from_one_to_two(docked, "burns"), "the reason")[-1]
             assert up["inputs"]["type"] == "cpu"
             assert 100 < up["inputs"]["load"] < 2 * MILLIS
         docked.wait_replicas("burns", 1)
         wait_until(lambda: cpu_series(docked, "burns") < 100, "a measurement of a function that has done its work")
+
+
+def from_one_to_two(docked: Docked, name: str) -> list[Any]:
+    """Decisions by which the second replica came."""
+    return [one for one in scaling(docked, name)["decisions"] if (one["before"], one["after"]) == (1, 2)]
 
 
 def cpu_series(docked: Docked, name: str) -> float:

@@ -48,8 +48,8 @@ class Meter:
         """Cumulative counts (begun requests, seconds of requests in flight) and the level, once per tick. A counter that shrinks
         begins anew. Where none began and the level is as before, none ended: what was in flight is exact, and does not depend on
         the moments at which workers were asked. Otherwise four requests would now and then be a little more than four, and ask for
-        another replica. Nor were more in flight than there were before or are now, and those that began: a process that stood still
-        between asking workers and looking at the clock finds many seconds of requests in one tick."""
+        another replica. Nor were more in flight than there were and began: a process that stood still between asking workers and
+        looking at the clock finds many seconds of requests in one tick."""
         if self._noted is not None and now <= self._noted:
             return  # no time to measure anything in: the next note counts it
         begun, spent = _growth(self._started, started), _growth(self._busy, busy)
@@ -57,7 +57,7 @@ class Meter:
         if self._noted is not None:
             seconds = now - self._noted
             for key, amount in spent.items():
-                most = max(self._level.get(key, 0), inflight.get(key, 0)) + begun.get(key, 0)
+                most = max(self._level.get(key, 0) + begun.get(key, 0), inflight.get(key, 0))
                 spent[key] = min(amount, most * seconds)
             spent |= {
                 key: inflight[key] * seconds for key in running - begun.keys() if inflight[key] == self._level.get(key)
