@@ -1,7 +1,8 @@
 """Keeps the replicas of every function where load, alerts and people want them: once a second, and at once when told.
 
 `control.process` runs it beside the feed, whose counts it reads. It asks `core.scaling` what to do, the provider to do it, and
-writes down why in the journal. What it remembers of one function is in `autoscaler.state`; where loads come from, in `autoscaler.loads`.
+writes down why in the journal. What it remembers of functions is in `autoscaler.roster`; what people and alerts ask for goes to
+`autoscaler.orders`; where loads come from is in `autoscaler.loads`.
 """
 
 from __future__ import annotations
@@ -9,21 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from penstock.autoscaler.alerts import Alert, read_alert
+from penstock.autoscaler.alerts import Alert
 from penstock.autoscaler.changes import HELD, Changes
 from penstock.autoscaler.journal import Decision
 from penstock.autoscaler.learned import Learned
 from penstock.autoscaler.lease import Lease
 from penstock.autoscaler.loads import OWN_KINDS, Load
+from penstock.autoscaler.orders import Orders
 from penstock.autoscaler.reasons import numbers, reason
 from penstock.autoscaler.report import AlertNow, LearningNow, LoadNow, ScalingReport, labels_of
+from penstock.autoscaler.roster import Roster
 from penstock.autoscaler.sources import Amounts, Counts, Sources, added_up
 from penstock.autoscaler.state import State
 from penstock.core.scalelabels import Scaling
-from penstock.core.scaling import Inputs, Verdict, after_alert, decide
+from penstock.core.scaling import Inputs, Verdict, decide
 from penstock.errors import FunctionNotFound, PenstockError
 from penstock.model import Function
 from penstock.providers.base import Provider
@@ -53,21 +55,23 @@ class Scaler:
         self, provider: Provider, functions: Mapping[str, Function], counts: Counts, clock: Clock, sources: Sources
     ) -> None:
         self.journal = sources.journal
-        self.alerts: Counter[str] = Counter()
-        """Alerts by what became of them: scaled, unchanged, unnamed, unknown, failed."""
         self.ticks = 0
         self.tick_seconds = 0.0
         """Time that ticks have taken, waits for counters left out."""
-        self._provider = provider
-        self._functions = functions
         self._counts = counts
         self._clock = clock
         self._sources = sources
         self._loads = sources.loads
         self._partial = 0
-        self._states: dict[str, State] = {}
+        self._roster = Roster(functions, clock, sources)
         self._changes = Changes(provider, clock, self.journal)
         self._lease = Lease(sources.lead, sources.holder, clock)
+        self._orders = Orders(provider, self._roster, self._changes, self._lease, clock)
+
+    @property
+    def alerts(self) -> Mapping[str, int]:
+        """Alerts by what became of them: scaled, unchanged, unnamed, unknown, failed."""
+        return self._orders.alerts
 
     @property
     def leader(self) -> bool:
@@ -97,116 +101,38 @@ class Scaler:
             totals = self._counts.totals
             own = (totals.started, totals.busy, self._counts.inflight())
             self._loads.meter.note(now, *(own if others is None else added_up(own, others)))
-        self._forget_gone()
+        self._roster.forget_gone()
         self._loads.watch(dict(self._by_series()))
-        for turn, function in enumerate(list(self._functions.values())):
+        for turn, function in enumerate(list(self._roster.functions.values())):
             if turn % TURN == TURN - 1:
                 await asyncio.sleep(0)
             self._look(function, now)
         self.ticks += 1
         self.tick_seconds += self._clock.monotonic() - began
 
-    # What others tell.
+    # What others tell, and ask.
 
     async def set_by_hand(self, key: str, replicas: int) -> None:
         """Want what a person wants; load does not go below it for a while. Raises FunctionNotFound, InvalidInput."""
-        function, now = self._functions.get(key), self._clock.monotonic()
-        if function is None:  # too new to have been announced, or unknown: the provider says which
-            await self._changes.scale(key, replicas)
-            return
-        state = self._state(function)
-        before = state.desired(function, now)
-        ask = state.ask(replicas, now) if replicas != before else None
-        held = state.floor
-        state.hold(replicas, "hand", now)
-        try:
-            await self._changes.hold(key, replicas, floor=0)
-        except PenstockError:
-            if ask:
-                state.take_back(ask)
-            state.floor = held
-            raise
-        state.past = ()
-        state.said.clear()
-        state.warmed = not replicas
-        if not before:
-            state.wake(now)
-        self._note(key, "hand", before, replicas, "set by hand")
+        await self._orders.set_by_hand(key, replicas)
 
     async def follow(self, alerts: Iterable[Alert]) -> list[PenstockError]:
         """Scale each function that an alert names, one after the other; what went wrong, in the alerts' order."""
-        errors = []
-        for alert in alerts:
-            try:
-                result = await self._follow(alert)
-            except PenstockError as error:
-                errors.append(error)
-                result = "failed"
-            self.alerts[result] += 1
-        return errors
-
-    async def _follow(self, alert: Alert) -> str:
-        """What became of an alert. Raises PenstockError when the function could not be scaled."""
-        read = await read_alert(self._provider, alert)
-        if isinstance(read, str):
-            if alert.function:
-                self._note(read, "alert", 0, 0, "an alert names a function that there is not")
-            return "unknown" if alert.function else "unnamed"
-        key, before = read.key, read.desired
-        state = self._state(read)
-        now = self._clock.monotonic()
-        wanted = after_alert(before, alert.firing, state.scaling)
-        floor = wanted if alert.firing else 0
-        if alert.firing:
-            state.note_alert(self._clock.now())
-            state.hold(wanted, "alert", now)
-        else:
-            if self._load_decides(key, state):
-                wanted = before
-                if state.floor:
-                    self._note(key, "alert", before, before, "an alert is over: the load decides")
-            state.floor = None
-            state.said.discard("floor")
-        if wanted == before:
-            if floor != read.floor:
-                await self._changes.hold(key, None, floor)
-            return "unchanged"
-        ask = state.ask(wanted, now)
-        state.said.clear()
-        if not alert.firing:
-            state.past = ()
-        if not before:
-            state.wake(now)
-        text = f"an alert fires: {state.scaling.step} more" if alert.firing else "an alert is over: the least"
-        try:
-            await self._changes.hold(key, wanted, floor)
-        except PenstockError as error:
-            state.take_back(ask)
-            self._note(key, "alert", before, wanted, text, failed=str(error))
-            raise
-        self._note(key, "alert", before, wanted, text)
-        log.info("%s: an alert %s: %d replicas, not %d", key, "fires" if alert.firing else "is over", wanted, before)
-        return "scaled"
-
-    def _load_decides(self, key: str, state: State) -> bool:
-        """Whether the next tick, here or at the gateway that leads, finds by itself how many replicas are enough; the least could be
-        too few for the load that there is."""
-        known = self._sources.enabled and self._load(key, state).value is not None
-        return known and not state.scaling.fixed and (self.leader or self._changes.shared)
+        return await self._orders.follow(alerts)
 
     def saw(self, function: Function) -> None:
         """The provider has told of a function anew. A number that comes and goes again between two ticks is seen here only: a call
         may wake a function as soon as it rests."""
-        if function.key in self._states:
-            self._compare(function, self._state(function), self._clock.monotonic())
+        if function.key in self._roster.states:
+            self._compare(function, self._roster.state(function), self._clock.monotonic())
 
     def report(self, key: str) -> ScalingReport:
         """Everything that is known about the scaling of a function. Raises FunctionNotFound."""
-        function = self._functions.get(key)
+        function = self._roster.functions.get(key)
         if function is None:
             raise FunctionNotFound(f"function {key} not found")
-        state, now = self._state(function), self._clock.monotonic()
-        load = self._load(key, state)
+        state, now = self._roster.state(function), self._clock.monotonic()
+        load = self._roster.load(key, state)
         limit, floor = state.idle_limit(now), state.floor_at(now)
         return ScalingReport(
             function=function.spec.name,
@@ -229,24 +155,26 @@ class Scaler:
 
     def scaling(self, function: Function) -> Scaling:
         """A function's labels as they were read."""
-        return self._state(function).scaling
+        return self._roster.state(function).scaling
 
     def load(self, key: str) -> float | None:
         """The load of a function that there is."""
-        function = self._functions.get(key)
-        return None if function is None else self._load(key, self._state(function)).value
+        function = self._roster.functions.get(key)
+        return None if function is None else self._roster.load(key, self._roster.state(function)).value
 
     def learned(self) -> dict[str, Learned]:
         """What is known of the pauses of each function that wants it learned."""
         return {
-            key: Learned(state.deployed, state.idleness.pauses) for key, state in self._states.items() if state.idleness
+            key: Learned(state.deployed, state.idleness.pauses)
+            for key, state in self._roster.states.items()
+            if state.idleness
         }
 
     # One function.
 
     def _look(self, function: Function, now: float) -> None:
         key, meter = function.key, self._loads.meter
-        state = self._state(function)
+        state = self._roster.state(function)
         state.note_activity(meter.last_active(key))
         state.note_start(function, now)
         self._compare(function, state, now)
@@ -267,7 +195,7 @@ class Scaler:
         self._decide(key, function, state, now)
 
     def _decide(self, key: str, function: Function, state: State, now: float) -> None:
-        load = self._load(key, state)
+        load = self._roster.load(key, state)
         inputs = Inputs(
             load=load.value,
             desired=state.desired(function, now),
@@ -327,54 +255,23 @@ class Scaler:
         elif not before:
             state.wake(now)
             state.past = ()
-            self._note(key, "wake", before, function.desired, "a call came for a function at rest")
+            self._roster.note(key, "wake", before, function.desired, "a call came for a function at rest")
         elif told and (function.floor or function.desired == state.scaling.least):
             state.past = ()
             text = "another gateway was told that an alert " + ("fires" if function.floor else "is over")
-            self._note(key, "alert", before, function.desired, text)
+            self._roster.note(key, "alert", before, function.desired, text)
         elif key not in self._changes:
             state.hold(function.desired, "hand", now)
             state.past = ()
-            self._note(key, "hand", before, function.desired, "set by an update, at another gateway or with the engine")
+            self._roster.note(
+                key, "hand", before, function.desired, "set by an update, at another gateway or with the engine"
+            )
 
     # Small parts.
 
-    def _state(self, function: Function) -> State:
-        key, now = function.key, self._clock.monotonic()
-        state = self._states.get(key)
-        if state is None or state.deployed != function.created_at:
-            if state is not None:
-                self._forget(key)
-            learned = self._sources.learned
-            known = learned.take(key, function.created_at) if learned else None
-            state = self._states[key] = State(function, now, known)
-        elif state.spec is not function.spec:
-            state.read(function)
-        return state
-
-    def _load(self, key: str, state: State) -> Load:
-        if not self._sources.enabled:
-            return Load(None, "autoscaling is off")
-        return self._loads.of(key, state.scaling)
-
-    def _note(self, key: str, rule: str, before: int, after: int, text: str, failed: str = "") -> None:
-        decision = Decision(
-            when=self._clock.now(), rule=rule, before=before, after=after, reason=text, failed=failed[:1000]
-        )
-        self.journal.note(key, decision)
-
     def _by_series(self) -> Iterator[tuple[str, Scaling]]:
         own = (*OWN_KINDS, "cpu", "queue")
-        return ((key, state.scaling) for key, state in self._states.items() if state.scaling.kind not in own)
-
-    def _forget_gone(self) -> None:
-        for key in self._states.keys() - self._functions.keys():
-            self._forget(key)
-
-    def _forget(self, key: str) -> None:
-        del self._states[key]
-        self._loads.meter.forget(key)
-        self.journal.forget(key)
+        return ((key, state.scaling) for key, state in self._roster.states.items() if state.scaling.kind not in own)
 
     async def _others(self) -> Amounts | None:
         peers = self._sources.peers
