@@ -85,6 +85,13 @@ class Questions:
         self._session = session
         self._base = f"http://127.0.0.1:{port}/api/v1"
 
+    async def found(self, expression: str) -> list[dict[str, Any]]:
+        """The first samples that there are: a rate needs two scrapes, and after a scrape that was late there is nothing for a moment."""
+        async with asyncio.timeout(DEADLINE):
+            while not (samples := await self.samples(expression)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return samples
+
     async def samples(self, expression: str) -> list[dict[str, Any]]:
         document = await self._get("query", query=filled(expression))
         result: list[dict[str, Any]] = document["data"]["result"]
@@ -118,13 +125,13 @@ async def test_every_query_of_the_dashboard_finds_what_its_legend_names(program:
     await until(lambda: ports(program))
     async with aiohttp.ClientSession() as session:
         ask = Questions(session, ports(program)[0])
-        async with asyncio.timeout(DEADLINE):  # a rate needs two scrapes
-            while not await ask.samples("rate(gateway_function_invocation_total[10m])"):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await ask.found("rate(gateway_function_invocation_total[10m])")
         for panel in panels():
             for query in panel["targets"]:
-                samples = await ask.samples(query["expr"])
-                assert samples, f"{panel['title']}: nothing for {query['expr']}"
+                try:
+                    samples = await ask.found(query["expr"])
+                except TimeoutError:
+                    pytest.fail(f"{panel['title']}: nothing for {query['expr']}")
                 assert all(sample["value"][1] != "NaN" for sample in samples), query["expr"]
                 for label in re.findall(r"{{(\w+)}}", query["legendFormat"]):
                     assert all(label in sample["metric"] for sample in samples), (panel["title"], label)
