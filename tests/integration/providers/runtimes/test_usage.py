@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 
 from penstock.autoscaler.usage import UsageSampler
-from penstock.model import DEFAULT_NAMESPACE
+from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec
 from penstock.providers.clock import SystemClock
 from tests.integration.providers.runtimes.harness import deployed, running_provider, script
 from tests.integration.providers.waiting import until
@@ -46,3 +46,32 @@ async def test_many_functions_are_told_in_one_call_and_those_that_are_gone_are_l
             return set(await provider.usages(asked)) == set(keys)
 
         await until("the second look tells", told)
+
+
+async def test_what_a_handler_spends_on_its_import_is_no_load(tmp_path: Path) -> None:
+    (tmp_path / "handler.py").write_text(
+        "import time\nwhile time.process_time() < 4: pass\n\ndef handle(event, context): return 'done'\n"
+    )
+    labels = {"com.openfaas.scale.type": "cpu"}
+    spec = FunctionSpec(name="heavy", env_vars={"mode": "python", "handler": str(tmp_path)}, labels=labels)
+    async with running_provider() as (provider, _):
+        await provider.deploy(spec)
+        functions: dict[str, Function] = {}
+        sampler = UsageSampler(provider, functions, SystemClock())
+        sampling = asyncio.create_task(sampler.run())
+        seen: set[float] = set()
+
+        async def known() -> bool:
+            functions[spec.key] = await provider.get("heavy", DEFAULT_NAMESPACE)
+            load = sampler.cpu(spec.key)
+            seen.update([] if load is None else [load])
+            return load is not None
+
+        await until("the load is known", known)
+        assert functions[spec.key].available == 1
+        assert max(seen) < 400
+        usage = sampler.usage(spec.key)
+        assert usage is not None
+        assert usage.memory_bytes > 1 << 20
+        sampling.cancel()
+        await asyncio.gather(sampling, return_exceptions=True)
