@@ -15,7 +15,9 @@ from tests.integration.providers.waiting import until
 BUSY = "while True: pass"
 
 
-async def test_a_busy_loop_is_sampled_as_about_one_core_and_an_idle_function_as_hardly_any(tmp_path: Path) -> None:
+async def test_a_busy_loop_is_sampled_as_what_it_gets_of_a_core_and_an_idle_function_as_hardly_any(
+    tmp_path: Path,
+) -> None:
     async with running_provider() as (provider, _):
         labels = {"com.openfaas.scale.type": "cpu"}
         busy = await deployed(
@@ -27,8 +29,9 @@ async def test_a_busy_loop_is_sampled_as_about_one_core_and_an_idle_function_as_
         sampling = asyncio.create_task(sampler.run())
         _, writer = await asyncio.open_unix_connection(busy.endpoints[0].removeprefix("unix:"))
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until("a busy core is seen", lambda: (sampler.cpu(busy.key) or 0) > 500)
-        await until("an idle function is seen", lambda: 0 <= (sampler.cpu(idle.key) or 0) < 500)
+        # Neighbours may leave a small part of a core to it.
+        await until("a busy loop is seen", lambda: 40 < (sampler.cpu(busy.key) or 0) < 1500)
+        await until("an idle function is seen", lambda: (sampler.cpu(idle.key) or 0) < 40)
         usage = sampler.usage(busy.key)
         assert usage is not None and usage.memory_bytes > 1 << 20
         sampling.cancel()
