@@ -59,3 +59,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dockerfile(self) -> Path:
         return self.folder / "Dockerfile"
+
+    @property
+    def starter(self) -> Path:
+        """The folder that a new function begins with."""
+        return self.folder / self.handler_folder
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether a function of this template has a folder of its own; that of `cli` is a program which is there already."""
+        return self.starter.is_dir()

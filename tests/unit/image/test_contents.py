@@ -64,6 +64,13 @@ def test_files_that_are_read_as_they_are_are_in_it(contents: Contents) -> None:
     assert {f"{LIBRARY}/penstock/openapi.yaml", f"{LIBRARY}/penstock/control/start.html"} <= set(contents.texts)
 
 
+def test_what_functions_begin_with_is_in_it_as_it_is(contents: Contents) -> None:
+    template = f"{LIBRARY}/penstock/templates/shipped/python3-http"
+    assert {f"{template}/template.yml", f"{template}/Dockerfile", f"{template}/function/handler.py"} <= set(
+        contents.texts
+    )
+
+
 def test_data_is_neither_code_nor_examples_nor_what_starts_bundles(tmp_path: Path) -> None:
     package = tmp_path / "pack"
     for name in (
