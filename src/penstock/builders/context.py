@@ -30,7 +30,8 @@ def context_folder(function: str) -> Path:
 def assemble(request: BuildRequest) -> Path:
     """Wipe `./build/<function>` and make it anew, only for the user's own eyes; returns it, absolute.
 
-    With a template, the handler is in its `handler_folder`; without one, for `lang: dockerfile`, the handler is the root.
+    With a template, the handler is in its `handler_folder`; without one, for `lang: dockerfile`, the handler is the root. A
+    template that brings no such folder can do without a handler.
     Raises InvalidInput for what cannot be copied, before anything is wiped; OSError.
     """
     folder = context_folder(request.function.name)
@@ -48,17 +49,18 @@ def sources(request: BuildRequest, *, keep_out: Path) -> Tree:
     """Everything that the build's folder will hold. `keep_out` is where builds are made. Raises InvalidInput."""
     function, template = request.function, request.template
     here = f"{function.where}: function {function.name!r}"
-    handler = _handler(request, here)
     tree: Tree = {}
     if template is not None:
         overlay(tree, "", walk(template.folder, what=f"template {template.name!r}", keep_out=keep_out))
         tree.pop(_TAKEN_DOWN, None)
     root = handler_path(request)
-    overlay(tree, root, walk(handler, what=f"{here}: handler", skip=_NOT_OF_THE_HANDLER, keep_out=keep_out))
+    if function.handler or template is None or (template.folder / root).is_dir():
+        handler = _handler(request, here)
+        overlay(tree, root, walk(handler, what=f"{here}: handler", skip=_NOT_OF_THE_HANDLER, keep_out=keep_out))
     for path in request.copy:
         _add(tree, root, path, f"{here}: copy", keep_out)
     if template is None and "Dockerfile" not in tree:
-        raise InvalidInput(f"{here}: lang dockerfile asks for a Dockerfile in {str(handler)!r}")
+        raise InvalidInput(f"{here}: lang dockerfile asks for a Dockerfile in {function.handler!r}")
     return tree
 
 
