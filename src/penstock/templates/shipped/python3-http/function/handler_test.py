@@ -1,7 +1,9 @@
+"""python3 -m unittest discover -p "*_test.py", in this folder; an image's build runs it as well."""
+
 import unittest
 from types import SimpleNamespace
 
-from .handler import handle
+from handler import handle
 
 
 class HandlerTest(unittest.TestCase):
