@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -71,6 +71,10 @@ class Gateway:
     def __init__(self, target: Target, session: aiohttp.ClientSession) -> None:
         self.target = target
         self._session = session
+
+    def within(self, namespace: str) -> Gateway:
+        """The same gateway for functions of another namespace; empty: its default."""
+        return Gateway(replace(self.target, namespace=namespace), self._session)
 
     @asynccontextmanager
     async def stream(self, method: str, path: str, **request: Any) -> AsyncIterator[aiohttp.ClientResponse]:

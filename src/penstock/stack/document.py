@@ -157,7 +157,7 @@ class _Composer:
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         self._check_tag(event)
         line = self._line(event)
-        null = event.style is None and event.value in _NULLS and event.tag is None
+        null = not event.style and event.value in _NULLS and event.tag is None
         scalar = Scalar(line, event.value, null)
         if event.anchor:
             self.anchors[event.anchor] = (scalar, 1)
