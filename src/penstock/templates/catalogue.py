@@ -20,19 +20,28 @@ FOLDER = "template"
 SHIPPED = Path(__file__).parent / "shipped"
 
 
-def find_template(name: str, directory: Path) -> Template:
+def find_template(name: str, directory: Path, *, native: bool = False) -> Template:
     """The template of that name in `directory/template`, or else the shipped one.
 
+    With `native`, one that needs a container gives way to the shipped one of its name, whose handlers have the same form.
     Raises NotFound with what there is; InvalidInput for a name that cannot be one, or a `template.yml` that cannot be used.
     """
     check_template_name(name)
     name = "dockerfile" if name.lower() == "dockerfile" else name
-    pulled = directory / FOLDER / name
-    if (pulled / FILE).is_file():
-        return read_template(pulled, name)
-    if (SHIPPED / name / FILE).is_file():
-        return read_template(SHIPPED / name, name, shipped=True)
-    raise NotFound(_nothing_named(name, directory))
+    folder = directory / FOLDER / name
+    found = read_template(folder, name) if (folder / FILE).is_file() else None
+    base = name.partition("@")[0] if native else name
+    if found is None or (native and found.native is None):
+        own = SHIPPED / base
+        found = read_template(own, base, shipped=True) if (own / FILE).is_file() else found
+    if found is None:
+        raise NotFound(_nothing_named(name, directory))
+    return found
+
+
+def is_pulled(name: str, directory: Path) -> bool:
+    """Whether `directory/template` has a template of that name. Raises InvalidInput for a name that cannot be one."""
+    return (directory / FOLDER / check_template_name(name) / FILE).is_file()
 
 
 def shipped() -> list[Template]:
@@ -56,7 +65,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.is_dir():
+            if entry.name.startswith(".") or not entry.is_dir():
                 continue
             if Path(entry.path, FILE).is_file():
                 yield prefix + entry.name

@@ -143,7 +143,6 @@ $stdout.sync = true
 
 if File.exist?(File.join(FUNCTION, "Gemfile.lock"))
   ENV["BUNDLE_GEMFILE"] ||= File.join(FUNCTION, "Gemfile")
-  ENV["BUNDLE_PATH"] ||= File.join(__dir__, "bundle")
   require "bundler/setup"
 end
 $LOAD_PATH.unshift(FUNCTION)
