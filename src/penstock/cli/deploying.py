@@ -66,11 +66,11 @@ class Circumstances:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """One function on its way: the body to be sent, or why there is none."""
+    """One function on its way: what is to be deployed, or why nothing is."""
 
     name: str
     namespace: str = ""
-    body: Mapping[str, Any] = field(default_factory=dict)
+    spec: FunctionSpec | None = None
     fault: PenstockError | None = None
 
 
@@ -83,20 +83,20 @@ def deployments(stack: Stack, over: Overrides, circumstances: Circumstances | No
         try:
             base = _base(function, stack.copy, circumstances)
             spec = specification(function, over, base, circumstances.directory)
-            document = _checked(function, spec)
+            _check_runnable(function, spec)
         except PenstockError as error:
             found.append(Deployment(name=function.name, namespace=namespace, fault=error))
         else:
-            found.append(Deployment(name=function.name, namespace=namespace, body=document))
+            found.append(Deployment(name=function.name, namespace=namespace, spec=spec))
     return found
 
 
-def _checked(function: StackFunction, spec: FunctionSpec) -> dict[str, Any]:
+def _check_runnable(function: StackFunction, spec: FunctionSpec) -> None:
+    """Raises InvalidInput when there is nothing to be run."""
     if not is_runnable(spec):
         raise InvalidInput(
             f"{function.where}: nothing to run: give it `fprocess`, `image`, a Python `handler`, or `lang` and `handler`"
         )
-    return body(spec)
 
 
 def _base(function: StackFunction, copy: tuple[str, ...], circumstances: Circumstances) -> Base:
@@ -204,12 +204,12 @@ async def _deploy_all(gateway: Gateway, planned: Sequence[Deployment], strategy:
 
 async def _deploy_one(gateway: Gateway, deployment: Deployment, strategy: Strategy, outcome: _Outcome) -> None:
     click.echo(f"Deploying: {deployment.name}.")
-    if deployment.fault is not None:
-        outcome.fail(deployment.name, deployment.fault)
+    if deployment.spec is None:
+        outcome.fail(deployment.name, deployment.fault or PenstockError("there is nothing to deploy"))
         return
     there = gateway.within(deployment.namespace)
     try:
-        reply = await send(there, deployment.body, strategy)
+        reply = await send(there, body(deployment.spec), strategy)
     except (GatewayUnavailable, Unauthorized):
         raise
     except PenstockError as error:

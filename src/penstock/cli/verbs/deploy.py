@@ -151,7 +151,6 @@ def command(target: Target, stack_file: StackFile, replace: bool, update: bool, 
     Examples:
       penstock deploy --name words --fprocess "wc -w"
       penstock deploy --name hello --handler ./hello
-      penstock deploy --name sum --image debian:12 --fprocess sha256sum --label com.openfaas.scale.min=2
       penstock deploy --name whoami --image traefik/whoami --http-port 80 --zero pause
       penstock deploy -f stack.yml --filter "api-*"
     """
