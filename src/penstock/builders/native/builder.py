@@ -20,7 +20,7 @@ from penstock.builders.native.work import Places, Toolchain, Work, find_tool, ke
 from penstock.builders.plan import PACKAGES
 from penstock.builders.program import Programs
 from penstock.builders.tree import Tree, copy, digest, walk
-from penstock.errors import BuildFailed, NotSupported
+from penstock.errors import BuildFailed, InvalidInput, NotSupported
 from penstock.templates.model import Native
 
 _TOOLCHAINS: Mapping[str, Toolchain | ModuleType] = {
@@ -46,6 +46,11 @@ class NativeBuilder:
         """Build it, or find it as it was built before."""
         started = time.monotonic()
         native = _native(request)
+        if not set(str(self._store.root)).isdisjoint(" :"):
+            raise InvalidInput(
+                f"builds cannot be kept in {str(self._store.root)!r}: program lines and search paths have no way to say a space or"
+                " a colon; set PENSTOCK_BUILDS to another folder"
+            )
         if native.program:
             find_tool(native.program, native.package or native.program, self._environ, "runs the function")
         if packages := request.build_args.get(PACKAGES):
