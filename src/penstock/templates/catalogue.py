@@ -75,7 +75,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
 
 def _nothing_named(name: str, directory: Path) -> str:
     known = sorted({*_names(SHIPPED), *_names(directory / FOLDER)})
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
     return (
         f"template {name!r} is neither in {directory / FOLDER} nor one of Penstock's own{hint}"

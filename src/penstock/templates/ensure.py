@@ -15,7 +15,7 @@ from penstock.templates.catalogue import find_template, is_pulled
 from penstock.templates.read import check_ref, check_template_name
 from penstock.templates.repository import Wanted, pull
 from penstock.templates.source import Source, parse_source
-from penstock.templates.templatestore import StoreTemplate, find, read_store
+from penstock.templates.templatestore import Store, find, read_store
 
 Progress = Callable[[str], None]
 """Told in a few words what is being done."""
@@ -46,7 +46,10 @@ def pull_configured(
     """Pull everything that `configuration.templates` lists; the names."""
     names: list[str] = []
     for entry in stack.templates:
-        source = _source(entry.name, entry.source, directory, environ)
+        if entry.source:
+            source: Source | None = parse_source(entry.source, directory)
+        else:
+            source = _of_store(read_store("", environ), entry.name, directory)
         if source is None:
             progress(f"{entry.name}: is one of Penstock's own, and the store has no other")
             continue
@@ -58,12 +61,6 @@ def pull_configured(
 def fetch_template(name: str, directory: Path, progress: Progress, environ: Mapping[str, str]) -> None:
     """Pull one template, perhaps with `@ref`, that is neither in `directory/template` nor shipped. Raises NotFound."""
     _ensure(name, None, directory, progress, environ, native=False)
-
-
-def pinned(entry: StoreTemplate, ref: str, directory: Path) -> Source:
-    """The repository of a store's entry at a ref; empty: at its head."""
-    source = parse_source(entry.source, directory)
-    return Source(source.url, check_ref(ref)) if ref else source
 
 
 def _ensure(
@@ -79,20 +76,27 @@ def _ensure(
             missing = error
     else:
         missing = NotFound(f"template {name!r}: {given} does not have it")
-    source = _source(name, given or "", directory, environ)
+    if given:
+        source: Source | None = parse_source(given, directory)
+    else:
+        store = read_store("", environ)
+        if store.unreachable:
+            raise NotFound(f"{missing}; the template store cannot be asked: {store.unreachable}")
+        source = _of_store(store, name, directory)
     if source is None:
         raise missing
     progress(f"{name}: pulling from {source.shown}")
     _pull_as(name, source, directory, environ, overwrite=True)
 
 
-def _source(name: str, given: str, directory: Path, environ: Mapping[str, str]) -> Source | None:
-    """Where a template is: in the repository that is given, else in that of the store; None for one of our own."""
-    if given:
-        return parse_source(given, directory)
+def _of_store(store: Store, name: str, directory: Path) -> Source | None:
+    """The repository of a template, perhaps with `@ref`; None for one of our own. Raises NotFound."""
     base, _, ref = check_template_name(name).partition("@")
-    entry = find(read_store("", environ), base)
-    return pinned(entry, ref, directory) if entry.source else None
+    entry = find(store, base)
+    if not entry.source:
+        return None
+    source = parse_source(entry.source, directory)
+    return Source(source.url, check_ref(ref)) if ref else source
 
 
 def _pull_as(

@@ -42,8 +42,8 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 
     place: str
     templates: tuple[StoreTemplate, ...]
-    note: str = ""
-    """Why this is not the store that was meant; a sentence, or empty."""
+    unreachable: str = ""
+    """Why these are our own templates and not the usual store; empty when they are what was meant."""
 
 
 def read_store(place: str, environ: Mapping[str, str]) -> Store:
@@ -59,7 +59,7 @@ def read_store(place: str, environ: Mapping[str, str]) -> Store:
     except InvalidInput:
         raise
     except PenstockError as error:
-        return Store(place="", templates=_own(), note=f"{error}; these are Penstock's own templates")
+        return Store(place="", templates=_own(), unreachable=str(error))
 
 
 def parse_store(data: bytes, place: str) -> Store:
@@ -82,7 +82,11 @@ def find(store: Store, name: str) -> StoreTemplate:
         if name.lower() in (template.template.lower(), f"{template.repo}/{template.template}".lower()):
             return template
     there = ", ".join(template.template for template in store.templates)
-    raise NotFound(f"template {name!r} is not in the store {store.place or 'of this installation'}; it has {there}")
+    if store.unreachable:
+        raise NotFound(
+            f"template {name!r} is not one of Penstock's own, {there}; and of the store: {store.unreachable}"
+        )
+    raise NotFound(f"template {name!r} is not in the store {store.place}; it has {there}")
 
 
 def on_platform(templates: Iterable[StoreTemplate], platform: str) -> list[StoreTemplate]:

@@ -81,8 +81,10 @@ def refuse(url: str) -> bytes:
 def test_offline_our_own_templates_are_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "download", refuse)
     own = read_store("", {})
-    assert "no network; these are Penstock's own templates" in own.note
+    assert own.unreachable.endswith("no network")
     assert find(own, "python3-http").source == ""
+    with pytest.raises(NotFound, match=r"template 'cobol' is not one of Penstock's own, bash, .* no network"):
+        find(own, "cobol")
 
 
 def test_a_store_that_was_named_is_not_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
