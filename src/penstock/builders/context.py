@@ -13,6 +13,7 @@ from pathlib import Path
 from penstock.builders.model import BuildRequest
 from penstock.builders.tree import Tree, copy, file_entry, overlay, place, walk
 from penstock.errors import InvalidInput
+from penstock.templates.model import MANIFESTS
 
 BUILD_FOLDER = "build"
 """Below the current directory."""
@@ -54,6 +55,8 @@ def sources(request: BuildRequest, *, keep_out: Path) -> Tree:
         overlay(tree, "", walk(template.folder, what=f"template {template.name!r}", keep_out=keep_out))
         tree.pop(_TAKEN_DOWN, None)
     root = handler_path(request)
+    if template is not None and template.shipped:
+        _take_out_example(tree, root)
     if function.handler or template is None or (template.folder / root).is_dir():
         handler = _handler(request, here)
         overlay(tree, root, walk(handler, what=f"{here}: handler", skip=_NOT_OF_THE_HANDLER, keep_out=keep_out))
@@ -62,6 +65,15 @@ def sources(request: BuildRequest, *, keep_out: Path) -> Tree:
     if template is None and "Dockerfile" not in tree:
         raise InvalidInput(f"{here}: lang dockerfile asks for a Dockerfile in {function.handler!r}")
     return tree
+
+
+def _take_out_example(tree: Tree, root: str) -> None:
+    """Drop what a shipped template has a new function begin with: a test or page that its author has deleted must stay so.
+
+    Other templates may count on their own files, as faas-cli leaves them.
+    """
+    for path in [path for path in tree if path.startswith(f"{root}/") and path.rpartition("/")[2] not in MANIFESTS]:
+        del tree[path]
 
 
 def handler_path(request: BuildRequest) -> str:

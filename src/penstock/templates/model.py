@@ -10,6 +10,9 @@ from typing import Literal
 
 import msgspec
 
+MANIFESTS = frozenset({"requirements.txt", "package.json", "go.mod", "Gemfile"})
+"""Files of a starter that a build cannot do without; where a function has none of its own, the starter's will do."""
+
 Toolchain = Literal["python", "node", "go", "java", "ruby", "php", "none"]
 """Who turns a handler into something that runs on this machine; `none` copies it."""
 

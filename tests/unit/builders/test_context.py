@@ -41,6 +41,15 @@ def test_the_handler_lies_over_the_templates_sample(here: Path, python: Template
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_of_a_shipped_templates_sample_only_the_manifest_stands_in(here: Path) -> None:
+    sample = {"function/handler.py": "s", "function/handler_test.py": "s", "function/deep/page.html": "s"}
+    chosen = template(
+        write(here / "shipped/python", {"Dockerfile": "d", "function/requirements.txt": "", **sample}), shipped=True
+    )
+    write(here / "fn", {"handler.py": "mine"})
+    assert listing(assemble(request(chosen))) == {"Dockerfile", "function/handler.py", "function/requirements.txt"}
+
+
 def test_it_is_made_anew_each_time(here: Path, python: Template) -> None:
     write(here / "fn", {"handler.py": "1", "old.py": "o"})
     folder = assemble(request(python))
