@@ -120,7 +120,7 @@ def _plural(node: Node) -> str:
 
 
 def _nearest(key: str, words: list[str]) -> str:
-    near = difflib.get_close_matches(key[:80], words, n=1) or [
+    near = difflib.get_close_matches(key[:80], words, n=1, cutoff=0.7) or [
         word for word in words if key and word.startswith(key[:80])
     ]
     return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(words)}"

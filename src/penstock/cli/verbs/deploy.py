@@ -174,6 +174,8 @@ def _stack(stack_file: StackFile, wish: Wish) -> Stack | None:
                 f"{' and '.join(given)}: for a function without a stack file; leave it out, and choose functions of the file by --filter"
             )
         return stack
+    if wish.image and not wish.name:
+        raise InvalidInput("--image: which function is it for? give it a --name")
     if not wish.name:
         raise InvalidInput(
             "nothing to deploy: give a --name, or a stack file with -f; there is no stack.yaml or stack.yml here"
