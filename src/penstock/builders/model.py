@@ -69,3 +69,11 @@ class Builder(Protocol):
     def cancel(self) -> None:
         """End every program that builds have started, with its children; their `build` raises. Callable from any thread."""
         ...
+
+
+class ImageBuilder(Builder, Protocol):
+    """A builder of images, which can also send them to their registry."""
+
+    def push(self, image: str, progress: Progress) -> None:
+        """Send an image that was built here, blocking. Raises BuildFailed, NotFound, NotSupported, Unauthorized."""
+        ...

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from penstock.builders.context import handler_path, sources
 from penstock.builders.model import BuildRequest, Built, Progress
@@ -66,7 +67,7 @@ class NativeBuilder:
 
     def locate(self, request: BuildRequest) -> Built | None:
         """The build of exactly these sources, if there is one."""
-        key = self._key(request, _native(request), self._tree(request))
+        key = self._read(request, _native(request)).key
         found = self._store.find(self._store.function(request.function.name), key)
         return _built(request, *found, cached=True, seconds=0.0) if found else None
 
@@ -77,8 +78,7 @@ class NativeBuilder:
 
     def _attempt(self, request: BuildRequest, native: Native, progress: Progress) -> tuple[Path, Record, bool] | None:
         """Folder, record and whether it was there already; None when the sources have changed meanwhile."""
-        tree = self._tree(request)
-        key = self._key(request, native, tree)
+        source = self._read(request, native)
         parent = self._store.function(request.function.name)
 
         def waiting() -> None:
@@ -87,15 +87,13 @@ class NativeBuilder:
             progress("waiting for another build of it")
 
         def fill(folder: Path) -> Record:
-            _copy(tree, folder)
-            if digest({entry.path: entry for entry in walk(folder, what="copy")}) != digest(tree):
-                raise _Changed
+            _copy(source, folder)
             with self._store.temporary(parent) as temporary:
                 work = Work(
                     build=folder,
                     function=folder / handler_path(request),
                     shown=request.function.handler.rstrip("/"),
-                    digest=key,
+                    digest=source.key,
                     programs=self._programs,
                     progress=progress,
                     environ={**self._environ, **_arguments(request), "TMPDIR": str(temporary)},
@@ -107,22 +105,31 @@ class NativeBuilder:
             return _record(native, _program(request, native), work, places)
 
         with self._store.locked(parent, waiting):
-            found = None if request.no_cache else self._store.find(parent, key)
+            found = None if request.no_cache else self._store.find(parent, source.key)
             try:
-                folder, record = found or self._store.make(parent, key, fill, request.no_cache)
+                folder, record = found or self._store.make(parent, source.key, fill, request.no_cache)
             except _Changed:
                 return None
             self._store.touch(folder)
             self._store.prune(parent)
         return folder, record, found is not None
 
-    def _tree(self, request: BuildRequest) -> Tree:
-        return sources(request, keep_out=self._store.root)
-
-    def _key(self, request: BuildRequest, native: Native, tree: Tree) -> str:
+    def _read(self, request: BuildRequest, native: Native) -> _Source:
+        tree = sources(request, keep_out=self._store.root)
+        content = digest(tree)
         arguments = (part for pair in sorted(_arguments(request).items()) for part in pair)
         identity = _TOOLCHAINS[native.toolchain].identity(self._environ)
-        return key_of(digest(tree), identity, native.toolchain, *arguments)[:40]
+        return _Source(tree, content, key_of(content, identity, native.toolchain, *arguments)[:40])
+
+
+class _Source(NamedTuple):
+    """What a build is made of."""
+
+    tree: Tree
+    content: str
+    """Digest of the tree as it was read."""
+    key: str
+    """Of the content and of all else that makes a difference."""
 
 
 class _Changed(Exception):
@@ -149,13 +156,16 @@ def _arguments(request: BuildRequest) -> dict[str, str]:
     return {name: value for name, value in request.build_args.items() if name != PACKAGES}
 
 
-def _copy(tree: Tree, folder: Path) -> None:
+def _copy(source: _Source, folder: Path) -> None:
+    """Copy what was read. Raises _Changed when it is not the same any more."""
     try:
-        copy(tree, folder)
+        copy(source.tree, folder)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise _Changed from error
         raise
+    if digest({entry.path: entry for entry in walk(folder, what="copy")}) != source.content:
+        raise _Changed
 
 
 def _program(request: BuildRequest, native: Native) -> str:

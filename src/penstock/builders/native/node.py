@@ -25,15 +25,15 @@ def identity(environ: Mapping[str, str]) -> str:
 
 def make(work: Work) -> Places:
     """Check the handler's syntax and see to its packages, and to the template's own."""
+    folders = [folder for folder in dict.fromkeys([work.function, work.build]) if (folder / "package.json").is_file()]
+    packages = {folder: _read(folder / "package.json", work.shown) for folder in folders}
     check_each(work, [find_tool("node", "nodejs", work.environ), "--check"], (".js", ".cjs", ".mjs"))
-    folders = dict.fromkeys([work.function, work.build])
-    shared = [_packages(work, folder) for folder in folders if (folder / "package.json").is_file()]
+    shared = [_packages(work, folder, package) for folder, package in packages.items()]
     return Places(uses=tuple(str(folder) for folder in shared if folder))
 
 
-def _packages(work: Work, folder: Path) -> Path | None:
+def _packages(work: Work, folder: Path, package: dict[str, Any]) -> Path | None:
     """Install what package.json in `folder` asks for; returns the shared folder if it is one."""
-    package = _read(folder / "package.json", work.shown)
     lock = next((name for name in _LOCKS if (folder / name).is_file()), "")
     if not lock and not package.get("dependencies") and not package.get("optionalDependencies"):
         return None

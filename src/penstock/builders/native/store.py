@@ -1,7 +1,7 @@
 """Where native builds are kept: folders named by a digest of all that went into them, never changed once they are complete.
 
     <root>/<function>/<digest>/     a build; functions that are deployed run from here
-    <root>/shared/<kind>/<digest>/  what several builds use: virtual environments, node_modules
+    <root>/.shared/<kind>/<digest>/ what several builds use: virtual environments, node_modules
 
 A folder is made in its place, since programs write its path into it, and is complete when its record has been written, last
 and in one step. Who finds one without takes it away. A lock for each function and each shared folder keeps other processes
@@ -30,7 +30,7 @@ UNUSED = 86_400.0
 _RECORD = ".penstock-build.json"
 _LOCK = ".lock"
 _TEMPORARY = ".tmp-"
-_SHARED = "shared"
+_SHARED = ".shared"
 _POLL = 0.05
 """Seconds between two tries to get a lock: a wait inside the kernel could not be cancelled."""
 
@@ -72,20 +72,16 @@ class Store:
         return None
 
     @contextlib.contextmanager
-    def locked(self, parent: Path, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock of a function or of a kind of shared folders; `waiting` is called again and again until we have it, and
-        may raise. What a build that was killed has left behind is gone then."""
+    def locked(self, parent: Path, waiting: Callable[[], None], digest: str = "") -> Iterator[None]:
+        """Hold the lock of a function, or of one shared folder; `waiting` is called again and again until we have it, and may
+        raise. What a build that was killed has left behind is gone then."""
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (parent / _LOCK).open("ab") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    waiting()
-                    time.sleep(_POLL)
+        with _lock_file(parent, digest).open("ab") as file:
+            while not _try_lock(file.fileno()):
+                waiting()
+                time.sleep(_POLL)
             for folder in _folders(parent):
-                if read_record(folder) is None:
+                if folder.name.startswith(digest) and read_record(folder) is None:
                     shutil.rmtree(folder)
             yield
 
@@ -130,12 +126,14 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def prune_shared(self, kind: str, now: float) -> None:
-        """Take away shared folders that no build uses, and that are not so new that a build may be about to; the kind's lock must
-        be held."""
+        """Take away shared folders that no build uses, and that are not so new that a build may be about to."""
         used = {path for parent in _folders(self.root) for path in self._uses(parent)}
         for folder in _newest_first(self.shared(kind), ""):
-            if str(folder) not in used and now - (folder / _RECORD).stat().st_mtime > UNUSED:
-                shutil.rmtree(folder, ignore_errors=True)
+            if str(folder) in used:
+                continue
+            with contextlib.suppress(FileNotFoundError), _lock_file(folder.parent, folder.name).open("ab") as file:
+                if _try_lock(file.fileno()) and now - (folder / _RECORD).stat().st_mtime > UNUSED:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _uses(self, parent: Path) -> Iterator[str]:
         if parent.name != _SHARED:
@@ -150,6 +148,18 @@ def read_record(folder: Path) -> Record | None:
         return msgspec.json.decode((folder / _RECORD).read_bytes(), type=Record)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
+
+
+def _lock_file(parent: Path, digest: str) -> Path:
+    return parent / (f"{_LOCK}-{digest.partition('-')[0]}" if digest else _LOCK)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(path: Path, text: bytes) -> None:

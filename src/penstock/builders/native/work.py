@@ -58,19 +58,18 @@ class Work:
     def share(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
         """The shared folder of that key, made by `fill` when there is none. Raises what `fill` raises."""
         parent = self.store.shared(kind)
-        if not self.again and (found := self.store.find(parent, key)):
-            self.store.touch(found[0])
-            return found[0]
 
         def make(folder: Path) -> Record:
             fill(folder)
             return Record()
 
-        parent = self.store.shared(kind)
-        with self.store.locked(parent, self.waiting):
+        with self.store.locked(parent, self.waiting, key):
             found = None if self.again else self.store.find(parent, key)
-            folder, _ = found or self.store.make(parent, key, make, self.again)
-            self.store.prune_shared(kind, time.time())
+            if found:
+                self.store.touch(found[0])
+                return found[0]
+            folder, _ = self.store.make(parent, key, make, self.again)
+        self.store.prune_shared(kind, time.time())
         return folder
 
 

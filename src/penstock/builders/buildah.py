@@ -1,0 +1,160 @@
+"""The buildah builder: images without a daemon. Where this machine has an engine too, it is given what was built.
+
+Chosen by `choose` where buildah is installed. Root of a container mostly may not make the namespaces and mounts that buildah
+uses by default; what works is found out by trying, once.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from penstock.builders import watchdogimage
+from penstock.builders.choose import engine_answers
+from penstock.builders.context import assemble
+from penstock.builders.docker import proxies, read_dockerfile
+from penstock.builders.model import BuildRequest, Built, Progress
+from penstock.builders.program import Programs
+from penstock.builders.scratch import scratch_folder
+from penstock.errors import BuildFailed, NotFound, NotSupported
+from penstock.providers.containers.reference import HUB, parse
+
+MODEST = ("--storage-driver", "vfs")
+"""For machines that let us mount nothing: every layer is a copy."""
+_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: (.*)")
+_TRIAL = "FROM scratch\nLABEL trial=1\n"
+
+
+class BuildahBuilder:
+    """See `penstock.builders.model.ImageBuilder`."""
+
+    name = "buildah"
+    makes_images = True
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._programs = Programs()
+        self._choosing = threading.Lock()
+        self._storage: tuple[str, ...] | None = None
+
+    def build(self, request: BuildRequest, progress: Progress) -> Built:
+        """Assemble the context, let buildah build it, and give it to the engine where there is one."""
+        started = time.monotonic()
+        context = assemble(request)
+        given = self._watchdog(request, context, progress)
+        before = self._identity(request.image)
+        command = self._buildah("bud", *self._flags(request, given), "--tag", request.image, ".")
+        self._programs.run(
+            command, directory=context, environ=self._environ, hear=lambda line: _tell(line, progress)
+        )
+        cached = bool(before) and before == self._identity(request.image)
+        self._give_to_engine(request.image, progress)
+        return Built(
+            function=request.function.name,
+            image=request.image,
+            cached=cached,
+            seconds=time.monotonic() - started,
+        )
+
+    def push(self, image: str, progress: Progress) -> None:
+        """`buildah push`. A registry on this machine's loopback needs no TLS, as with Docker."""
+        if not self._identity(image):
+            raise NotFound(f"buildah has no image {image!r}; build it first: penstock build --builder buildah")
+        name = parse(image)
+        plain = ["--tls-verify=false"] if _loopback(name.registry) else []
+        target = f"docker://{name.registry}/{name.repository}:{name.tag}"
+        self._programs.run(self._buildah("push", *plain, image, target), environ=self._environ, hear=progress)
+
+    def cancel(self) -> None:
+        """See `penstock.builders.model.Builder`."""
+        self._programs.cancel()
+
+    def _flags(self, request: BuildRequest, given: Mapping[str, str]) -> list[str]:
+        arguments = {**proxies(self._environ), **given, **request.build_args}
+        flags = ["--layers", "--format", "docker", "--force-rm"]  # that format has health checks
+        flags += ["--isolation", "chroot"] if self._modest() else []
+        flags += ["--no-cache"] if request.no_cache else []
+        flags += ["--squash"] if request.squash else []
+        flags += ["--pull" if request.pull else "--pull=false"]
+        flags += [part for item in sorted(arguments.items()) for part in ("--build-arg", "=".join(item))]
+        flags += [part for item in sorted(request.labels.items()) for part in ("--label", "=".join(item))]
+        flags += ["--platform", ",".join(request.platforms)] if request.platforms else []
+        secrets = sorted(request.function.build_secrets.items())
+        flags += [part for name, file in secrets for part in ("--secret", f"id={name},src={file}")]
+        flags += ["--ssh", "default"] if request.template and request.template.mount_ssh else []
+        return flags
+
+    def _watchdog(self, request: BuildRequest, context: Path, progress: Progress) -> dict[str, str]:
+        if not watchdogimage.wanted(request, read_dockerfile(context)):
+            return {}
+        reference = watchdogimage.reference()
+        if not self._identity(reference):
+            image = watchdogimage.provide(self._environ, progress)
+            progress("giving buildah the watchdog's image")
+            self._programs.run(self._buildah("pull", f"docker-archive:{image.file}"), environ=self._environ)
+        return {watchdogimage.ARGUMENT: f"{HUB}/library/{reference}"}
+
+    def _give_to_engine(self, image: str, progress: Progress) -> None:
+        if not engine_answers(self._environ):
+            return
+        progress("giving the engine the image")
+        with scratch_folder(self._environ) as folder:
+            archive = folder / "image.tar"
+            self._programs.run(
+                self._buildah("push", image, f"docker-archive:{archive}:{image}"), environ=self._environ
+            )
+            self._programs.run(["docker", "load", "--input", str(archive)], environ=self._environ)
+
+    def _identity(self, image: str) -> str:
+        """The image's id in buildah's store; empty when it has none of that name."""
+        try:
+            return self._programs.run(
+                self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", image),
+                environ=self._environ,
+            ).strip()
+        except BuildFailed as error:
+            if "image not known" in error.words or "identifier is not" in error.words:
+                return ""
+            raise
+
+    def _buildah(self, *arguments: str) -> list[str]:
+        return ["buildah", *(MODEST if self._modest() else ()), *arguments]
+
+    def _modest(self) -> bool:
+        """Whether this machine lets us neither mount nor make namespaces. Raises NotSupported when nothing works."""
+        with self._choosing:
+            if self._storage is None:
+                self._storage = self._try()
+            return bool(self._storage)
+
+    def _try(self) -> tuple[str, ...]:
+        words = ""
+        for storage in ((), MODEST):
+            isolation = ("--isolation", "chroot") if storage else ()
+            with scratch_folder(self._environ) as folder:
+                (folder / "Dockerfile").write_text(_TRIAL)
+                try:
+                    image = self._programs.run(
+                        ["buildah", *storage, "bud", *isolation, "--quiet", str(folder)], environ=self._environ
+                    )
+                    self._programs.run(
+                        ["buildah", *storage, "rmi", image.strip().splitlines()[-1]], environ=self._environ
+                    )
+                except BuildFailed as error:
+                    words = error.words
+                else:
+                    return storage
+        raise NotSupported(f"buildah does not work for this user on this machine; it says: {words.strip()[-300:]}")
+
+
+def _loopback(registry: str) -> bool:
+    host = registry.rpartition(":")[0] or registry
+    return host == "localhost" or host.startswith("127.")
+
+
+def _tell(line: str, progress: Progress) -> None:
+    if found := _STEP.match(line):
+        progress(found[1][:200])
