@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from penstock.builders.choose import WISHES, choose
 from penstock.builders.many import Job, Outcome, build_many
@@ -25,6 +26,7 @@ from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, PenstockError
 from penstock.stack.model import Position, Stack, StackFunction
 from penstock.templates.catalogue import find_template
+from penstock.templates.ensure import ensure_templates
 from penstock.templates.model import Template
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,14 +120,12 @@ def _provider(target: Target, needed: bool) -> str | None:
         return None
 
 
-def template_of(function: StackFunction) -> Template | None:
-    """The function's template; None for a handler that is a whole context. Raises NotFound, InvalidInput."""
-    return None if function.lang.lower() == DOCKERFILE else find_template(function.lang, Path.cwd())
+def jobs_of(stack: Stack, wish: BuildWish, *, image: bool, native: bool = False) -> list[Job]:
+    """One for each function that is to be built, as an image or not; those without `lang` and those with `skip_build` are not.
 
-
-def jobs_of(stack: Stack, wish: BuildWish, *, image: bool) -> list[Job]:
-    """One for each function that is to be built, as an image or not; those without `lang` and those with `skip_build` are not."""
-    return [_job(function, stack.copy, wish.flags, image) for function in stack.functions if is_built(function)]
+    A template that is missing is pulled. `native` prefers templates whose functions run without a container.
+    """
+    return [_job(function, stack, wish.flags, image, native) for function in stack.functions if is_built(function)]
 
 
 def is_built(function: StackFunction) -> bool:
@@ -133,12 +133,21 @@ def is_built(function: StackFunction) -> bool:
     return bool(function.lang) and not function.skip_build
 
 
-def _job(function: StackFunction, copy: Iterable[str], flags: BuildFlags, image: bool) -> Job:
+def _job(function: StackFunction, stack: Stack, flags: BuildFlags, image: bool, native: bool) -> Job:
     try:
-        request = plan(function, template_of(function), flags, copy, image=image)
+        request = plan(function, _template_of(function, stack, native), flags, stack.copy, image=image)
     except PenstockError as error:
         return Job(name=function.name, fault=error)
     return Job(name=function.name, request=request)
+
+
+def _template_of(function: StackFunction, stack: Stack, native: bool) -> Template | None:
+    """The function's template; None for a handler that is a whole context. Raises what `ensure_templates` raises."""
+    if function.lang.lower() == DOCKERFILE:
+        return None
+    here = Path.cwd()
+    ensure_templates(msgspec.structs.replace(stack, functions=(function,)), here, note, native=native)
+    return find_template(function.lang, here, native=native)
 
 
 def build_all(builder: Builder, jobs: Sequence[Job], wish: BuildWish) -> list[Outcome]:

@@ -49,7 +49,8 @@ class Delivery:
 
     def build(self, stack: Stack) -> list[Outcome]:
         """Build, and push what is an image; what failed is told of."""
-        return build_all(self.builder, jobs_of(stack, self.wish, image=self.builder.makes_images), self.wish)
+        image = self.builder.makes_images
+        return build_all(self.builder, jobs_of(stack, self.wish, image=image, native=not image), self.wish)
 
     def send(self, stack: Stack, outcomes: Iterable[Outcome]) -> None:
         """Deploy the functions of a stack with their builds, those without a source too. Raises as `deploy_all`."""

@@ -116,7 +116,7 @@ def _base(function: StackFunction, copy: tuple[str, ...], circumstances: Circums
 def _native_build(function: StackFunction, copy: tuple[str, ...], directory: Path) -> Built:
     from penstock.builders.native.builder import NativeBuilder  # late, with all toolchains
 
-    template = find_template(function.lang, directory)
+    template = find_template(function.lang, directory, native=True)
     request = plan(function, template, BuildFlags(), copy, image=False)
     built = NativeBuilder(os.environ).locate(request)
     if built is None:

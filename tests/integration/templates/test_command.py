@@ -89,3 +89,20 @@ def test_an_interrupted_pull_leaves_neither_git_nor_folders(here: Path, environ:
             pulling.wait()
     assert os.listdir(environ["TMPDIR"]) == []
     assert os.listdir(here) == []
+
+
+def test_a_build_brings_the_templates_that_it_needs(
+    repository: Repository, here: Path, environ: dict[str, str]
+) -> None:
+    (here / "stack.yaml").write_text(
+        f"configuration:\n  templates:\n    - name: cobol\n      source: {repository.url}\n"
+        "functions:\n  a:\n    lang: cobol\n    handler: ./a\n    image: a\n  b:\n    lang: fortran\n    handler: ./a\n    image: b\n"
+    )
+    (here / "a").mkdir()
+    (here / "a/handler.sh").write_text("tac\n")
+    (here / "empty.json").write_text("[]")
+    done = penstock(here, {**environ, "OPENFAAS_TEMPLATE_STORE_URL": "empty.json"}, "build", "--shrinkwrap")
+    assert done.returncode == 1
+    assert f"cobol: pulling from {repository.url}\n" in done.stderr
+    assert "template 'fortran' is not in the store" in done.stderr
+    assert (here / "build/a/function/handler.sh").read_text() == "tac\n"

@@ -62,7 +62,7 @@ def command(
         _shrinkwrap(jobs_of(stack, wish, image=False))
         return
     builder, _ = builder_for(wish, target_of(stack, target))
-    jobs = jobs_of(stack, wish, image=builder.makes_images)
+    jobs = jobs_of(stack, wish, image=builder.makes_images, native=not builder.makes_images)
     started = time.monotonic()
     outcomes = build_all(builder, jobs, wish)
     if not wish.quiet:
