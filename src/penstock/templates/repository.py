@@ -92,7 +92,8 @@ def _clone(source: Source, clone: Path, git: Git) -> str:
             git.run(["checkout", "--quiet", sha, "--", FOLDER], clone)
     except GitFailed as error:
         at = f" at {source.ref}" if source.ref else ""
-        raise GitFailed(f"{source.shown}{at}: git cannot get it:\n{error}") from error
+        words = str(error).replace(source.url, source.shown)
+        raise GitFailed(f"{source.shown}{at}: git cannot get it:\n{words}") from error
     return sha
 
 

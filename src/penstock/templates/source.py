@@ -34,8 +34,9 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """The URL without a password, for messages and notes."""
-        return re.sub(r"^([a-z]+://[^/@:]*):[^/@]*@", r"\1@", self.url, flags=re.IGNORECASE)
+        """The URL without passwords and tokens, for messages and notes; an ssh user is neither."""
+        known = re.sub(r"^(https?://)[^/@]*@", r"\1", self.url, flags=re.IGNORECASE)
+        return re.sub(r"^([a-z]+://[^/@:]*):[^/@]*@", r"\1@", known, flags=re.IGNORECASE)
 
 
 def parse_source(text: str, directory: Path) -> Source:

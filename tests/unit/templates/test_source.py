@@ -57,6 +57,8 @@ def test_only_a_commit_is_pinned_by_its_digits() -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    assert Source("https://kim:s3cret@example.com/a").shown == "https://kim@example.com/a"
+    assert Source("https://kim:s3cret@example.com/a").shown == "https://example.com/a"
+    assert Source("HTTPS://token@example.com/a").shown == "HTTPS://example.com/a"
+    assert Source("ssh://git:s3cret@example.com/a").shown == "ssh://git@example.com/a"
     assert Source("https://example.com:8443/a@b").shown == "https://example.com:8443/a@b"
     assert Source("git@example.com:a/b").shown == "git@example.com:a/b"
