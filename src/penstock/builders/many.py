@@ -64,7 +64,7 @@ def build_many(builder: Builder, jobs: Sequence[Job], workers: int, reporter: Re
         finally:
             numbers.put(worker)
 
-    with _unwinding(), ThreadPoolExecutor(workers, thread_name_prefix="build") as pool:
+    with unwinding(), ThreadPoolExecutor(workers, thread_name_prefix="build") as pool:
         futures = [pool.submit(one, job) for job in jobs]
         _wait(futures, builder.cancel)
     return [future.result() for future in futures]
@@ -105,7 +105,7 @@ def _wait(futures: Sequence[Future[Outcome]], cancel: Callable[[], None]) -> Non
 
 
 @contextmanager
-def _unwinding() -> Iterator[None]:
+def unwinding() -> Iterator[None]:
     """Have signals that end us raise instead; only a main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield

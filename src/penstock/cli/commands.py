@@ -104,7 +104,7 @@ class LazyGroup(AliasGroup):
         name = self.aliases.get(cmd_name, cmd_name)
         if name not in self.verbs:
             return None
-        command = importlib.import_module(f"{self.package}.{name}").command
+        command = importlib.import_module(f"{self.package}.{name.replace('-', '_')}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.package}.{name}.command is not a click command")
         return command

@@ -148,16 +148,15 @@ class Changes:
     def stop(self) -> None:
         self._stop.set()
 
-    def next(self) -> set[str]:
-        """Wait for changes; the paths, absolute. Ctrl-C gets through."""
-        while True:
-            try:
-                changed = self._queue.get(timeout=1.0)
-            except Empty:
-                continue
-            while not self._queue.empty():
-                changed |= self._queue.get_nowait()
-            return changed
+    def next(self, timeout: float = 1.0) -> set[str]:
+        """Wait for changes, at most `timeout` seconds; the paths, absolute. Ctrl-C gets through."""
+        try:
+            changed = self._queue.get(timeout=timeout)
+        except Empty:
+            return set()
+        while not self._queue.empty():
+            changed |= self._queue.get_nowait()
+        return changed
 
 
 def _is_below(path: str, root: str) -> bool:
