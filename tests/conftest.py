@@ -20,6 +20,7 @@ from penstock.examples import find_program
 pytest_plugins = ("tests.engines.fixtures", "tests.image")
 
 PACKAGES = {
+    "curl": "curl",
     "convert": "imagemagick",
     "ffmpeg": "ffmpeg",
     "tesseract": "tesseract-ocr",

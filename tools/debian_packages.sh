@@ -2,7 +2,7 @@
 # Brings the Debian packages that the examples and their tests need: installs the missing ones as root, otherwise says which.
 set -euo pipefail
 
-wanted=(imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs
+wanted=(curl imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs
     docker.io docker-registry debootstrap iproute2 iptables busybox-static musl-tools gcc gcc-aarch64-linux-gnu qemu-user skopeo
     prometheus prometheus-alertmanager git buildah golang-go ruby php-cli npm)
 
