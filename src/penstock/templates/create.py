@@ -80,7 +80,8 @@ def check(wish: Beginning, directory: Path) -> None:
 def begin(wish: Beginning, template: Template, lang: str, directory: Path) -> Begun:
     """Write the folder, the stack file and .gitignore. `lang` is the template as the stack file names it.
 
-    Raises what `check` raises, what reading and growing the stack file raise, and OSError; then nothing is left.
+    Raises what `check` raises, what reading and growing the stack file raise, and OSError; then nothing is left but perhaps lines in
+    .gitignore.
     """
     check(wish, directory)
     folder = _folder(wish, directory) if template.needs_source else None
@@ -98,6 +99,7 @@ def begin(wish: Beginning, template: Template, lang: str, directory: Path) -> Be
     try:
         if folder:
             _copy(template.starter, folder)
+        ignore(directory)
         _replace(directory / wish.file, text)
     except BaseException:
         if folder:
@@ -105,14 +107,13 @@ def begin(wish: Beginning, template: Template, lang: str, directory: Path) -> Be
         for parent in parents:
             parent.rmdir()
         raise
-    ignore(directory)
     return Begun(function=function, folder=function.handler, file=wish.file, appended=wish.append)
 
 
 def ignore(directory: Path) -> None:
     """Add what git should leave out to .gitignore, as far as it is not there."""
     file = directory / IGNORE_FILE
-    text = file.read_text() if file.is_file() else ""
+    text = file.read_text(encoding="utf-8", errors="surrogateescape") if file.is_file() else ""
     present = {line.strip().strip("/") for line in text.splitlines()}
     missing = [name for name in IGNORED if name not in present]
     if missing:
@@ -165,7 +166,7 @@ def _replace(file: Path, text: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
         fresh = Path(beside, "new")
-        fresh.write_text(text)
+        fresh.write_text(text, encoding="utf-8", errors="surrogateescape")
         if target.exists():
             shutil.copymode(target, fresh)
         fresh.rename(target)

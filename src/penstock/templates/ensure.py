@@ -68,14 +68,9 @@ def _ensure(
 ) -> None:
     if is_pulled(name, directory):
         return
-    if native or not given:
-        try:
-            find_template(name, directory, native=native)
-            return
-        except NotFound as error:
-            missing = error
-    else:
-        missing = NotFound(f"template {name!r}: {given} does not have it")
+    missing = _missing(name, directory, native) if native or not given else ""
+    if missing is None:
+        return
     if given:
         source: Source | None = parse_source(given, directory)
     else:
@@ -84,9 +79,18 @@ def _ensure(
             raise NotFound(f"{missing}; the template store cannot be asked: {store.unreachable}")
         source = _of_store(store, name, directory)
     if source is None:
-        raise missing
+        raise NotFound(missing)
     progress(f"{name}: pulling from {source.shown}")
     _pull_as(name, source, directory, environ, overwrite=True)
+
+
+def _missing(name: str, directory: Path, native: bool) -> str | None:
+    """What is said of a template that is not here; None when it is."""
+    try:
+        find_template(name, directory, native=native)
+    except NotFound as error:
+        return str(error)
+    return None
 
 
 def _of_store(store: Store, name: str, directory: Path) -> Source | None:

@@ -65,8 +65,8 @@ class Git:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the whole session's group; git's helpers, such as ssh, are in it."""
-    if child.poll() is None:
+    """Kill the whole session's group; git's helpers, such as ssh, are in it, and may outlive git itself."""
+    if child.returncode is None:  # it has not been waited for, so the number is still its own
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 

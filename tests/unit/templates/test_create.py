@@ -51,9 +51,9 @@ def test_a_file_that_gets_one_more_keeps_its_text(tmp_path: Path) -> None:
 
 
 def test_gitignore_keeps_its_lines(tmp_path: Path) -> None:
-    (tmp_path / ".gitignore").write_text("/build/\n*.pyc")
+    (tmp_path / ".gitignore").write_bytes(b"/build/\n\xff.pyc")
     new(tmp_path)
-    assert (tmp_path / ".gitignore").read_text() == "/build/\n*.pyc\ntemplate\n.secrets\n"
+    assert (tmp_path / ".gitignore").read_bytes() == b"/build/\n\xff.pyc\ntemplate\n.secrets\n"
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "A", "-x", "x-", "a b", "a\nb", "x" * 64, "ä"])
@@ -104,13 +104,20 @@ def test_nothing_is_left_of_one_that_failed(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InvalidInput, match=r"broken\.yml:"):
         new(tmp_path, file="broken.yml", append=True)
 
-    def interrupt(self: Path, text: str) -> int:
+    def interrupt(self: Path, text: str, **rest: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "write_text", interrupt)
     with pytest.raises(KeyboardInterrupt):
         new(tmp_path, handler="deep/down/hello")
     assert os.listdir(tmp_path) == ["broken.yml"]
+
+
+def test_a_gitignore_that_is_no_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").mkdir()
+    with pytest.raises(IsADirectoryError):
+        new(tmp_path)
+    assert os.listdir(tmp_path) == [".gitignore"]
 
 
 def test_a_copy_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
