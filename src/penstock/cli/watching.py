@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Empty, Queue
 
 from penstock.builders.plan import DOCKERFILE
+from penstock.errors import PenstockError
 from penstock.stack.model import Stack, StackFunction
 
 QUIET = 50
@@ -114,6 +115,7 @@ class Changes:
         self._queue: Queue[set[str]] = Queue()
         self._stop = threading.Event()
         self._began = threading.Semaphore(0)
+        self._failure: Exception | None = None
 
     def follow(self, paths: Sequence[str], recursive: bool) -> None:
         """Watch paths until `stop`; run in a thread of its own."""
@@ -137,19 +139,24 @@ class Changes:
                     self._began.release()
                 if changes:
                     self._queue.put({path for _, path in changes})
+        except (OSError, RuntimeError) as error:  # the latter for what the system refuses, such as too many watches
+            self._failure = error
         finally:
             self._began.release()
 
     def wait_for_beginning(self, threads: int) -> None:
-        """Return when no change will be missed any more."""
+        """Return when no change will be missed any more. Raises PenstockError when the system refuses to watch."""
         for _ in range(threads):
             self._began.acquire()
+        self._check()
 
     def stop(self) -> None:
         self._stop.set()
 
     def next(self, timeout: float = 1.0) -> set[str]:
-        """Wait for changes, at most `timeout` seconds; the paths, absolute. Ctrl-C gets through."""
+        """Wait for changes, at most `timeout` seconds; the paths, absolute. Ctrl-C gets through. Raises PenstockError when the
+        system stops telling of them."""
+        self._check()
         try:
             changed = self._queue.get(timeout=timeout)
         except Empty:
@@ -157,6 +164,10 @@ class Changes:
         while not self._queue.empty():
             changed |= self._queue.get_nowait()
         return changed
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise PenstockError(f"sources cannot be watched: {self._failure}") from self._failure
 
 
 def _is_below(path: str, root: str) -> bool:
