@@ -6,11 +6,14 @@ uses by default; what works is found out by trying, once.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from penstock.builders import watchdogimage
 from penstock.builders.choose import engine_answers
@@ -24,8 +27,11 @@ from penstock.providers.containers.reference import HUB, parse
 
 MODEST = ("--storage-driver", "vfs")
 """For machines that let us mount nothing: every layer is a copy."""
+MOST_MODEST = ("--isolation", "chroot")
+"""For machines without namespaces, or without a program that runs containers."""
+NAMESPACES = ("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "true")
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: (.*)")
-_TRIAL = "FROM scratch\nLABEL trial=1\n"
+_TRIAL = "FROM scratch\nCOPY Dockerfile /\n"
 
 
 class BuildahBuilder:
@@ -38,7 +44,7 @@ class BuildahBuilder:
         self._environ = environ
         self._programs = Programs()
         self._choosing = threading.Lock()
-        self._storage: tuple[str, ...] | None = None
+        self._chosen: _Place | None = None
 
     def build(self, request: BuildRequest, progress: Progress) -> Built:
         """Assemble the context, let buildah build it, and give it to the engine where there is one."""
@@ -47,9 +53,7 @@ class BuildahBuilder:
         given = self._watchdog(request, context, progress)
         before = self._identity(request.image)
         command = self._buildah("bud", *self._flags(request, given), "--tag", request.image, ".")
-        self._programs.run(
-            command, directory=context, environ=self._environ, hear=lambda line: _tell(line, progress)
-        )
+        self._programs.run(command, directory=context, environ=self._environ, hear=lambda line: _tell(line, progress))
         cached = bool(before) and before == self._identity(request.image)
         self._give_to_engine(request.image, progress)
         return Built(
@@ -75,7 +79,7 @@ class BuildahBuilder:
     def _flags(self, request: BuildRequest, given: Mapping[str, str]) -> list[str]:
         arguments = {**proxies(self._environ), **given, **request.build_args}
         flags = ["--layers", "--format", "docker", "--force-rm"]  # that format has health checks
-        flags += ["--isolation", "chroot"] if self._modest() else []
+        flags += self._place.isolation
         flags += ["--no-cache"] if request.no_cache else []
         flags += ["--squash"] if request.squash else []
         flags += ["--pull" if request.pull else "--pull=false"]
@@ -103,9 +107,7 @@ class BuildahBuilder:
         progress("giving the engine the image")
         with scratch_folder(self._environ) as folder:
             archive = folder / "image.tar"
-            self._programs.run(
-                self._buildah("push", image, f"docker-archive:{archive}:{image}"), environ=self._environ
-            )
+            self._programs.run(self._buildah("push", image, f"docker-archive:{archive}:{image}"), environ=self._environ)
             self._programs.run(["docker", "load", "--input", str(archive)], environ=self._environ)
 
     def _identity(self, image: str) -> str:
@@ -121,33 +123,51 @@ class BuildahBuilder:
             raise
 
     def _buildah(self, *arguments: str) -> list[str]:
-        return ["buildah", *(MODEST if self._modest() else ()), *arguments]
+        return ["buildah", *self._place.storage, *arguments]
 
-    def _modest(self) -> bool:
-        """Whether this machine lets us neither mount nor make namespaces. Raises NotSupported when nothing works."""
+    @property
+    def _place(self) -> _Place:
+        """What this machine lets us do. Raises NotSupported when nothing works."""
         with self._choosing:
-            if self._storage is None:
-                self._storage = self._try()
-            return bool(self._storage)
+            if self._chosen is None:
+                self._chosen = _Place(self._find_storage(), self._find_isolation())
+            return self._chosen
 
-    def _try(self) -> tuple[str, ...]:
+    def _find_storage(self) -> tuple[str, ...]:
         words = ""
         for storage in ((), MODEST):
-            isolation = ("--isolation", "chroot") if storage else ()
             with scratch_folder(self._environ) as folder:
                 (folder / "Dockerfile").write_text(_TRIAL)
                 try:
-                    image = self._programs.run(
-                        ["buildah", *storage, "bud", *isolation, "--quiet", str(folder)], environ=self._environ
+                    said = self._programs.run(
+                        ["buildah", *storage, "bud", "--isolation", "chroot", "--quiet", str(folder)],
+                        environ=self._environ,
                     )
-                    self._programs.run(
-                        ["buildah", *storage, "rmi", image.strip().splitlines()[-1]], environ=self._environ
-                    )
+                    image = said.strip().splitlines()[-1]
+                    self._programs.run(["buildah", *storage, "rmi", image], environ=self._environ)
                 except BuildFailed as error:
                     words = error.words
                 else:
                     return storage
         raise NotSupported(f"buildah does not work for this user on this machine; it says: {words.strip()[-300:]}")
+
+    def _find_isolation(self) -> tuple[str, ...]:
+        """Users who are not root have a default of their own that needs no more than buildah itself does."""
+        path = self._environ.get("PATH")
+        if os.geteuid() != 0 or self._environ.get("BUILDAH_ISOLATION"):
+            return ()
+        if not any(shutil.which(runtime, path=path) for runtime in ("runc", "crun")):
+            return MOST_MODEST
+        try:
+            self._programs.run(NAMESPACES, environ=self._environ)
+        except BuildFailed:
+            return MOST_MODEST
+        return ()
+
+
+class _Place(NamedTuple):
+    storage: tuple[str, ...]
+    isolation: tuple[str, ...]
 
 
 def _loopback(registry: str) -> bool:
