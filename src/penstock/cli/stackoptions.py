@@ -16,6 +16,7 @@ import click
 
 from penstock.cli.options import note
 from penstock.cli.target import DEFAULT_GATEWAY, Target, authorization_for, gateway_url
+from penstock.stack.defaults import default_file
 
 if TYPE_CHECKING:
     from penstock.stack.model import Stack
@@ -50,8 +51,6 @@ class StackFile:
 
     def find(self) -> Stack | None:
         """As `load`, but None where no file is asked for and there is none."""
-        from penstock.stack.load import default_file
-
         return self.load() if self.wanted or default_file(Path()) is not None else None
 
 

@@ -12,14 +12,12 @@ from pathlib import Path
 from penstock.core.names import check_env_name, check_function_name, check_namespace, check_secret_name
 from penstock.errors import InvalidInput, NotFound
 from penstock.model import Resources
+from penstock.stack.defaults import DEFAULT_FILES, default_file
 from penstock.stack.document import Mapping, Sequence, decode, is_null, parse
 from penstock.stack.envsubst import expand
 from penstock.stack.fetch import download, is_url, read
 from penstock.stack.fields import Fields
 from penstock.stack.model import Position, Stack, StackFunction, TemplateSource
-
-DEFAULT_FILES = ("stack.yaml", "stack.yml")
-"""Looked for in this order when no file is named."""
 
 _TOP = ("version", "provider", "functions", "configuration")
 _PROVIDER = ("name", "gateway")
@@ -30,11 +28,6 @@ _FUNCTION = (
     "build_secrets", "namespace", "platforms",
 )  # fmt: skip
 _RESOURCES = ("memory", "cpu")
-
-
-def default_file(directory: Path) -> str | None:
-    """The name of the stack file in `directory`; None when there is none."""
-    return next((name for name in DEFAULT_FILES if (directory / name).is_file()), None)
 
 
 def load_stack(
@@ -102,7 +95,7 @@ class _Reader:
             ),
             templates=self._templates(configuration),
             copy=fields.texts(configuration, "copy", "configuration.copy"),
-            warnings=tuple(fields.warnings),
+            warnings=fields.shown_warnings(),
         )
 
     def _templates(self, configuration: Mapping) -> tuple[TemplateSource, ...]:

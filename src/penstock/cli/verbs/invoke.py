@@ -67,7 +67,9 @@ class Call:
     "-k", "--token", "login", default="", metavar="TOKEN", help="Token to exchange, in place of a saved login's."
 )
 @namespace_option
-@connected(token=False, timeout="0", timeout_help="Longest wait for the end of the answer; 0 waits for ever.")
+@connected(
+    of_stack=True, token=False, timeout="0", timeout_help="Longest wait for the end of the answer; 0 waits for ever."
+)
 def command(
     target: Target,
     name: str,

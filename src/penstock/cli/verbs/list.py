@@ -22,7 +22,7 @@ _MIN_IMAGE_WIDTH = 40
 )
 @output_option
 @namespace_option
-@connected()
+@connected(of_stack=True)
 def command(target: Target, verbose: bool, quiet: bool, sort: str, output: str) -> None:
     """List functions with their invocations and ready replicas.
 

@@ -24,8 +24,15 @@ _MAX_ANSWER = 1 << 20
 
 @click.command("version", cls=Verb)
 @click.option("--short-version", is_flag=True, help="Print the version of this program only; the gateway is not asked.")
+@click.option(
+    "--warn-update/--no-warn-update",
+    default=True,
+    expose_value=False,
+    hidden=True,
+    help="Accepted for faas-cli's sake.",
+)
 @output_option
-@connected(timeout="5s")
+@connected(of_stack=True, timeout="5s")
 def command(target: Target, output: str, short_version: bool) -> None:
     """Show the versions of this program, the gateway and its provider.
 
