@@ -19,12 +19,20 @@ MAX_TEXT = 10 * 1024 * 1024
 """Characters that a file may have grown to, which a few replacements of long values could exceed by far."""
 
 _NAME = re.compile(r"\w+")
-_PLAIN = re.compile(r"[^$\\]+")
-_ESCAPE = re.compile(r"\$\$|\\[/\\]")
+_PLAIN = re.compile(r"(?:[^$\\]++|\$(?![{$])|\\(?![/\\]))++")
+_ESCAPES = re.compile(r"(?:\$\$|\\[/\\])+")
+"""One after the other, each of which means its second character."""
 _DEFAULT = re.compile(r":[-=?+]|=")
 _CASE = re.compile(r"[,^]{1,2}")
 _REPLACE = re.compile(r"/[/#%]?")
 _TRIM = re.compile(r"##?|%%?")
+_WORDS = {
+    ("}", False): re.compile(r"(?:[^}$]++|\$(?!\{))++"),
+    (":}", False): re.compile(r"(?:[^:}$]++|\$(?!\{))++"),
+    ("/", True): re.compile(r"(?:[^/$\\]++|\$(?![{$])|\\(?![/\\]))++"),
+    ("}", True): re.compile(r"(?:[^}$\\]++|\$(?![{$])|\\(?![/\\]))++"),
+}
+"""By what ends a text and whether there are escapes in it: as much of it as is plain."""
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
@@ -86,13 +94,10 @@ class _Expansion:
             start = self.at
             if plain := self._take(_PLAIN):
                 yield start, plain
-            elif escaped := self._take(_ESCAPE):
-                yield start, escaped[1]
-            elif self._opens():
-                yield start, self._expression(1)
+            elif escaped := self._take(_ESCAPES):
+                yield start, escaped[1::2]
             else:
-                self.at += 1
-                yield start, self.text[start]
+                yield start, self._expression(1)
 
     def _expression(self, depth: int) -> str:
         """The value of the expression that begins here with `${`."""
@@ -190,12 +195,11 @@ class _Expansion:
         return words
 
     def _words(self, ends: str, escapes: bool = False) -> str:
+        """Text up to one of `ends` or an expression; backslashes and `$$` mean something only with `escapes`."""
+        words = _WORDS[ends, escapes]
         parts = []
-        while (char := self._peek()) and char not in ends and not self._opens():
-            escaped = self._take(_ESCAPE) if escapes else ""
-            if not escaped:
-                self.at += 1
-            parts.append(escaped[1:] or char)
+        while part := self._take(words) or (self._take(_ESCAPES)[1::2] if escapes else ""):
+            parts.append(part)
         return "".join(parts)
 
     def _name(self, start: int) -> str:
@@ -222,7 +226,9 @@ class _Expansion:
     def _grow(self, amount: int) -> None:
         self.grown += amount
         if self.grown > MAX_TEXT:
-            raise self._wrong(self.at, f"variables make it longer than {MAX_TEXT // 1024 // 1024} MB")
+            raise self._wrong(
+                self.text.rfind("${", 0, self.at), f"variables make it longer than {MAX_TEXT // 1024 // 1024} MB"
+            )
 
     def _take(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self.text, self.at)

@@ -13,7 +13,8 @@ from penstock.stack.document import Mapping, Node, Scalar, Sequence, is_null
 
 _TRUE = frozenset(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"))
 _FALSE = frozenset(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"))
-_SHOWN_FAULTS = 20
+_SHOWN = 20
+"""Faults, and warnings, of one file."""
 
 
 class Fields:
@@ -27,9 +28,11 @@ class Fields:
     def check(self) -> None:
         """Raises InvalidInput with all faults, one a line."""
         if self.faults:
-            more = len(self.faults) - _SHOWN_FAULTS
-            lines = self.faults[:_SHOWN_FAULTS] + ([f"and {more} more"] if more > 0 else [])
-            raise InvalidInput("\n".join(lines))
+            raise InvalidInput("\n".join(_first(self.faults)))
+
+    def shown_warnings(self) -> tuple[str, ...]:
+        """The first of them, and how many more there are."""
+        return tuple(_first(self.warnings))
 
     def fault(self, line: int, what: str) -> None:
         self.faults.append(f"{self.file}:{line}: {what}")
@@ -109,6 +112,11 @@ class Fields:
             else:
                 self.fault(entry.line, f"{what}: {name!r} must be one value, not {_seen(entry.value)}")
         return found
+
+
+def _first(sentences: list[str]) -> list[str]:
+    more = len(sentences) - _SHOWN
+    return sentences[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])
 
 
 def _seen(node: Node) -> str:

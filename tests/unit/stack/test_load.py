@@ -125,6 +125,13 @@ def test_unknown_keys_are_warnings_with_the_nearest_known_one() -> None:
     assert third.startswith("stack.yml:6: a stack file has no key 'extends'")
 
 
+def test_of_very_many_faults_and_warnings_the_first_are_told() -> None:
+    stack = read("".join(f"k{number}: 1\n" for number in range(100)))
+    assert len(stack.warnings) == 21 and stack.warnings[-1] == "and 80 more"
+    found = faults("functions:\n" + "".join(f"  F{number}: {{image: x}}\n" for number in range(100)))
+    assert len(found) == 21 and found[-1] == "and 80 more"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -120,7 +120,13 @@ class Wish:
 @click.option("--constraint", multiple=True, metavar="RULE", help="Placement rule for the provider.")
 @click.option("--replace", is_flag=True, help="Delete the function first instead of updating it.")
 @click.option("--update/--no-update", default=True, show_default=True, help="Update a function that exists.")
-@click.option("--tag", type=click.Choice(STYLES), default="latest", show_default=True, help="Which tag images have.")
+@click.option(
+    "--tag",
+    type=click.Choice(STYLES),
+    default="latest",
+    show_default=True,
+    help="Which tag images of a stack file have.",
+)
 @click.option(
     "--read-template/--no-read-template",
     default=True,
