@@ -240,6 +240,17 @@ def test_what_a_url_answers_but_a_file_is_an_error(web: str, path: str, words: s
         load_stack(web + path, {})
 
 
+def test_a_download_that_takes_too_long_or_is_too_large_is_given_up(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MAX_SECONDS", -1.0)
+    with pytest.raises(PenstockError, match="took longer than"):
+        load_stack(f"{web}/stack.yml", {})
+    monkeypatch.undo()
+    monkeypatch.setattr(fetch, "MAX_BYTES", 4)
+    monkeypatch.setattr("penstock.stack.document.MAX_BYTES", 4)
+    with pytest.raises(TooLarge):
+        load_stack(f"{web}/stack.yml", {})
+
+
 def test_no_server_behind_a_url() -> None:
     with pytest.raises(PenstockError, match="cannot be read"):
         load_stack("http://127.0.0.1:1/stack.yml", {})
