@@ -19,6 +19,8 @@ from penstock.builders import watchdogimage
 from penstock.builders.choose import engine_answers
 from penstock.builders.context import assemble
 from penstock.builders.docker import proxies, read_dockerfile
+from penstock.builders.imagewriter.auth import login_file
+from penstock.builders.imagewriter.transport import is_plain
 from penstock.builders.model import BuildRequest, Built, Progress
 from penstock.builders.program import Programs
 from penstock.builders.scratch import scratch_folder
@@ -64,13 +66,14 @@ class BuildahBuilder:
         )
 
     def push(self, image: str, progress: Progress) -> None:
-        """`buildah push`. A registry on this machine's loopback needs no TLS, as with Docker."""
+        """`buildah push`."""
         if not self._identity(image):
             raise NotFound(f"buildah has no image {image!r}; build it first: penstock build --builder buildah")
         name = parse(image)
-        plain = ["--tls-verify=false"] if _loopback(name.registry) else []
+        flags = ["--tls-verify=false"] if is_plain(name.registry, self._environ) else []
+        flags += ["--authfile", str(file)] if (file := login_file(name.registry, self._environ)) else []
         target = f"docker://{name.registry}/{name.repository}:{name.tag}"
-        self._programs.run(self._buildah("push", *plain, image, target), environ=self._environ, hear=progress)
+        self._programs.run(self._buildah("push", *flags, image, target), environ=self._environ, hear=progress)
 
     def cancel(self) -> None:
         """See `penstock.builders.model.Builder`."""
@@ -168,11 +171,6 @@ class BuildahBuilder:
 class _Place(NamedTuple):
     storage: tuple[str, ...]
     isolation: tuple[str, ...]
-
-
-def _loopback(registry: str) -> bool:
-    host = registry.rpartition(":")[0] or registry
-    return host == "localhost" or host.startswith("127.")
 
 
 def _tell(line: str, progress: Progress) -> None:

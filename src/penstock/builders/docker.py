@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from penstock.builders import watchdogimage
 from penstock.builders.context import assemble
@@ -20,6 +22,8 @@ from penstock.errors import BuildFailed, NotSupported
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 """Of the environment; builds get them as arguments."""
 
+BUILDX = "penstock"
+"""Name of the buildx builder for several platforms."""
 _STEP = re.compile(r"(?:Step \d+/\d+ :|#\d+ \[)\s*(.*)")
 _NO_BUILDX = "buildx component is missing"
 
@@ -69,6 +73,40 @@ class DockerBuilder:
     def push(self, image: str, progress: Progress) -> None:
         """`docker push`, with the logins that docker has."""
         self._programs.run(["docker", "push", image], environ=self._environ, hear=progress)
+
+    def publish(self, request: BuildRequest, names: Sequence[str], progress: Progress) -> None:
+        """`docker buildx build --push`, by a buildx builder of our own, since an engine's own mostly cannot build for others."""
+        if not self._answers("docker", "buildx", "version"):
+            raise NotSupported(
+                "an image for several platforms needs buildx, and this docker command has none: install docker-buildx; where"
+                " nothing has to run, --builder image makes one too"
+            )
+        context = assemble(request)
+        if watchdogimage.wanted(request, read_dockerfile(context)):
+            raise NotSupported(
+                f"the watchdog of this installation is for this machine alone; name an image of it for all platforms:"
+                f" --build-arg {watchdogimage.ARGUMENT}=registry.example.com/penstock-watchdog"
+            )
+        if not self._answers("docker", "buildx", "inspect", BUILDX):
+            create = ["docker", "buildx", "create", "--name", BUILDX, "--driver", "docker-container"]
+            self._programs.run(create, environ=self._environ)
+        several = msgspec.structs.replace(request, platforms=(",".join(request.platforms),), squash=False)
+        flags = [flag for flag in self.flags(several, {}) if flag != "--force-rm"]
+        flags += ["--pull"] if request.pull else []
+        tags = [part for name in names for part in ("--tag", name)]
+        self._programs.run(
+            ["docker", "buildx", "build", "--builder", BUILDX, *flags, *tags, "--push", "."],
+            directory=context,
+            environ={**self._environ, "BUILDKIT_PROGRESS": "plain"},
+            hear=lambda line: _tell(line, progress),
+        )
+
+    def _answers(self, *command: str) -> bool:
+        try:
+            self._programs.run(command, environ=self._environ)
+        except BuildFailed:
+            return False
+        return True
 
     def cancel(self) -> None:
         """See `penstock.builders.model.Builder`."""

@@ -23,15 +23,15 @@ _INDENT = "    "
 
 
 @contextmanager
-def reporter(total: int, *, quiet: bool = False) -> Iterator[Reporter]:
-    """What tells of `total` builds while they go on. Quiet: of failures alone."""
+def reporter(total: int, *, quiet: bool = False, doing: str = "Building") -> Iterator[Reporter]:
+    """What tells of `total` builds, or other `doing`, while they go on. Quiet: of failures alone."""
     if quiet or total == 0:
         yield _Quiet()
     elif sys.stderr is not None and sys.stderr.isatty():
-        with _Bars(total) as bars:
+        with _Bars(total, doing) as bars:
             yield bars
     else:
-        yield _Lines()
+        yield _Lines(doing)
 
 
 def failure_text(outcome: Outcome) -> str:
@@ -58,11 +58,12 @@ class _Quiet:
 class _Lines:
     """As faas-cli tells it: the worker's number, an arrow, what it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
         self._last: dict[int, str] = {}
 
     def began(self, worker: int, name: str) -> None:
-        note(f"[{worker}] > Building {name}.")
+        note(f"[{worker}] > {self._doing} {name}.")
 
     def told(self, worker: int, name: str, words: str) -> None:
         if self._last.get(worker) != words:
@@ -72,7 +73,7 @@ class _Lines:
     def ended(self, worker: int, outcome: Outcome, seconds: float) -> None:
         self._last.pop(worker, None)
         how = "failed" if outcome.built is None else "unchanged" if outcome.built.cached else "done"
-        note(f"[{worker}] < Building {outcome.name} {how} in {seconds:.2f}s.")
+        note(f"[{worker}] < {self._doing} {outcome.name} {how} in {seconds:.2f}s.")
         if outcome.fault is not None:
             note(failure_text(outcome))
 
@@ -80,7 +81,7 @@ class _Lines:
 class _Bars:
     """A line for each build that goes on, and one for all of them."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, doing: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
@@ -95,7 +96,7 @@ class _Bars:
             console=Console(stderr=True),
             transient=True,
         )
-        self._all = self._progress.add_task("Building", total=total, words="")
+        self._all = self._progress.add_task(doing, total=total, words="")
         self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()
 

@@ -58,14 +58,23 @@ def find_user(registry: str, environ: Mapping[str, str]) -> User:
     return User(trouble=trouble)
 
 
+def login_file(registry: str, environ: Mapping[str, str]) -> Path | None:
+    """Docker's file, where DOCKER_CONFIG names it, or ours, if it has a login for the registry; for programs that know neither."""
+    for folder in (environ.get("DOCKER_CONFIG"), str(Path.cwd() / FOLDER)):
+        if folder and asyncio.run(Credentials({**environ, "DOCKER_CONFIG": folder}).find(registry)).header:
+            return Path(folder).absolute() / "config.json"
+    return None
+
+
 class Auth:
     """What one builder has been given by registries. Safe for several threads."""
 
-    def __init__(self, transport: Transport, environ: Mapping[str, str]) -> None:
+    def __init__(self, transport: Transport, environ: Mapping[str, str], users: Mapping[str, User] = {}) -> None:
+        """`users` are those of registries for which nothing is looked up."""
         self._transport = transport
         self._environ = environ
         self._known: dict[tuple[str, str], str] = {}
-        self._users: dict[str, User] = {}
+        self._users = dict(users)
         self._lock = threading.Lock()
 
     def header(self, registry: str, scope: str) -> dict[str, str]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from penstock.builders import watchdogimage
 from penstock.builders.choose import engine_answers
@@ -67,6 +69,19 @@ class ImageWriter:
             raise NotFound(f"the image writer has no image {image!r}; build it first: penstock build --builder image")
         digest = self._registry.push(name, kept, progress)
         progress(f"pushed {name}: {digest}")
+
+    def publish(self, request: BuildRequest, names: Sequence[str], progress: Progress) -> None:
+        """Write the image for each platform, and send them all under each name."""
+        if request.function.build_secrets:
+            raise NotSupported(f"function {request.function.name!r} has build secrets, which only RUN could use")
+        images = {}
+        for platform in request.platforms:
+            progress(f"for {platform}")
+            alone = msgspec.structs.replace(request, platforms=(platform,))
+            images[_platform(alone)] = self._interpret(alone, progress)
+        for each in names:
+            digest = self._registry.push_index(parse(each), images, progress)
+            progress(f"pushed {each}: {digest}")
 
     def cancel(self) -> None:
         """See `penstock.builders.model.Builder`."""

@@ -84,7 +84,7 @@ class Transport:
 
     def __init__(self, environ: Mapping[str, str], silence: float = SILENCE) -> None:
         self._silence = silence
-        self._insecure = {name.strip() for name in environ.get(_INSECURE, "").split(",") if name.strip()}
+        self._environ = environ
         self._context = ssl.create_default_context()
         self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
@@ -95,9 +95,8 @@ class Transport:
         return f"{'http' if self.is_plain(registry) else 'https'}://{registry}"
 
     def is_plain(self, registry: str) -> bool:
-        """Whether it is spoken to without TLS."""
-        host = urlsplit(f"//{registry}").hostname or ""
-        return registry in self._insecure or host in self._insecure or is_loopback(host)
+        """See `is_plain`."""
+        return is_plain(registry, self._environ)
 
     @contextmanager
     def request(
@@ -179,6 +178,13 @@ class Transport:
         if parts.scheme == "https":
             return http.client.HTTPSConnection(host, parts.port, timeout=self._silence, context=self._context)
         return http.client.HTTPConnection(host, parts.port, timeout=self._silence)
+
+
+def is_plain(registry: str, environ: Mapping[str, str]) -> bool:
+    """Whether a registry is spoken to without TLS: one of this machine, or one that $PENSTOCK_INSECURE_REGISTRIES names."""
+    named = {name.strip() for name in environ.get(_INSECURE, "").split(",")}
+    host = urlsplit(f"//{registry}").hostname or ""
+    return registry in named or host in named or is_loopback(host)
 
 
 def check_url(url: str) -> SplitResult:
