@@ -17,6 +17,7 @@ import pytest
 
 from tests.e2e.programs import Workshop, descendants, wait_dead
 from tests.e2e.serving import Penstock, serving, wait_until
+from tests.integration.builders.wheels import wheel
 
 STACK = """\
 version: 1.0
@@ -164,6 +165,15 @@ def test_what_has_not_changed_is_not_built_again(project: Project) -> None:
     assert (built["name"], built["unchanged"]) == ("same", True)
     assert "0 built, 1 unchanged" in project.ran("up").stderr
     assert project.server.invoke("program", b"echo").body == b"echo"
+
+
+def test_packages_of_requirements_are_there(project: Project) -> None:
+    project.python("packed", "").write_text("import tiny\n\ndef handle(event, context):\n    return tiny.WORD\n")
+    wheel(project.folder / "packed/wheels", "tiny", "WORD = 'packed'\n")
+    (project.folder / "packed/requirements.txt").write_text("./wheels/tiny-1.0-py3-none-any.whl\n")
+    project.stack(packed="lang: python3-http\nhandler: ./packed\n")
+    project.ran("up")
+    assert project.server.invoke("packed").body == b"packed"
 
 
 def test_deploy_takes_the_build_and_says_when_there_is_none(project: Project) -> None:

@@ -118,9 +118,11 @@ class Programs:
         for child in running:
             child.interrupt()
         deadline = time.monotonic() + GRACE
-        while any(child.runs() for child in running) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        processes.kill_leftovers({child.process.pid for child in running}, {child.mark for child in running})
+        try:
+            while any(child.runs() for child in running) and time.monotonic() < deadline:
+                time.sleep(0.02)
+        finally:  # also when a second Ctrl-C comes
+            processes.kill_leftovers({child.process.pid for child in running}, {child.mark for child in running})
 
     def _start(self, arguments: Sequence[str], directory: Path | None, environ: Mapping[str, str]) -> _Child:
         with self._lock:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from penstock.errors import BuildFailed, InvalidInput, NotSupported
 from penstock.templates.model import Toolchain
+from tests.integration.builders.wheels import wheel
 from tests.integration.builders.workplace import Workplace
 
 
@@ -21,26 +19,6 @@ def run(*arguments: str | Path, **environ: str) -> str:
     return subprocess.run(
         arguments, capture_output=True, text=True, check=True, env={**os.environ, **environ}, timeout=120
     ).stdout.strip()
-
-
-def wheel(folder: Path, name: str, source: str) -> Path:
-    """A package that pip installs without building anything."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-1.0-py3-none-any.whl"
-    info = f"{name}-1.0.dist-info"
-    files = {
-        f"{name}.py": source,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = [f"{info}/RECORD,,"]
-    with zipfile.ZipFile(path, "w") as archive:
-        for file, text in files.items():
-            archive.writestr(file, text)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-            record.append(f"{file},sha256={digest},{len(text)}")
-        archive.writestr(f"{info}/RECORD", "\n".join(record) + "\n")
-    return path
 
 
 # Python
