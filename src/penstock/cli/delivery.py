@@ -9,16 +9,15 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
 from penstock.builders.many import Outcome
-from penstock.builders.model import Builder, Built, ImageBuilder
+from penstock.builders.model import Builder, Built
 from penstock.cli.building import BuildWish, build_all, check_all, jobs_of
-from penstock.cli.buildprogress import failure_text
 from penstock.cli.deploying import Circumstances, Deployment, Strategy, deploy_all, deployments
 from penstock.cli.options import note
+from penstock.cli.pushing import push_built
 from penstock.cli.target import Target
 from penstock.cli.watching import Sources, watched
 from penstock.errors import PenstockError
@@ -54,25 +53,9 @@ class Delivery:
         """Build, and push what is an image; what failed is told of."""
         image = self.builder.makes_images
         outcomes = build_all(self.builder, jobs_of(stack, self.wish, image=image, native=not image), self.wish)
-        return [self._pushed(outcome) for outcome in outcomes] if self.push else outcomes
-
-    def _pushed(self, outcome: Outcome) -> Outcome:
-        """The outcome after its image, if there is one that names a registry, has been sent there."""
-        if outcome.built is None or not outcome.built.image:
-            return outcome
-        image = outcome.built.image
-        if "/" not in image:
-            note(f"{image} is not pushed: its name has no registry in it")
-            return outcome
-        note(f"Pushing {image}.")
-        try:
-            # Only image builders are asked: see `push`.
-            cast(ImageBuilder, self.builder).push(image, lambda words: None)
-        except PenstockError as error:
-            failed = Outcome(name=outcome.name, fault=error)
-            note(failure_text(failed))
-            return failed
-        return outcome
+        if not self.push:
+            return outcomes
+        return push_built(self.builder, outcomes, parallel=self.wish.parallel, quiet=self.wish.quiet)
 
     def send(self, stack: Stack, outcomes: Iterable[Outcome]) -> None:
         """Deploy the functions of a stack with their builds, those without a source too. Raises as `deploy_all`."""

@@ -76,7 +76,7 @@ def test_images_with_a_registry_are_pushed_and_all_are_deployed(
     deployed = [json.loads(request.body)["image"] for request in gateway.requests]
     assert deployed == ["acme/one:latest", "two:2"]
     told = capsys.readouterr().err
-    assert "two:2 is not pushed: its name has no registry in it" in told
+    assert "no registry or account is named: two:2" in told
     assert f"2 functions are up at {gateway.url}: 2 built, 0 unchanged" in told
 
 
