@@ -94,6 +94,10 @@ _OPTIONS = (
     click.option("--squash", is_flag=True, help="Make one layer of the new ones."),
     click.option("--pull", is_flag=True, help="Look for newer base images."),
     click.option("-q", "--quiet", is_flag=True, help="Tell of failures only."),
+    # What faas-cli's templates need, and ours do not: they are pulled when they are missing, and only then.
+    click.option("--overwrite/--no-overwrite", expose_value=False, hidden=True),
+    click.option("--disable-stack-pull", is_flag=True, expose_value=False, hidden=True),
+    click.option("--debug", is_flag=True, expose_value=False, hidden=True),
 )
 
 

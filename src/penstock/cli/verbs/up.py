@@ -40,6 +40,8 @@ from penstock.stack.payload import Overrides
 @click.option("--skip-deploy", is_flag=True, help="Build and push only.")
 @click.option("--watch", is_flag=True, help="Go on, and build and deploy a function again when its source changes.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until a replica of each is ready.")
+@click.option("--network", default="", expose_value=False, hidden=True, help="Accepted for faas-cli's sake.")
+@click.option("--read-template/--no-read-template", expose_value=False, hidden=True)
 @namespace_option
 @connected(
     timeout="1m",
