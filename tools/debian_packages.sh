@@ -3,7 +3,7 @@
 set -euo pipefail
 
 wanted=(curl imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs
-    docker.io docker-registry debootstrap iproute2 iptables busybox-static musl-tools gcc gcc-aarch64-linux-gnu qemu-user skopeo
+    cmark qrencode docker.io docker-registry debootstrap iproute2 iptables busybox-static musl-tools gcc gcc-aarch64-linux-gnu qemu-user skopeo
     prometheus prometheus-alertmanager git buildah golang-go ruby php-cli npm)
 
 if ! command -v dpkg-query >/dev/null; then

@@ -30,7 +30,7 @@ PACKAGE_ANNOTATION = "com.penstock.debian.package"
 PROGRAM_ANNOTATION = "com.penstock.debian.program"
 """Names the package's program where the program line begins with a script of the example's own that calls it."""
 
-VERSION_NAMES = {"convert": "ImageMagick"}
+VERSION_NAMES = {"convert": "ImageMagick", "identify": "ImageMagick"}
 """Programs whose name others use too, and the word by which the right one's `-version` is known."""
 
 VERSION_TIMEOUT = 10.0

@@ -83,8 +83,8 @@ def connected(
         def command(
             *args: Any, gateway: str | None, tls_no_verify: bool, timeout: float, token: str | None = None, **rest: Any
         ) -> Any:
-            gateway = gateway or _of_group("gateway")
-            token = token or _of_group("token")
+            gateway = gateway or of_group("gateway")
+            token = token or of_group("token")
             if of_stack:
                 gateway = _with_stack(gateway, rest.pop("stack_yaml"))
             url = gateway_url(gateway, os.environ)
@@ -93,7 +93,7 @@ def connected(
                 url=url,
                 namespace=check_namespace(namespace) if namespace else "",
                 authorization=authorization_for(url, token, os.environ) if takes_token else "",
-                verify_tls=not (tls_no_verify or _of_group("tls_no_verify")),
+                verify_tls=not (tls_no_verify or of_group("tls_no_verify")),
                 timeout=timeout,
             )
             return function(*args, target=target, **rest)
@@ -134,7 +134,7 @@ def gateway_options(function: F) -> F:
     return _GATEWAY(_TOKEN(_TLS(function)))
 
 
-def _of_group(name: str) -> Any:
+def of_group(name: str) -> Any:
     """What was given to the group of this verb; None where it has no such option."""
     group = click.get_current_context().parent
     return group.params.get(name) if group else None

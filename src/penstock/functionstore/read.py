@@ -24,6 +24,8 @@ TIMEOUT = 30.0
 MAX_BYTES = 16 << 20
 
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+", re.ASCII)
+"""Debian policy §5.6.7."""
 
 
 def read_store(place: str, environ: Mapping[str, str]) -> FunctionStore:
@@ -60,6 +62,9 @@ def parse_store(data: bytes, place: str) -> FunctionStore:
 def _check(function: StoreFunction, place: str) -> None:
     if not _NAME.fullmatch(function.name):
         raise InvalidInput(f"{place}: {function.name!r} cannot be a function's name")
+    for package in function.packages:
+        if not _PACKAGE.fullmatch(package):
+            raise InvalidInput(f"{place}: {function.name}: {package!r} cannot be a Debian package")
     if function.source is not None and place != str(OWN):
         raise InvalidInput(f"{place}: {function.name}: only the store of this installation has functions that are code")
 
