@@ -173,9 +173,8 @@ def _build_packages(builder: Builder, wanted: Wanted, wish: BuildWish) -> Built:
 
 def dockerfile(function: StoreFunction) -> str:
     """The recipe of an image with the function's program."""
-    return _DOCKERFILE.format(
-        packages=" ".join(function.packages), fprocess=msgspec.json.encode(function.fprocess).decode()
-    )
+    quoted = msgspec.json.encode(function.fprocess).decode().replace("$", "\\$")
+    return _DOCKERFILE.format(packages=" ".join(function.packages), fprocess=quoted)
 
 
 # Code of the store's own
