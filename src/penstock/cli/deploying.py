@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, Literal
 import click
 
 from penstock.builders.model import Built
+from penstock.builders.native.deployed import Deployed
+from penstock.builders.native.store import builds_root
 from penstock.builders.plan import BuildFlags, plan
 from penstock.builders.tag import Style, tagged
 from penstock.cli.client import Gateway, Reply, decode, refusal, status_of, talk
@@ -33,11 +36,10 @@ from penstock.templates.catalogue import find_template
 Strategy = Literal["update", "replace", "create"]
 """What is done about a function that exists."""
 
-PROCESS_PROVIDER = "penstock-process"
-"""How a gateway calls the provider that runs programs of its machine, and no images."""
-
 _PATH = "/system/functions"
 _ACCEPTED = (200, 201, 202)
+_SILENT = (404, 405, 501)
+"""Statuses of a gateway that has no `/system/info`."""
 _POLL = 0.2
 """Seconds between two looks at a function that is not ready yet."""
 _CALM_LOOKS = 2
@@ -118,10 +120,11 @@ def _native_build(function: StackFunction, copy: tuple[str, ...], directory: Pat
 
     template = find_template(function.lang, directory, native=True)
     request = plan(function, template, BuildFlags(), copy, image=False)
-    built = NativeBuilder(os.environ).locate(request)
+    built = NativeBuilder(os.environ).latest(request)
     if built is None:
         raise NotFound(
-            f"{function.where}: is not built yet, or has changed since: run `penstock up`, or `penstock build` and then deploy"
+            f"{function.where}: is not built yet, or has changed since: run `penstock up`, or `penstock build` and then deploy;"
+            " flags of the build need not be repeated"
         )
     return built
 
@@ -138,10 +141,18 @@ def template_program(lang: str, directory: Path) -> str:
 
 
 async def provider_of(gateway: Gateway) -> str:
-    """What a gateway calls its provider, such as PROCESS_PROVIDER; empty when it does not say."""
+    """What a gateway calls its provider, such as `penstock-process`; empty for one that has no way to say it.
+
+    Raises GatewayUnavailable for one that cannot answer now, such as one that is just starting.
+    """
     reply = await gateway.request("GET", "/system/info")
-    if reply.status != 200:
+    if reply.status in _SILENT:
         return ""
+    if reply.status != 200:
+        raise GatewayUnavailable(
+            f"the gateway at {gateway.target.url} does not say what its provider is: {refusal(reply)};"
+            " try again when `penstock health` says that it is up"
+        )
     provider = decode(reply.body, Raw).get("provider")
     name = provider.get("provider") if isinstance(provider, dict) else provider
     return name if isinstance(name, str) else ""
@@ -208,7 +219,9 @@ async def _deploy_one(gateway: Gateway, deployment: Deployment, strategy: Strate
         outcome.fail(deployment.name, deployment.fault or PenstockError("there is nothing to deploy"))
         return
     there = gateway.within(deployment.namespace)
+    builds = _NativeBuilds(deployment.spec, there.target)
     try:
+        builds.hold()
         reply = await send(there, body(deployment.spec), strategy)
     except (GatewayUnavailable, Unauthorized):
         raise
@@ -219,13 +232,34 @@ async def _deploy_one(gateway: Gateway, deployment: Deployment, strategy: Strate
     announce(there.target, deployment.name, reply)
 
 
+class _NativeBuilds:
+    """The builds that a function will run from, which must stay where they are."""
+
+    def __init__(self, spec: FunctionSpec, target: Target) -> None:
+        self._deployed = Deployed(builds_root(os.environ))
+        self._builds = self._deployed.builds_in((spec.env_process, *spec.env_vars.values()))
+        self._place = "\0".join((target.url, target.namespace, spec.name))
+
+    def hold(self) -> None:
+        """Raises NotFound when one is gone."""
+        for build in self._builds:
+            self._deployed.hold(build, self._place, time.time())
+
+    def settle(self) -> None:
+        for build in self._builds:
+            self._deployed.settle(build, self._place)
+
+
 async def _wait_for_all(gateway: Gateway, planned: Sequence[Deployment], outcome: _Outcome) -> None:
     names = [deployment.name for deployment in planned]
     waiting = set(names)
 
     async def one(deployment: Deployment, show: Callable[[str], None]) -> None:
         try:
-            await wait_until_ready(gateway.within(deployment.namespace), deployment.name, lambda text: None)
+            there = gateway.within(deployment.namespace)
+            await wait_until_ready(there, deployment.name, lambda text: None)
+            if deployment.spec is not None:
+                _NativeBuilds(deployment.spec, there.target).settle()
         except PenstockError as error:
             outcome.done.remove(deployment.name)
             outcome.fail(deployment.name, error)

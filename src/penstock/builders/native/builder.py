@@ -13,9 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import msgspec
+
 from penstock.builders.context import handler_path, sources
 from penstock.builders.model import BuildRequest, Built, Progress
-from penstock.builders.native import go, java, node, none, php, python, ruby
+from penstock.builders.native import go, java, latest, node, none, php, python, ruby
 from penstock.builders.native.store import Record, Store, builds_root
 from penstock.builders.native.work import Places, Toolchain, Work, find_tool, key_of
 from penstock.builders.plan import PACKAGES
@@ -71,6 +73,18 @@ class NativeBuilder:
         found = self._store.find(self._store.function(request.function.name), key)
         return _built(request, *found, cached=True, seconds=0.0) if found else None
 
+    def latest(self, request: BuildRequest) -> Built | None:
+        """The last build of this function of this stack file, whatever flags it had, if its sources are still the same;
+        else what `locate` finds."""
+        known = latest.read(self._store.root, request)
+        if known is None:
+            return self.locate(request)
+        same = msgspec.structs.replace(request, copy=tuple(Path(path) for path in known.copy))
+        if self._read(same, _native(same)).plain != known.sources:
+            return self.locate(request)
+        found = self._store.find(self._store.function(request.function.name), known.build)
+        return _built(request, *found, cached=True, seconds=0.0) if found else None
+
     def cancel(self) -> None:
         """See `penstock.builders.model.Builder`."""
         self._cancelled = True
@@ -112,14 +126,20 @@ class NativeBuilder:
                 return None
             self._store.touch(folder)
             self._store.prune(parent)
+            copied = tuple(str(path) for path in request.copy)
+            latest.write(self._store.root, request, latest.Latest(build=folder.name, sources=source.plain, copy=copied))
         return folder, record, found is not None
 
     def _read(self, request: BuildRequest, native: Native) -> _Source:
         tree = sources(request, keep_out=self._store.root)
         content = digest(tree)
-        arguments = (part for pair in sorted(_arguments(request).items()) for part in pair)
         identity = _TOOLCHAINS[native.toolchain].identity(self._environ)
-        return _Source(tree, content, key_of(content, identity, native.toolchain, *arguments)[:40])
+
+        def key(arguments: Mapping[str, str]) -> str:
+            words = (part for pair in sorted(arguments.items()) for part in pair)
+            return key_of(content, identity, native.toolchain, *words)[:40]
+
+        return _Source(tree, content, key(_arguments(request)), key(_arguments_of_file(request)))
 
 
 class _Source(NamedTuple):
@@ -130,6 +150,8 @@ class _Source(NamedTuple):
     """Digest of the tree as it was read."""
     key: str
     """Of the content and of all else that makes a difference."""
+    plain: str
+    """The same without the build arguments of flags."""
 
 
 class _Changed(Exception):
@@ -154,6 +176,11 @@ def _native(request: BuildRequest) -> Native:
 def _arguments(request: BuildRequest) -> dict[str, str]:
     """Build arguments, which a Dockerfile would see as variables; so do native tools."""
     return {name: value for name, value in request.build_args.items() if name != PACKAGES}
+
+
+def _arguments_of_file(request: BuildRequest) -> dict[str, str]:
+    """Those of `_arguments` that the stack file has, with its own values."""
+    return {name: value for name, value in request.function.build_args.items() if name != PACKAGES}
 
 
 def _copy(source: _Source, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
     <root>/<function>/<digest>/     a build; functions that are deployed run from here
     <root>/.shared/<kind>/<digest>/ what several builds use: virtual environments, node_modules
+    <root>/.deployed/, .latest/     which builds run somewhere, and which were the last; see `deployed` and `latest`
 
 A folder is made in its place, since programs write its path into it, and is complete when its record has been written, last
 and in one step. Who finds one without takes it away. A lock for each function and each shared folder keeps other processes
@@ -21,10 +22,11 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.builders.native.deployed import Deployed
 from penstock.errors import BuildFailed
 
 KEEP = 3
-"""Builds of one function that stay: the one that runs, and two to go back to."""
+"""Builds of one function that stay in any case; those that are deployed stay as well."""
 UNUSED = 86_400.0
 """Seconds until a shared folder that no build refers to is taken away."""
 _RECORD = ".penstock-build.json"
@@ -121,9 +123,14 @@ class Store:
         os.utime(folder / _RECORD)
 
     def prune(self, parent: Path) -> None:
-        """Keep the newest builds of a function; the lock must be held."""
-        for folder in _newest_first(parent, "")[KEEP:]:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Keep the newest builds of a function, and those that are deployed; the lock must be held."""
+        old = _newest_first(parent, "")[KEEP:]
+        if not old:
+            return
+        with Deployed(self.root).held(parent.name) as held:
+            for folder in old:
+                if folder.name not in held:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def prune_shared(self, kind: str, now: float) -> None:
         """Take away shared folders that no build uses, and that are not so new that a build may be about to."""

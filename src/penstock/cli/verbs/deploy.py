@@ -12,11 +12,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from penstock.builders.choose import PROCESS_PROVIDER
 from penstock.builders.tag import STYLES
 from penstock.cli.client import talk
 from penstock.cli.commands import Verb
 from penstock.cli.deploying import (
-    PROCESS_PROVIDER,
     Circumstances,
     Strategy,
     announce,

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import click
 import msgspec
 
+from penstock.builders.choose import PROCESS_PROVIDER
 from penstock.builders.tag import STYLES, Style
 from penstock.cli.client import Gateway, status_of, talk
 from penstock.cli.commands import Verb
-from penstock.cli.deploying import PROCESS_PROVIDER, Circumstances, Deployment, deployments, provider_of
+from penstock.cli.deploying import Circumstances, Deployment, deployments, provider_of
 from penstock.cli.options import connected, namespace_option, output_option
 from penstock.cli.output import print_json, printable
 from penstock.cli.schema import FunctionStatus
