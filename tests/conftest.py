@@ -49,6 +49,7 @@ PACKAGES = {
     "qemu-x86_64": "qemu-user",
     "qemu-aarch64": "qemu-user",
     "skopeo": "skopeo",
+    "buildah": "buildah",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
 }

@@ -25,7 +25,7 @@ from penstock.builders.model import BuildRequest, Built, Progress
 from penstock.builders.program import Programs
 from penstock.builders.scratch import scratch_folder
 from penstock.errors import BuildFailed, NotFound, NotSupported
-from penstock.providers.containers.reference import HUB, parse
+from penstock.providers.containers.reference import parse
 
 MODEST = ("--storage-driver", "vfs")
 """For machines that let us mount nothing: every layer is a copy."""
@@ -33,6 +33,8 @@ MOST_MODEST = ("--isolation", "chroot")
 """For machines without namespaces, or without a program that runs containers."""
 NAMESPACES = ("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "true")
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: (.*)")
+LOCAL = "localhost"
+"""Registry of what buildah takes from a file."""
 _TRIAL = "FROM scratch\nCOPY Dockerfile /\n"
 
 
@@ -44,6 +46,10 @@ class BuildahBuilder:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._own = dict(environ)
+        """Buildah's. It insists on a file that DOCKER_CONFIG names, which Docker does without."""
+        if not Path(environ.get("DOCKER_CONFIG") or "/", "config.json").is_file():
+            self._own.pop("DOCKER_CONFIG", None)
         self._programs = Programs()
         self._choosing = threading.Lock()
         self._chosen: _Place | None = None
@@ -55,7 +61,7 @@ class BuildahBuilder:
         given = self._watchdog(request, context, progress)
         before = self._identity(request.image)
         command = self._buildah("bud", *self._flags(request, given), "--tag", request.image, ".")
-        self._programs.run(command, directory=context, environ=self._environ, hear=lambda line: _tell(line, progress))
+        self._programs.run(command, directory=context, environ=self._own, hear=lambda line: _tell(line, progress))
         cached = bool(before) and before == self._identity(request.image)
         self._give_to_engine(request.image, progress)
         return Built(
@@ -73,7 +79,7 @@ class BuildahBuilder:
         flags = ["--tls-verify=false"] if is_plain(name.registry, self._environ) else []
         flags += ["--authfile", str(file)] if (file := login_file(name.registry, self._environ)) else []
         target = f"docker://{name.registry}/{name.repository}:{name.tag}"
-        self._programs.run(self._buildah("push", *flags, image, target), environ=self._environ, hear=progress)
+        self._programs.run(self._buildah("push", *flags, image, target), environ=self._own, hear=progress)
 
     def cancel(self) -> None:
         """See `penstock.builders.model.Builder`."""
@@ -101,8 +107,8 @@ class BuildahBuilder:
         if not self._identity(reference):
             image = watchdogimage.provide(self._environ, progress)
             progress("giving buildah the watchdog's image")
-            self._programs.run(self._buildah("pull", f"docker-archive:{image.file}"), environ=self._environ)
-        return {watchdogimage.ARGUMENT: f"{HUB}/library/{reference}"}
+            self._programs.run(self._buildah("pull", f"docker-archive:{image.file}"), environ=self._own)
+        return {watchdogimage.ARGUMENT: f"{LOCAL}/{reference}"}
 
     def _give_to_engine(self, image: str, progress: Progress) -> None:
         if not engine_answers(self._environ):
@@ -110,7 +116,7 @@ class BuildahBuilder:
         progress("giving the engine the image")
         with scratch_folder(self._environ) as folder:
             archive = folder / "image.tar"
-            self._programs.run(self._buildah("push", image, f"docker-archive:{archive}:{image}"), environ=self._environ)
+            self._programs.run(self._buildah("push", image, f"docker-archive:{archive}:{image}"), environ=self._own)
             self._programs.run(["docker", "load", "--input", str(archive)], environ=self._environ)
 
     def _identity(self, image: str) -> str:
@@ -118,7 +124,7 @@ class BuildahBuilder:
         try:
             return self._programs.run(
                 self._buildah("inspect", "--type", "image", "--format", "{{.FromImageID}}", image),
-                environ=self._environ,
+                environ=self._own,
             ).strip()
         except BuildFailed as error:
             if "image not known" in error.words or "identifier is not" in error.words:
@@ -144,10 +150,10 @@ class BuildahBuilder:
                 try:
                     said = self._programs.run(
                         ["buildah", *storage, "bud", "--isolation", "chroot", "--quiet", str(folder)],
-                        environ=self._environ,
+                        environ=self._own,
                     )
                     image = said.strip().splitlines()[-1]
-                    self._programs.run(["buildah", *storage, "rmi", image], environ=self._environ)
+                    self._programs.run(["buildah", *storage, "rmi", image], environ=self._own)
                 except BuildFailed as error:
                     words = error.words
                 else:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import msgspec
 
@@ -33,7 +33,7 @@ from penstock.builders.imagewriter.image import (
 )
 from penstock.builders.imagewriter.interpret import Platform
 from penstock.builders.imagewriter.store import Store
-from penstock.builders.imagewriter.transport import Answer, Lost, Transport, same_host
+from penstock.builders.imagewriter.transport import Answer, Lost, Transport, join, same_host
 from penstock.builders.model import Progress
 from penstock.errors import BuildFailed, NotFound
 from penstock.providers.containers.reference import HUB, Reference
@@ -219,7 +219,7 @@ class Registry:
                 return
             if answer.status != 202:
                 _check(answer, name)
-            place = urljoin(answer.url, answer.header("Location"))
+            place = join(answer.url, answer.header("Location"))
         sent = 0
         with open(self._store.blob(digest), "rb") as file:
             while sent < size:
@@ -245,7 +245,7 @@ class Registry:
         with self._client.plainly("PATCH", name, place, headers, file.read(count)) as answer:
             if answer.status not in (202, 204):
                 _check(answer, name)
-            return urljoin(answer.url, answer.header("Location") or place)
+            return join(answer.url, answer.header("Location") or place)
 
     def _put_manifest(self, name: Reference, version: str, manifest: bytes, kind: str) -> None:
         headers = {"Content-Type": kind}

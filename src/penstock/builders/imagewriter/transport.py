@@ -208,13 +208,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def join(url: str, location: str) -> str:
+    """Where a header Location leads. Raises BuildFailed for one that is none."""
+    try:
+        target = urljoin(url, location)
+    except ValueError as error:
+        raise BuildFailed(f"the registry sends us to {location[:200]!r}, which is no URL") from error
+    check_url(target)
+    return target
+
+
 def same_host(one: str, other: str) -> bool:
     """Whether two URLs have the same scheme, host and port."""
     return check_url(one)[:2] == check_url(other)[:2]
 
 
 def _redirected(url: str, location: str, headers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    target = urljoin(url, location)
+    target = join(url, location)
     if not location or (check_url(url).scheme == "https" and check_url(target).scheme != "https"):
         raise BuildFailed(f"{url}: leads to {location[:200]!r}, which is not as safe")
     kept = {name: value for name, value in headers.items() if same_host(url, target) or name != "Authorization"}
