@@ -74,7 +74,7 @@ def test_a_template_becomes_an_image_without_any_engine(alone: ImageProject) -> 
     assert image.settings["WorkingDir"] == "/home/app"
     assert image.settings["Healthcheck"]["Interval"] == 5_000_000_000
     assert len(image.layers) == 4
-    assert len(image.config["history"]) == 8
+    assert len(image.config["history"]) == 9
 
 
 def test_the_same_sources_make_the_same_bytes_anywhere(alone: ImageProject) -> None:
