@@ -21,7 +21,7 @@ def server() -> Iterator[Penstock]:
         yield running
 
 
-@pytest.mark.service("curl", "figlet", "node")
+@pytest.mark.service("curl", "node")
 @pytest.mark.parametrize("name", PAGES)
 def test_page_prints_what_it_says(server: Penstock, workshop: Workshop, name: str) -> None:
     steps = read((TUTORIAL / f"{name}.md").read_text(encoding="utf-8"))

@@ -28,7 +28,7 @@ from pathlib import Path
 PAGES_GATEWAY = "127.0.0.1:8080"
 """Where the pages say that the gateway is."""
 
-DEADLINE = 300.0
+DEADLINE = 600.0
 """Seconds for a whole page."""
 
 _PROMPT = "$ "
