@@ -5,7 +5,6 @@ Used by `main` and by every verb. Knows nothing of the REST API.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -69,6 +68,8 @@ class AliasGroup(click.Group):
         """As click's, but an unknown name is answered with the nearest known ones."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
+            import difflib  # late: few names are mistyped
+
             close = difflib.get_close_matches(name, [*self.list_commands(ctx), *self.aliases], n=3)
             meant = f" Did you mean {' or '.join(close)}?" if close else ""
             raise click.UsageError(f"there is no command {name!r}.{meant}", ctx)
