@@ -9,8 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
 from types import FrameType
@@ -65,8 +65,13 @@ def build_many(builder: Builder, jobs: Sequence[Job], workers: int, reporter: Re
             numbers.put(worker)
 
     with unwinding(), ThreadPoolExecutor(workers, thread_name_prefix="build") as pool:
-        futures = [pool.submit(one, job) for job in jobs]
-        _wait(futures, builder.cancel)
+        try:
+            futures = [pool.submit(one, job) for job in jobs]
+            wait(futures)
+        except BaseException:  # an interruption, which may come when not all have been submitted
+            pool.shutdown(wait=False, cancel_futures=True)
+            builder.cancel()
+            raise
     return [future.result() for future in futures]
 
 
@@ -90,18 +95,6 @@ def _translated(error: OSError) -> PenstockError:
     fault = PenstockError(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}")
     fault.__cause__ = error
     return fault
-
-
-def _wait(futures: Sequence[Future[Outcome]], cancel: Callable[[], None]) -> None:
-    """Return when all have ended. An interruption ends them first, and then goes on."""
-    try:
-        wait(futures)
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        cancel()
-        wait(futures)
-        raise
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from penstock.errors import BuildFailed, InvalidInput, NotSupported
 from penstock.templates.model import Toolchain
+from tests.conftest import debian_path
 from tests.integration.builders.wheels import wheel
 from tests.integration.builders.workplace import Workplace
 
@@ -170,7 +172,7 @@ def test_node_a_package_file_that_is_none(node: Workplace, text: str) -> None:
 @pytest.mark.service("go")
 def test_go_makes_a_program_and_says_what_it_cannot_compile(project: Path) -> None:
     place = Workplace(project, "go", fprocess="{build}/handler")
-    place.environ |= {"GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+    place.environ |= {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
     place.beside(
         {
             "go.mod": "module main\n\ngo 1.19\n",
@@ -262,7 +264,7 @@ def test_a_missing_package_manager_is_named(
     place.handler(dict([file]))
     only = project.parent / "bin"
     only.mkdir()
-    (only / toolchain).symlink_to(f"/usr/bin/{toolchain}")
+    (only / toolchain).symlink_to(str(shutil.which(toolchain, path=debian_path())))
     place.environ["PATH"] = str(only)
     with pytest.raises(NotSupported, match=words):
         place.build()

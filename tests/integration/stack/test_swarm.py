@@ -47,12 +47,12 @@ def test_a_plain_stack_deploy_takes_it_and_its_tasks_run(swarm_engine: SwarmNode
         stdin=subprocess.DEVNULL,
     )
     swarm_engine.docker("stack", "deploy", "--resolve-image", "never", "-c", "-", "fns", data=generated.stdout)
+
+    def running() -> list[str]:
+        listed = swarm_engine.docker("ps", "--quiet", "--filter", "label=com.docker.swarm.service.name=fns_said")
+        return listed.split()
+
     try:
-
-        def running() -> list[str]:
-            listed = swarm_engine.docker("ps", "--quiet", "--filter", "label=com.docker.swarm.service.name=fns_said")
-            return listed.split()
-
         containers = wait_until(lambda: found if len(found := running()) == 2 else [], "two tasks")
         wanted = {"the-secret", "A=1e3", "B=$HOME $ {{.Node.ID}}", "C=on", "fprocess=cat $HOME x"}
         wait_until(lambda: wanted <= set(swarm_engine.logs(containers[0]).splitlines()), f"{wanted} in its log")
@@ -64,5 +64,5 @@ def test_a_plain_stack_deploy_takes_it_and_its_tasks_run(swarm_engine: SwarmNode
         }
     finally:
         swarm_engine.docker("stack", "rm", "fns")
-        wait_until(lambda: not swarm_engine.docker("ps", "--quiet"), "the end of its tasks")
+        wait_until(lambda: not running(), "the end of its tasks")
         swarm_engine.docker("secret", "rm", "token")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from penstock.templates.catalogue import SHIPPED
@@ -119,13 +121,8 @@ def test_the_end_of_stdin_inside_a_request_has_no_answer(peer: Peer) -> None:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a server for the handler in Node."""
     folder = built("node", "handler.js", tmp_path_factory.mktemp("node") / "build")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    environ = {"PATH": debian_path(), "PORT": str(port), "MAX_JSON_SIZE": "1kb"}
-    process = subprocess.Popen(["node", str(folder / "index.js")], env=environ, stdin=subprocess.DEVNULL)
+    process, port = started(folder / "index.js")
     try:
-        wait_for(port, process)
         yield port
         process.terminate()
         assert process.wait(DEADLINE) == 0
@@ -134,17 +131,39 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process.wait()
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + DEADLINE
+def started(script: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A server on a free port, which is told it by number: when another program takes it first, with a new one."""
+    words = script.with_name("stderr")
     while True:
-        assert process.poll() is None
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        environ = {"PATH": debian_path(), "PORT": str(port), "MAX_JSON_SIZE": "1kb"}
+        with words.open("wb") as stderr:
+            process = subprocess.Popen(["node", str(script)], env=environ, stdin=subprocess.DEVNULL, stderr=stderr)
+        if listens(process, port):
+            return process, port
+        assert "EADDRINUSE" in words.read_text(), words.read_text()
+
+
+def listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until it listens on the port; False when it has ended instead."""
+    deadline = time.monotonic() + DEADLINE
+    try:
+        while process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                sockets = psutil.Process(process.pid).net_connections()
+                if any(
+                    each.laddr and each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in sockets
+                ):
+                    return True
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        else:
-            return
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return False
 
 
 def ask(port: int, path: str, body: bytes = b"", kind: str = "text/plain", **fields: str) -> http.client.HTTPResponse:

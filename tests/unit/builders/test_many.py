@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 
 import pytest
 
@@ -108,16 +108,33 @@ def test_an_interruption_cancels_what_runs_and_what_waits(monkeypatch: pytest.Mo
         started.set()
         builder.cancelled.wait()
 
-    builder, calls = Scripted(does), iter([True])
+    builder = Scripted(does)
 
     def interrupted(futures: Sequence[Future[Outcome]]) -> None:
-        if next(calls, False):
-            started.wait()
-            raise KeyboardInterrupt
-        wait(futures)
+        started.wait()
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("penstock.builders.many.wait", interrupted)
     heard = Heard()
     with pytest.raises(KeyboardInterrupt):
         build_many(builder, jobs("a", "b"), 1, heard)
     assert "began b" not in heard.lines
+
+
+def test_an_interruption_while_jobs_are_still_handed_out_cancels_too() -> None:
+    started = threading.Event()
+
+    def does(name: str) -> None:
+        started.set()
+        builder.cancelled.wait()
+
+    class Interrupted(list[Job]):
+        def __iter__(self) -> Iterator[Job]:
+            yield self[0]
+            started.wait()
+            raise KeyboardInterrupt
+
+    builder, heard = Scripted(does), Heard()
+    with pytest.raises(KeyboardInterrupt):
+        build_many(builder, Interrupted(jobs("a", "b")), 2, heard)
+    assert heard.lines == ["began a", "at a", "ended a well"]

@@ -241,10 +241,10 @@ def test_what_a_url_answers_but_a_file_is_an_error(web: str, path: str, words: s
 
 
 def test_a_download_that_takes_too_long_or_is_too_large_is_given_up(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "MAX_SECONDS", -1.0)
-    with pytest.raises(PenstockError, match="took longer than"):
-        load_stack(f"{web}/stack.yml", {})
-    monkeypatch.undo()
+    with monkeypatch.context() as slow:
+        slow.setattr(fetch, "MAX_SECONDS", -1.0)
+        with pytest.raises(PenstockError, match="took longer than"):
+            load_stack(f"{web}/stack.yml", {})
     monkeypatch.setattr(fetch, "MAX_BYTES", 4)
     monkeypatch.setattr("penstock.stack.document.MAX_BYTES", 4)
     with pytest.raises(TooLarge):
