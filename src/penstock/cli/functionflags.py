@@ -1,4 +1,4 @@
-"""The flags that say how any function is deployed, whatever it is made of. Used by the verbs `up` and `store deploy`."""
+"""The flags that say how a function is deployed, whatever it is made of. Used by `penstock store deploy`."""
 
 from __future__ import annotations
 
