@@ -127,24 +127,64 @@ def become(command: Command) -> None:
     os.execvpe(command.arguments[0], command.arguments, command.full_environ())  # noqa: S606
 
 
-def follow(stack: Stack, make: Callable[[], Command]) -> None:
-    """Run what `make` builds, anew each time a source changes, until Ctrl-C. What fails is told of, and the old one goes on."""
-    sources = Sources(stack, Path.cwd())
-    with unwinding(), watched(sources) as changes:
-        running: _Running | None = None
-        touched = True
+def follow(stack: Stack, load: Callable[[], Stack], make: Callable[[Stack], Command]) -> None:
+    """Run what `make` builds, anew each time a source or the stack file changes, until Ctrl-C. What fails is told of, and the
+    old one goes on."""
+    follower = _Follower(load, make)
+    with unwinding():
         try:
             while True:
-                if touched:
-                    running = _renewed(running, make)
-                touched = bool(sources.touched(changes.next(_TICK)))
-                if running is not None and running.ended():
-                    note(f"It has ended, exit code {running.code}; waiting for a change.")
-                    running.stop()
-                    running = None
+                stack = follower.until_another_watch(stack)
         finally:
-            if running is not None:
-                running.stop()
+            follower.stop()
+
+
+class _Follower:
+    """Has at most one function running: the newest that could be built."""
+
+    def __init__(self, load: Callable[[], Stack], make: Callable[[Stack], Command]) -> None:
+        self._load = load
+        self._make = make
+        self._running: _Running | None = None
+
+    def until_another_watch(self, stack: Stack) -> Stack:
+        """Follow a stack until there are other files to watch; the stack that they belong to."""
+        sources = Sources(stack, Path.cwd())
+        with watched(sources) as changes:
+            self._renew(stack)
+            while True:
+                changed = changes.next(_TICK)
+                self._look()
+                if sources.file_touched(changed):
+                    try:
+                        return self._load()
+                    except (PenstockError, OSError) as error:
+                        note(f"Error: {error}")
+                elif sources.outdated():
+                    return stack
+                elif sources.touched(changed):
+                    self._renew(stack)
+
+    def stop(self) -> None:
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+    def _look(self) -> None:
+        """Say so when it has ended by itself."""
+        if self._running is not None and self._running.ended():
+            note(f"It has ended, exit code {self._running.code}; waiting for a change.")
+            self.stop()
+
+    def _renew(self, stack: Stack) -> None:
+        """The next version in the place of the one that runs, which stays when there is none."""
+        try:
+            command = self._make(stack)
+        except (PenstockError, OSError) as error:
+            note(f"Error: {error}")
+            return
+        self.stop()
+        self._running = _Running(command)
 
 
 class _Running:
@@ -173,15 +213,3 @@ class _Running:
                 self._process.kill()
         processes.kill_leftovers({self._process.pid}, set())
         self._process.wait()
-
-
-def _renewed(running: _Running | None, make: Callable[[], Command]) -> _Running | None:
-    """The next version in the place of the one that runs, which stays when there is none."""
-    try:
-        command = make()
-    except PenstockError as error:
-        note(f"Error: {error}")
-        return running
-    if running is not None:
-        running.stop()
-    return _Running(command)

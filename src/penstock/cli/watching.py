@@ -1,6 +1,7 @@
 """Waiting for sources to change: which files count, whose they are, and a stream of what has changed.
 
-Used by `up --watch` and `local-run --watch`. The kernel tells of changes (inotify, by way of watchfiles); nothing is polled.
+Used by `up --watch` and `local-run --watch`. The kernel tells of changes (inotify, by way of watchfiles) of what is there; whether
+a handler's folder has come, gone or been replaced is looked at once a second, since its watch would not tell.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class Sources:
 
     def __init__(self, stack: Stack, directory: Path) -> None:
         self._here = os.path.realpath(directory)
-        self.file = "" if "://" in stack.file else os.path.realpath(directory / stack.file)
-        """The stack file; empty for one that came by network."""
+        self.files = self._files(stack, directory)
+        """The stack file, unless it came by network, and the files that it takes variables from."""
+        self._seen: dict[Path, tuple[int, int] | None] = {}
         self._roots: dict[str, list[str]] = {}
         names = [function.name for function in stack.functions if has_source(function)]
         for function in stack.functions:
@@ -66,11 +68,22 @@ class Sources:
         return found
 
     def file_touched(self, changed: Collection[str]) -> bool:
-        """Whether the stack file itself has changed."""
-        return bool(self.file) and self.file in changed
+        """Whether the stack file itself has changed, or a file that it takes variables from."""
+        return not self.files.isdisjoint(changed)
+
+    def outdated(self) -> bool:
+        """Whether a folder has come, gone or been replaced, so that another watch has to begin."""
+        return any(_identity(path) != seen for path, seen in self._seen.items())
+
+    @staticmethod
+    def _files(stack: Stack, directory: Path) -> frozenset[str]:
+        files = [directory / stack.file] if "://" not in stack.file else []
+        files += [directory / path for function in stack.functions for path in function.environment_files]
+        return frozenset(name for path in files for name in (_in_its_folder(path), os.path.realpath(path)))
 
     def _add(self, path: Path, names: Sequence[str]) -> None:
-        if path.exists():
+        self._seen[path] = _identity(path)
+        if self._seen[path] is not None:
             self._roots.setdefault(os.path.realpath(path), []).extend(names)
 
     def _counts(self, path: str, root: str) -> bool:
@@ -78,6 +91,20 @@ class Sources:
         scratch = _SCRATCH.search(parts[-1]) is not None
         made = root == self._here and parts[0] in _NOT_OF_A_HANDLER
         return not scratch and not made and _FOLDERS.isdisjoint(parts)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Names this very folder or file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _in_its_folder(path: Path) -> str:
+    """The path as the watch of its folder tells of it, where it may be a link."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def has_source(function: StackFunction) -> bool:
@@ -90,8 +117,8 @@ def watched(sources: Sources) -> Iterator[Changes]:
     """Watch for as long as the context lasts."""
     changes = Changes()
     watches = [(sources.folders, True)]
-    if sources.file:  # by its folder: editors put another file in its place
-        watches.append(([os.path.dirname(sources.file)], False))
+    folders = {os.path.dirname(file) for file in sources.files}  # of files: editors put another one in their place
+    watches.append((sorted(folder for folder in folders if os.path.isdir(folder)), False))
     threads = [
         threading.Thread(target=changes.follow, args=(paths, recursive), name="watch", daemon=True)
         for paths, recursive in watches

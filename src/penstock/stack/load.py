@@ -6,6 +6,7 @@ each with its line; keys that nobody knows are warnings, because others ignore t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping as Variables
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from penstock.core.names import check_env_name, check_function_name, check_names
 from penstock.errors import InvalidInput, NotFound
 from penstock.model import Resources
 from penstock.stack.defaults import DEFAULT_FILES, default_file
-from penstock.stack.document import Mapping, Sequence, decode, is_null, parse
+from penstock.stack.document import Mapping, Scalar, Sequence, decode, is_null, parse
 from penstock.stack.envsubst import expand
 from penstock.stack.fetch import download, is_url, read
 from penstock.stack.fields import Fields
@@ -132,6 +133,7 @@ class _Reader:
         namespace = fields.text(keys, "namespace", "namespace")
         if namespace:
             fields.judged(keys.entries["namespace"].line, check_namespace, namespace)
+        files = fields.scalars(keys, "environment_file", "environment_file")
         return StackFunction(
             name=name,
             where=Position(fields.file, line),
@@ -139,7 +141,8 @@ class _Reader:
             handler=fields.text(keys, "handler", "handler"),
             image=fields.text(keys, "image", "image"),
             fprocess=fields.text(keys, "fprocess", "fprocess"),
-            environment=self._environment(keys),
+            environment=self._environment(keys, files),
+            environment_files=tuple(self.directory / item.text for item in files),
             secrets=self._secrets(keys),
             labels=fields.pairs(keys, "labels", "labels"),
             annotations=fields.pairs(keys, "annotations", "annotations"),
@@ -158,9 +161,9 @@ class _Reader:
             platforms=fields.text(keys, "platforms", "platforms"),
         )
 
-    def _environment(self, keys: Mapping) -> dict[str, str]:
+    def _environment(self, keys: Mapping, files: Iterable[Scalar]) -> dict[str, str]:
         environment = self._variables(self.fields, keys)
-        for item in self.fields.scalars(keys, "environment_file", "environment_file"):
+        for item in files:
             try:
                 environment |= self._environment_file(item.text)
             except (InvalidInput, NotFound) as error:

@@ -35,6 +35,8 @@ class StackFunction(msgspec.Struct, frozen=True, kw_only=True):
     fprocess: str = ""
     environment: dict[str, str] = {}
     """Of `environment` and, over it, of the files in `environment_file`, the later ones winning."""
+    environment_files: tuple[Path, ...] = ()
+    """Those of `environment_file`."""
     secrets: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}

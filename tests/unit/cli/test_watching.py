@@ -78,6 +78,36 @@ def test_the_stack_file_is_known_by_its_path_unless_it_is_remote(here: Path) -> 
     assert not Sources(Stack(file="https://example.com/stack.yml"), here).file_touched({""})
 
 
+def test_files_of_variables_count_as_the_stack_file(here: Path) -> None:
+    (here / "env").mkdir()
+    (here / "env/real.yml").touch()
+    (here / "env.yml").symlink_to("env/real.yml")
+    sources = Sources(
+        Stack(file="stack.yml", functions=(function("a", "a", environment_files=(here / "env.yml",)),)), here
+    )
+    assert sources.file_touched({str(here / "env.yml")})
+    assert sources.file_touched({str(here / "env/real.yml")})
+    assert not sources.file_touched({str(here / "env/other.yml")})
+
+
+def test_a_folder_that_comes_goes_or_is_replaced_asks_for_another_watch(here: Path) -> None:
+    def sources() -> Sources:
+        return Sources(Stack(file="stack.yml", functions=(function("late", "late"),)), here)
+
+    before = sources()
+    assert (before.folders, before.outdated()) == ([], False)
+    (here / "late").mkdir()
+    assert before.outdated()
+    there = sources()
+    assert (there.folders, there.outdated()) == ([str(here / "late")], False)
+    (here / "late/handler.py").touch()
+    assert not there.outdated()
+    (here / "late").rename(here / "before")
+    assert there.outdated()
+    (here / "late").mkdir()
+    assert there.outdated()
+
+
 def test_changes_come_once_the_watch_has_begun(here: Path) -> None:
     sources = Sources(Stack(file="stack.yml", functions=(function("a", "a"),)), here)
     with watched(sources) as changes:

@@ -30,7 +30,7 @@ from penstock.stack.model import Stack, StackFunction
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Environment variable; may be given many times.")
 @click.option("--print", "show", is_flag=True, help="Print the command instead of running it.")
 @click.option("--build/--no-build", default=True, show_default=True, help="Build it first.")
-@click.option("--watch", is_flag=True, help="Build and start it anew when its source changes.")
+@click.option("--watch", is_flag=True, help="Build and start it anew when its source or the stack file changes.")
 @click.option("--network", default="", metavar="NAME", help="Network of its container.")
 def command(
     stack_file: StackFile,
@@ -54,11 +54,13 @@ def command(
       penstock local-run hello --port 0 --env debug=1 --watch
       penstock local-run hello --builder docker --print
     """
-    stack = _one(stack_file.load(), name)
-    function = stack.functions[0]
     given = pairs(env, "--env")
 
-    def make() -> localrun.Command:
+    def load() -> Stack:
+        return _one(stack_file.load(), name)
+
+    def make(stack: Stack) -> localrun.Command:
+        function = stack.functions[0]
         built = _built(stack, wish, build)
         made = localrun.command_for(function, built, given, port)
         if network and made.arguments[0] == "docker":
@@ -67,14 +69,15 @@ def command(
             raise NotSupported("'docker' is not installed, which runs images: apt-get install docker.io")
         return made
 
+    stack = load()
     if show:
-        click.echo(make().shown())
+        click.echo(make(stack).shown())
     elif watch:
-        localrun.follow(stack, make)
+        localrun.follow(stack, load, make)
     else:
-        made = make()
+        made = make(stack)
         if port:
-            note(f"{function.name} will be at http://127.0.0.1:{port}; Ctrl-C ends it.")
+            note(f"{stack.functions[0].name} will be at http://127.0.0.1:{port}; Ctrl-C ends it.")
         localrun.become(made)
 
 
