@@ -22,7 +22,8 @@ from penstock.builders.plan import DOCKERFILE, BuildFlags, plan
 from penstock.builders.tag import STYLES
 from penstock.cli.buildprogress import failure_text, reporter
 from penstock.cli.options import note, pairs, split_pair
-from penstock.cli.target import Target
+from penstock.cli.remotebuilding import RemoteWish, remote_builder
+from penstock.cli.target import DEFAULT_GATEWAY, Target
 from penstock.errors import GatewayUnavailable, PenstockError
 from penstock.stack.model import Position, Stack, StackFunction
 from penstock.templates.catalogue import find_template
@@ -43,6 +44,8 @@ class BuildWish:
     parallel: int
     quiet: bool
     flags: BuildFlags
+    remote: RemoteWish | None = None
+    """Who builds where `builder` is `auto`."""
 
 
 def build_options(function: F) -> F:
@@ -101,13 +104,24 @@ _OPTIONS = (
 )
 
 
-def builder_for(wish: BuildWish, target: Target, *, needed: bool = False) -> tuple[Builder, str | None]:
+def builder_for(
+    wish: BuildWish, target: Target, *, needed: bool = False, push: bool = True
+) -> tuple[Builder, str | None]:
     """A builder, and what the gateway calls its provider: None when there was no need to ask, or nobody to be asked.
 
-    With `needed` the gateway must answer: raises GatewayUnavailable, Unauthorized.
+    With `needed` the gateway must answer: raises GatewayUnavailable, Unauthorized. `push` is for a remote builder, which pushes
+    what it builds unless told otherwise.
     """
-    provider = _provider(target, needed) if needed or wish.builder == "auto" else None
+    remote = wish.remote if wish.builder == "auto" else None
+    provider = _provider(target, needed) if needed or (wish.builder == "auto" and remote is None) else None
+    if remote is not None:
+        return remote_builder(remote, wish.flags, push=push), provider
     return choose(wish.builder, provider, os.environ), provider
+
+
+def is_chosen(target: Target) -> bool:
+    """Whether somebody has said which gateway is meant, so that it should be there."""
+    return bool(click.get_current_context().params.get("gateway")) or target.url != DEFAULT_GATEWAY
 
 
 def _provider(target: Target, needed: bool) -> str | None:
@@ -119,7 +133,8 @@ def _provider(target: Target, needed: bool) -> str | None:
     except PenstockError as error:
         if needed:
             raise
-        if not isinstance(error, GatewayUnavailable):
+        nobody = isinstance(error, GatewayUnavailable) and isinstance(error.__cause__, OSError)
+        if not nobody or is_chosen(target):
             note(f"Warning: {target.url} does not say what its provider is, which might change who builds: {error}")
         return None
 

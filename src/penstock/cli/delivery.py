@@ -17,6 +17,7 @@ from penstock.builders.model import Builder, Built
 from penstock.cli.building import BuildWish, build_all, check_all, jobs_of
 from penstock.cli.deploying import Circumstances, Deployment, Strategy, deploy_all, deployments
 from penstock.cli.options import note
+from penstock.cli.publishing import publishable
 from penstock.cli.pushing import push_built
 from penstock.cli.target import Target
 from penstock.cli.watching import Sources, watched
@@ -38,6 +39,8 @@ class Delivery:
     push: bool
     """Whether the builder makes images, which go to their registries."""
     deploy: bool
+    publish: bool = False
+    """Whether the builder pushes what it builds, by way of `penstock.builders.publish`."""
 
     def deliver(self, stack: Stack) -> None:
         """Build, push and deploy all. Raises PenstockError, naming them, when functions have failed."""
@@ -52,7 +55,10 @@ class Delivery:
     def build(self, stack: Stack) -> list[Outcome]:
         """Build, and push what is an image; what failed is told of."""
         image = self.builder.makes_images
-        outcomes = build_all(self.builder, jobs_of(stack, self.wish, image=image, native=not image), self.wish)
+        jobs = jobs_of(stack, self.wish, image=image, native=not image)
+        if self.publish:
+            jobs = [publishable(job) for job in jobs]
+        outcomes = build_all(self.builder, jobs, self.wish)
         if not self.push:
             return outcomes
         return push_built(self.builder, outcomes, parallel=self.wish.parallel, quiet=self.wish.quiet)
@@ -95,7 +101,9 @@ def follow(delivery: Delivery, stack: Stack, load: Callable[[], Stack]) -> None:
                 changed = changes.next()
                 if sources.file_touched(changed):
                     fresh = _reload(load)
-                if names := sources.touched(changed):
+                elif sources.outdated():
+                    fresh = stack
+                if fresh is None and (names := sources.touched(changed)):
                     _round(delivery, stack, _only(stack, names), told)
         for function in stack.functions:
             if function.name not in {each.name for each in fresh.functions}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
@@ -13,6 +14,7 @@ from penstock.cli.building import BuildWish, build_all, build_options, builder_f
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, note
 from penstock.cli.output import print_columns, print_json
+from penstock.cli.remotebuilding import RemoteWish, remote_options
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.errors import InvalidInput, PenstockError
@@ -30,11 +32,13 @@ from penstock.stack.model import Stack
     "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
 )
 @build_options
+@remote_options
 @connected(timeout="2s", timeout_help="Longest wait for the gateway to say what its provider is.")
 def command(
     target: Target,
     stack_file: StackFile,
     wish: BuildWish,
+    remote: RemoteWish | None,
     name: str,
     image: str,
     handler: str,
@@ -45,7 +49,8 @@ def command(
     """Build the functions of a stack file.
 
     A gateway that runs programs, as `penstock serve` does, needs no images: then each function becomes a folder, and one
-    that has not changed is found again. Otherwise images are built by Docker or buildah.
+    that has not changed is found again. Otherwise images are built by Docker or buildah, or by a remote builder, which also
+    pushes them.
 
     \b
     Examples:
@@ -61,7 +66,8 @@ def command(
     if shrinkwrap:
         _shrinkwrap(jobs_of(stack, wish, image=False))
         return
-    builder, _ = builder_for(wish, target_of(stack, target))
+    wish = replace(wish, remote=remote)
+    builder, _ = builder_for(wish, target_of(stack, target), needed=_must_answer(wish))
     jobs = jobs_of(stack, wish, image=builder.makes_images, native=not builder.makes_images)
     started = time.monotonic()
     outcomes = build_all(builder, jobs, wish)
@@ -69,6 +75,11 @@ def command(
         note(f"\nTotal build time: {time.monotonic() - started:.2f}s")
     _print(outcomes, output)
     check_all(outcomes)
+
+
+def _must_answer(wish: BuildWish) -> bool:
+    """Whether a gateway was named on the command line, to be asked which builder fits it."""
+    return wish.builder == "auto" and wish.remote is None and bool(click.get_current_context().params.get("gateway"))
 
 
 def _stack(stack_file: StackFile, name: str, image: str, handler: str, lang: str) -> Stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import click
@@ -9,11 +10,14 @@ import msgspec
 
 from penstock.builders.choose import PROCESS_PROVIDER
 from penstock.builders.model import Builder
-from penstock.cli.building import BuildWish, build_options, builder_for, is_built
+from penstock.builders.publish import Publisher
+from penstock.cli.building import BuildWish, build_options, builder_for, is_built, is_chosen
 from penstock.cli.commands import Verb
 from penstock.cli.delivery import Delivery, follow
 from penstock.cli.deploying import Strategy
 from penstock.cli.options import connected, namespace_option, pairs
+from penstock.cli.publishing import platforms_of
+from penstock.cli.remotebuilding import RemoteWish, remote_options
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.errors import InvalidInput, NotSupported
@@ -24,6 +28,7 @@ from penstock.stack.payload import Overrides
 @click.command("up", cls=Verb)
 @stack_options
 @build_options
+@remote_options
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Environment variable; may be given many times.")
 @click.option("-l", "--label", multiple=True, metavar="K=V", help="Label, such as com.openfaas.scale.min=2.")
 @click.option("--annotation", multiple=True, metavar="K=V", help="Annotation; may be given many times.")
@@ -36,6 +41,8 @@ from penstock.stack.payload import Overrides
 @click.option("--memory-request", default="", metavar="QUANTITY", help="Memory to reserve.")
 @click.option("--replace", is_flag=True, help="Delete functions first instead of updating them.")
 @click.option("--update/--no-update", default=True, show_default=True, help="Update functions that exist.")
+@click.option("--publish", is_flag=True, help="Build and push in one go, as penstock publish does.")
+@click.option("--platforms", default="", metavar="LIST", help="With --publish: such as linux/amd64,linux/arm64.")
 @click.option("--skip-push", is_flag=True, help="Leave images where they were built.")
 @click.option("--skip-deploy", is_flag=True, help="Build and push only.")
 @click.option("--watch", is_flag=True, help="Go on, and build and deploy a function again when its source changes.")
@@ -51,8 +58,11 @@ def command(
     target: Target,
     stack_file: StackFile,
     wish: BuildWish,
+    remote: RemoteWish | None,
     replace: bool,
     update: bool,
+    publish: bool,
+    platforms: str,
     skip_push: bool,
     skip_deploy: bool,
     watch: bool,
@@ -72,20 +82,27 @@ def command(
     """
     if watch and skip_deploy:
         raise InvalidInput("--watch and --skip-deploy exclude each other")
+    if platforms and not publish:
+        raise InvalidInput("--platforms: needs --publish, since only a registry keeps an image for several platforms")
+    if publish and skip_push:
+        raise InvalidInput("--publish and --skip-push exclude each other")
     stack = stack_file.load()
     target = target_of(stack, target)
-    builder, provider = builder_for(wish, target, needed=not skip_deploy)
+    flags_of_build = msgspec.structs.replace(wish.flags, platforms=platforms_of(platforms))
+    wish = dataclasses.replace(wish, remote=remote, flags=flags_of_build)
+    builder, provider = builder_for(wish, target, needed=not skip_deploy or is_chosen(target), push=not skip_push)
     if not skip_deploy and any(is_built(function) for function in stack.functions):
         check_fit(builder, provider, target)
     strategy: Strategy = "replace" if replace else "update" if update else "create"
     delivery = Delivery(
         target=target,
         wish=wish,
-        builder=builder,
+        builder=_publisher(builder) if publish else builder,
         over=_overrides(target.namespace, flags),
         strategy=strategy,
         wait=wait,
-        push=builder.makes_images and not skip_push,
+        push=builder.makes_images and builder.name != "remote" and not skip_push and not publish,
+        publish=publish,
         deploy=not skip_deploy,
     )
     if watch:
@@ -94,16 +111,27 @@ def command(
         delivery.deliver(stack)
 
 
+def _publisher(builder: Builder) -> Publisher:
+    """Raises InvalidInput for a builder that makes nothing to publish."""
+    if not builder.makes_images:
+        raise InvalidInput("--publish: is for images, and this gateway's functions are built to run on this machine")
+    return Publisher(builder, ())
+
+
 def check_fit(builder: Builder, provider: str | None, target: Target) -> None:
     """Raises NotSupported when the gateway could not run what the builder makes."""
     if provider == PROCESS_PROVIDER and builder.makes_images:
-        raise NotSupported(f"the gateway at {target.url} runs programs, not images: leave out --builder {builder.name}")
+        raise NotSupported(f"the gateway at {target.url} runs programs, not images: leave out {_flag(builder)}")
     if provider is not None and provider != PROCESS_PROVIDER and not builder.makes_images:
-        raise NotSupported(f"the gateway at {target.url} runs images: leave out --builder {builder.name}")
+        raise NotSupported(f"the gateway at {target.url} runs images: leave out {_flag(builder)}")
     if not builder.makes_images and not target.loopback:
         raise NotSupported(
             f"a native build lies on this machine, and the gateway at {target.url} is on another; run `penstock up` there"
         )
+
+
+def _flag(builder: Builder) -> str:
+    return "--remote-builder and OPENFAAS_REMOTE_BUILDER" if builder.name == "remote" else f"--builder {builder.name}"
 
 
 def _overrides(namespace: str, flags: Mapping[str, object]) -> Overrides:
