@@ -56,6 +56,15 @@ def test_session_keeps_folder_variables_and_exit_codes(tmp_path: Path) -> None:
     assert [step.line for step in steps] == [3, 4, 5, 8, 10, 11, 13]
 
 
+def test_log_is_asked_again_until_it_has_what_the_page_says(tmp_path: Path) -> None:
+    steps, results = played(
+        "$ penstock() { echo x >> tries; [ $(wc -l < tries) -lt 3 ] || echo a line; }\n"
+        "$ penstock logs f --no-tail | tail -n 1\na line\n$ penstock logs f\na line\n",
+        tmp_path,
+    )
+    assert faults(steps, results, PAGES_GATEWAY) == []
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -65,7 +74,7 @@ def test_session_keeps_folder_variables_and_exit_codes(tmp_path: Path) -> None:
         ("$ false\n", "ended with 1"),
         ("$ sh -c 'exit 3'\n$ echo $?\n4\n", "--- printed\n3"),
         ("$ no-such-program\n", "ended with 127"),
-        ("$ exit 0\n$ echo after\nafter\n", "`exit 0` did not end"),
+        ("$ exit 0\n$ echo after\nafter\n", "`exit 0` ended the session"),
     ],
     ids=["other", "unsaid", "silent", "failed", "code", "missing", "ended"],
 )

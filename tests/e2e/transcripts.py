@@ -5,6 +5,7 @@ A page's fenced blocks marked `console` are one session, from the top of the pag
 - `$ command` is typed. A command whose line ends with `\\` goes on in the next; so it does in lines that begin with `> `.
 - Other lines are what it prints, stdout and stderr as they come. No line: it prints nothing.
 - It ends with 0, unless the next command is `echo $?`, whose output then says with what.
+- `penstock logs` is asked again until it prints what the page says: what a function logs may be there a little after its answer.
 - `…` and `...` stand for any text in a line; alone in a line, for any number of lines.
 - Durations (`0.05s`, `12 ms`), times (`2026-01-31T12:00:00Z`, `2026/01/31 12:00:00`) and UUIDs stand for any other of their kind.
 - Runs of blanks are one blank; blank lines, and blanks at a line's ends, do not count.
@@ -18,10 +19,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +34,14 @@ PAGES_GATEWAY = "127.0.0.1:8080"
 DEADLINE = 600.0
 """Seconds for a whole page."""
 
+LOG_DEADLINE = 60.0
+"""Seconds until a log must have what a page says."""
+
 _PROMPT = "$ "
 _CONTINUED = "> "
 _ANY = re.compile(r"…|\.\.\.")
 _END = "--- end of step"
+_OVER = re.compile(rf"\n{_END} (\d+)\n".encode())
 _VOLATILE = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)",
     r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d",
@@ -59,6 +66,10 @@ class Step:
     @property
     def tells_exit_code(self) -> bool:
         return self.command == "echo $?"
+
+    @property
+    def may_be_early(self) -> bool:
+        return self.command.startswith("penstock logs ")
 
 
 @dataclass(frozen=True)
@@ -100,44 +111,61 @@ def _goes_on(command: str, line: str) -> bool:
 def play(steps: Sequence[Step], folder: Path, environ: Mapping[str, str], gateway: str) -> list[Played]:
     """Run the steps by one bash in `folder`; as many results as it came to, in order.
 
-    `gateway` is the host and port that the server has. What the session has started in the foreground or background is
-    ended with it, and after DEADLINE.
+    `gateway` is the host and port that the server has. What the session has started is ended with it, and after DEADLINE.
     """
-    script = folder / ".session"
-    script.write_text("".join(_typed(step, gateway) for step in steps))
+    played = []
+    with _session(folder, environ) as session:
+        end = time.monotonic() + DEADLINE
+        for step in steps:
+            result = _run(session, step, gateway, end)
+            patience = time.monotonic() + LOG_DEADLINE
+            while result and step.may_be_early and not matches(step.output, result.output, gateway):
+                if time.monotonic() > patience:
+                    break
+                time.sleep(0.1)
+                result = _run(session, step, gateway, end)
+            if result is None:
+                break
+            played.append(result)
+    return played
+
+
+@contextlib.contextmanager
+def _session(folder: Path, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A bash that reads what it is to do."""
     (folder / ".curlrc").write_text("no-progress-meter\n")  # a terminal shows none
     path = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")])
     with subprocess.Popen(
-        ["bash", str(script)],
+        ["bash"],
         cwd=folder,
         env={**environ, "PATH": path, "CURL_HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-    ) as session:
+    ) as bash:
         try:
-            printed, _ = session.communicate(timeout=DEADLINE)
-        except subprocess.TimeoutExpired:
-            _end(session)
-            printed, _ = session.communicate()
+            yield bash
         finally:
-            _end(session)
-    return [
-        Played(output, int(code))
-        for output, code in re.findall(rf"(.*?)\n{_END} (\d+)\n", printed.decode(errors="replace"), re.DOTALL)
-    ]
+            os.killpg(bash.pid, signal.SIGKILL)  # it is not reaped yet: its number is its own
 
 
-def _end(session: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(session.pid, signal.SIGKILL)
-
-
-def _typed(step: Step, gateway: str) -> str:
-    """A step for bash; the next one finds its exit code in `$?`, as on a terminal."""
+def _run(bash: subprocess.Popen[bytes], step: Step, gateway: str, end: float) -> Played | None:
+    """What became of a step; None when the session is over, or not through with it when the clock says `end`."""
+    assert bash.stdin is not None and bash.stdout is not None
     command = step.command.replace(PAGES_GATEWAY, gateway)
-    return f'{command}\ncode=$?; printf "\\n{_END} %d\\n" $code; (exit $code)\n'
+    # The next one finds the exit code in `$?`, as on a terminal.
+    typed = f'{{ {command}\n}} < /dev/null\ncode=$?; printf "\\n{_END} %d\\n" $code; (exit $code)\n'
+    bash.stdin.write(typed.encode())
+    bash.stdin.flush()
+    printed = b""
+    while (found := _OVER.search(printed)) is None:
+        ready, _, _ = select.select([bash.stdout], [], [], max(0.0, end - time.monotonic()))
+        piece = os.read(bash.stdout.fileno(), 65536) if ready else b""
+        if not piece:
+            return None
+        printed += piece
+    return Played(printed[: found.start()].decode(errors="replace"), int(found[1]))
 
 
 def faults(steps: Sequence[Step], played: Sequence[Played], gateway: str) -> list[str]:
@@ -151,7 +179,9 @@ def faults(steps: Sequence[Step], played: Sequence[Played], gateway: str) -> lis
             wanted = "\n".join(step.output)
             found.append(f"line {step.line}: `{step.command}`\n--- the page\n{wanted}\n--- printed\n{result.output}")
     if len(played) < len(steps):
-        found.append(f"line {steps[len(played)].line}: `{steps[len(played)].command}` did not end in {DEADLINE:.0f} s")
+        found.append(
+            f"line {steps[len(played)].line}: `{steps[len(played)].command}` ended the session, or did not end in {DEADLINE:.0f} s"
+        )
     return found
 
 
