@@ -26,6 +26,7 @@ from penstock.builders.program import Programs
 from penstock.builders.scratch import scratch_folder
 from penstock.errors import BuildFailed, NotFound, NotSupported
 from penstock.providers.containers.reference import parse
+from penstock.watchdog.bundle.build import time_of
 
 MODEST = ("--storage-driver", "vfs")
 """For machines that let us mount nothing: every layer is a copy."""
@@ -58,6 +59,7 @@ class BuildahBuilder:
         """Assemble the context, let buildah build it, and give it to the engine where there is one."""
         started = time.monotonic()
         context = assemble(request)
+        _settle(context, time_of(self._environ))
         given = self._watchdog(request, context, progress)
         before = self._identity(request.image)
         command = self._buildah("bud", *self._flags(request, given), "--tag", request.image, ".")
@@ -177,6 +179,13 @@ class BuildahBuilder:
 class _Place(NamedTuple):
     storage: tuple[str, ...]
     isolation: tuple[str, ...]
+
+
+def _settle(context: Path, when: int) -> None:
+    """Make everything equally old, whenever it was assembled: buildah's cache tells files apart by their times too."""
+    for folder, folders, files in os.walk(context):
+        for name in (*folders, *files):
+            os.utime(os.path.join(folder, name), (when, when), follow_symlinks=False)
 
 
 def _tell(line: str, progress: Progress) -> None:

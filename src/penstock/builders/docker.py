@@ -82,11 +82,7 @@ class DockerBuilder:
                 " nothing has to run, --builder image makes one too"
             )
         context = assemble(request)
-        if watchdogimage.wanted(request, read_dockerfile(context)):
-            raise NotSupported(
-                f"the watchdog of this installation is for this machine alone; name an image of it for all platforms:"
-                f" --build-arg {watchdogimage.ARGUMENT}=registry.example.com/penstock-watchdog"
-            )
+        watchdogimage.wanted(request, read_dockerfile(context))  # raises, for there is none for all platforms
         if not self._answers("docker", "buildx", "inspect", BUILDX):
             create = ["docker", "buildx", "create", "--name", BUILDX, "--driver", "docker-container"]
             self._programs.run(create, environ=self._environ)

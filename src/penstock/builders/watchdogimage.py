@@ -23,6 +23,8 @@ import msgspec
 import penstock
 from penstock.builders.model import BuildRequest, Progress
 from penstock.builders.native.store import builds_root
+from penstock.errors import NotSupported
+from penstock.watchdog.bundle.archive import ARCHITECTURES
 from penstock.watchdog.bundle.build import make_image
 
 ARGUMENT = "WATCHDOG"
@@ -43,8 +45,25 @@ class WatchdogImage(msgspec.Struct, frozen=True):
 
 
 def wanted(request: BuildRequest, dockerfile: str) -> bool:
-    """Whether a Dockerfile takes the watchdog's image as an argument, and nobody has given another one."""
-    return ARGUMENT not in request.build_args and bool(_ARGUMENT_OF_FILE.search(dockerfile))
+    """Whether a Dockerfile takes the watchdog's image as an argument, and nobody has given another one.
+
+    Raises NotSupported when it is for other machines than this one, for which we have no watchdog.
+    """
+    if ARGUMENT in request.build_args or not _ARGUMENT_OF_FILE.search(dockerfile):
+        return False
+    others = [platform for platform in request.platforms if platform != machine()]
+    if others:
+        raise NotSupported(
+            f"the watchdog of this installation is for {machine()}, not for {', '.join(others)}; name an image of it that is:"
+            f" --build-arg {ARGUMENT}=registry.example.com/penstock-watchdog"
+        )
+    return True
+
+
+def machine() -> str:
+    """This machine's platform, in Go's names."""
+    kind = os.uname().machine
+    return f"linux/{ARCHITECTURES.get(kind, kind)}"
 
 
 def reference() -> str:

@@ -16,10 +16,10 @@ from penstock.providers.containers.reference import parse
 
 def platforms_of(text: str) -> tuple[str, ...]:
     """A list with commas; empty where it is this machine's own alone, which needs no special way."""
-    from penstock.builders.imagewriter.builder import machine  # late, with the image writer
+    from penstock.builders.watchdogimage import machine  # late, with the watchdog
 
     wanted = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    return () if wanted == (str(machine()),) else wanted
+    return () if wanted == (machine(),) else wanted
 
 
 def publishable(job: Job, tags: Sequence[str] = ()) -> Job:

@@ -99,3 +99,12 @@ def settings(engine: Engine, image: str) -> dict[str, Any]:
     """What an engine says of an image's settings."""
     document: dict[str, Any] = json.loads(engine.docker("image", "inspect", image))[0]["Config"]
     return document
+
+
+def own_storage(made: ImageProject) -> ImageProject:
+    """Keep what buildah makes apart from the machine's own."""
+    storage = made.here.parent / "storage.conf"
+    root = made.here.parent / "containers"
+    storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{root}/graph"\nrunroot = "{root}/run"\n')
+    made.environ["CONTAINERS_STORAGE_CONF"] = str(storage)
+    return made

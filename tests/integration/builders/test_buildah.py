@@ -12,28 +12,20 @@ from penstock.errors import BuildFailed, NotFound, NotSupported
 from tests.engines.engine import Engine
 from tests.engines.fixtures import require
 from tests.engines.registry import Registry
-from tests.integration.builders.imaging import ImageProject, settings
-
-
-def own_storage(made: ImageProject) -> ImageProject:
-    """Keep what buildah makes apart from the machine's own."""
-    require("buildah")
-    storage = made.here.parent / "storage.conf"
-    root = made.here.parent / "containers"
-    storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{root}/graph"\nrunroot = "{root}/run"\n')
-    made.environ["CONTAINERS_STORAGE_CONF"] = str(storage)
-    return made
+from tests.integration.builders.imaging import ImageProject, own_storage, settings
 
 
 @pytest.fixture
 def made(project: Path) -> ImageProject:
     """Without an engine."""
+    require("buildah")
     return own_storage(ImageProject(project))
 
 
 @pytest.fixture
 def beside(project: Path, docker_engine: Engine) -> Iterator[ImageProject]:
     """Beside an engine."""
+    require("buildah")
     yield own_storage(ImageProject(project, docker_engine))
     for image in docker_engine.docker("image", "ls", "--quiet", "--filter", "label=it=buildah").split():
         docker_engine.docker("image", "rm", "--force", image)

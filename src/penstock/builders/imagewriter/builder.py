@@ -6,7 +6,6 @@ machine has an engine, it is given them.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +29,6 @@ from penstock.builders.program import Programs
 from penstock.builders.scratch import scratch_folder
 from penstock.errors import InvalidInput, NotFound, NotSupported
 from penstock.providers.containers.reference import parse
-from penstock.watchdog.bundle.archive import ARCHITECTURES
 from penstock.watchdog.bundle.build import time_of
 
 
@@ -110,11 +108,6 @@ class ImageWriter:
     ) -> tuple[dict[str, str], dict[str, Path]]:
         if not watchdogimage.wanted(request, dockerfile):
             return {}, {}
-        if _platform(request) != machine():
-            raise NotSupported(
-                f"the watchdog of this installation is for {machine()}, not for {_platform(request)}; name an image of it that is:"
-                f" --build-arg {watchdogimage.ARGUMENT}=registry.example.com/penstock-watchdog"
-            )
         image = watchdogimage.provide(self._environ, progress)
         return {watchdogimage.ARGUMENT: image.reference}, {image.reference: image.file}
 
@@ -128,15 +121,7 @@ class ImageWriter:
             self._programs.run(["docker", "load", "--input", str(archive)], environ=self._environ)
 
 
-def machine() -> Platform:
-    """This machine's platform."""
-    kind = os.uname().machine
-    return Platform("linux", ARCHITECTURES.get(kind, kind))
-
-
 def _platform(request: BuildRequest) -> Platform:
     if len(request.platforms) > 1:
         raise NotSupported("the image writer writes an image for one platform at a time")
-    if not request.platforms:
-        return machine()
-    return parse_platform(request.platforms[0], InvalidInput)
+    return parse_platform(request.platforms[0] if request.platforms else watchdogimage.machine(), InvalidInput)
