@@ -69,7 +69,8 @@ class ImageProject:
             "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
             "os": "linux",
             "config": {"Cmd": ["sh"], "Env": ["PATH=/bin"]},
-            "history": [{"created_by": "tests"}],
+            "created": "1970-01-01T00:00:00Z",
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "tests"}],
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(files).hexdigest()}"]},
         }
         manifest = [{"Config": "config.json", "RepoTags": ["busybox:it"], "Layers": ["layer.tar"]}]
