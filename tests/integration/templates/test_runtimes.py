@@ -153,9 +153,7 @@ def listens(process: subprocess.Popen[bytes], port: int) -> bool:
         while process.poll() is None:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 sockets = psutil.Process(process.pid).net_connections()
-                if any(
-                    each.laddr and each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in sockets
-                ):
+                if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets):
                     return True
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidInput, NotFound, PenstockError, TooLarge
@@ -276,6 +276,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(FILES)
 def test_any_shape_of_file_is_read_or_refused_with_its_name(shape: dict[str, object]) -> None:
     import yaml

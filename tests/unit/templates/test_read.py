@@ -70,7 +70,7 @@ def test_our_own_key_says_how_it_runs_without_a_container(tmp_path: Path) -> Non
         ("native: {toolchain: cobol}", "at `$.native.toolchain`"),
         ('native: {fprocess: "{nowhere}/x"}', "native: {nowhere} is unknown, use one of build, function, python, site"),
         ("a: \0", "is not YAML"),
-        ("[" * 3000, "is nested too deeply"),
+        ("[" * 600, "is nested too deeply"),
         ("a" * (LARGEST + 1), f"is larger than {LARGEST} bytes"),
     ],
     ids=[
