@@ -33,7 +33,7 @@ from penstock.templates.model import Template
 F = TypeVar("F", bound=Callable[..., Any])
 
 PROVIDER_TIMEOUT = 2.0
-"""Seconds that a gateway gets to say what its provider is, before a build goes on without knowing."""
+"""Seconds that a gateway which nobody has named gets to say what its provider is, before a build goes on without knowing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,8 @@ def _provider(target: Target, needed: bool) -> str | None:
     from penstock.cli.deploying import provider_of
 
     try:
-        return talk(target if needed else replace(target, timeout=PROVIDER_TIMEOUT), provider_of)
+        meant = needed or is_chosen(target)
+        return talk(target if meant else replace(target, timeout=PROVIDER_TIMEOUT), provider_of)
     except PenstockError as error:
         if needed:
             raise

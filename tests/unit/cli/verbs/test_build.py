@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.support import run_cli
+from tests.unit.cli.support import ScriptedGateway, answer_json, run_cli
 
 STACK = """\
 functions:
@@ -70,6 +70,17 @@ def test_what_cannot_be_meant(arguments: tuple[str, ...], words: str) -> None:
     result = run_cli("build", "--builder", "native", *arguments)
     assert result.exit_code in (1, 2)
     assert words in result.stderr
+
+
+def test_a_gateway_that_was_named_may_be_slow_to_say_what_it_runs(
+    gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.on("GET /system/info", answer_json({"provider": {"provider": "penstock-process"}}))
+    monkeypatch.setattr("penstock.cli.building.PROVIDER_TIMEOUT", 1e-9)
+    result = run_cli("build", "--output", "json")
+    assert result.exit_code == 0, result.output
+    assert Path(json.loads(result.stdout)[0]["folder"]).is_dir()
+    assert "Warning" not in result.stderr
 
 
 def test_a_build_option_that_a_template_does_not_have() -> None:
