@@ -267,6 +267,61 @@ def test_watch_follows_the_stack_file(project: Project) -> None:
         answers(project, "second", "changed")
 
 
+def test_watch_notices_files_of_variables_and_a_handler_that_comes_later(project: Project) -> None:
+    answer = "import os\n\ndef handle(event, context):\n    return os.environ['who']\n"
+    project.python("early", "").write_text(answer)
+    (project.folder / "env.yml").write_text("environment:\n  who: file\n")
+    project.stack(
+        early="lang: python3-http\nhandler: ./early\nenvironment_file: [env.yml]\n",
+        late="lang: python3-http\nhandler: ./late\n",
+    )
+    with project.running("up", "--watch") as watch:
+        watch.wait_for("there is no folder './late'")
+        watch.wait_for("Watching early, late;")
+        answers(project, "early", "file")
+        (project.folder / "env.yml").write_text("environment:\n  who: changed\n")
+        answers(project, "early", "changed")
+        aside = project.python("aside", "came")
+        aside.parent.rename(project.folder / "late")
+        answers(project, "late", "came")
+        watch.wait_for("late: up after")
+        project.python("late", "edited")
+        answers(project, "late", "edited")
+
+
+def test_a_deployed_build_stays_while_others_are_made(project: Project) -> None:
+    project.python("kept", "deployed")
+    project.stack(kept="lang: python3-http\nhandler: ./kept\n")
+    project.ran("up")
+    for number in range(5):
+        project.python("kept", f"only built {number}")
+        project.ran("build")
+    project.ran("scale", "kept", "2")
+
+    def two() -> bool:
+        return int((project.server.function("kept") or {}).get("availableReplicas", 0)) == 2
+
+    wait_until(two, "a second replica, which starts from the same build")
+    answers(project, "kept", "deployed")
+
+
+def test_deploy_finds_the_build_whatever_flags_it_had(project: Project) -> None:
+    project.python("flagged", "flagged")
+    (project.folder / "more.txt").write_text("copied")
+    (project.folder / "flagged/handler.py").write_text(
+        "from pathlib import Path\n\ndef handle(event, context):\n"
+        "    return (Path(__file__).parent / 'more.txt').read_text()\n"
+    )
+    project.stack(flagged="lang: python3-http\nhandler: ./flagged\n")
+    project.ran("build", "--copy-extra", "more.txt", "-b", "STAGE=test")
+    project.ran("deploy", "-f", "stack.yml")
+    answers(project, "flagged", "copied")
+    (project.folder / "more.txt").write_text("changed")
+    done = project.run("deploy", "-f", "stack.yml")
+    assert done.returncode == 1
+    assert "is not built yet, or has changed since" in done.stderr
+
+
 @pytest.mark.parametrize("watch", [False, True], ids=["once", "watch"])
 def test_local_run(project: Project, watch: bool) -> None:
     project.python("local", "one")
