@@ -6,12 +6,16 @@ command that would bring it; with CI set it fails, so that a skip can never hide
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import re
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Generator, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,7 @@ from penstock.examples import find_program
 pytest_plugins = ("tests.engines.fixtures", "tests.image")
 
 PACKAGES = {
+    "curl": "curl",
     "convert": "imagemagick",
     "ffmpeg": "ffmpeg",
     "tesseract": "tesseract-ocr",
@@ -39,11 +44,20 @@ PACKAGES = {
     "setpriv": "util-linux",
     "javac": "default-jdk-headless",
     "node": "nodejs",
+    "ruby": "ruby",
+    "php": "php-cli",
+    "git": "git",
+    "go": "golang-go",
+    "npm": "npm",
+    "cmark": "cmark",
+    "identify": "imagemagick",
+    "qrencode": "qrencode",
     "x86_64-linux-gnu-gcc": "gcc",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
     "qemu-x86_64": "qemu-user",
     "qemu-aarch64": "qemu-user",
     "skopeo": "skopeo",
+    "buildah": "buildah",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
 }
@@ -53,6 +67,16 @@ STAGES = ("unit", "integration", "conformance", "e2e")
 
 STARTED = "PENSTOCK_CHECKS_STARTED"
 """Set by `make test` to the second (since 1970) at which it began, so that the total includes linting."""
+
+CACHE = "PENSTOCK_TEST_CACHE"
+"""Names a folder for what is made once for all test runs of a machine; by default it is in the user's own home."""
+
+OF_THE_CALLER = re.compile(
+    r"(PENSTOCK|OPENFAAS|GIT|DOCKER|BUILDAH|CONTAINERS|PIP|UV|NPM|npm_config|COMPOSER|BUNDLE|GEM)_.*|GO[A-Z0-9]+|CGO_.*|LC_.*|LANGUAGE"
+    r"|XDG_(CONFIG|CACHE|DATA|STATE)_HOME|(NODE|JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS|NODE_PATH|CLASSPATH|RUBY(OPT|LIB)|PHP_INI_SCAN_DIR|PHPRC"
+    r"|NO_COLOR|FORCE_COLOR|CLICOLOR(_FORCE)?|COLUMNS|LINES|SOURCE_DATE_EPOCH"
+)
+"""Variables by which Penstock, or a program that it or a test runs, would behave as whoever runs the tests likes it."""
 
 
 def debian_path() -> str:
@@ -76,8 +100,11 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
-def pytest_configure() -> None:
-    """Whoever runs the tests may have signals ignored (nohup, a script's background job), which every program under test inherits."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Make it one machine for all who run the tests, for the programs under test as well, which inherit what we set.
+
+    Signals may be ignored (nohup, a script's background job), variables set, and files of a home say what git, pip, npm or a login is.
+    """
     for number, usual in (
         (signal.SIGHUP, signal.SIG_DFL),
         (signal.SIGQUIT, signal.SIG_DFL),
@@ -85,6 +112,35 @@ def pytest_configure() -> None:
     ):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
+    if not hasattr(config, "workerinput"):  # a process of xdist has all this from the one that started it
+        _leave_home(config)
+
+
+def _leave_home(config: pytest.Config) -> None:
+    """No variables of the caller's own, and an empty home instead of theirs, until the end of the run."""
+    home = tempfile.mkdtemp(prefix="penstock-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    cache = _usable_cache() or str(Path(home) / ".cache")
+    for name in [name for name in os.environ if OF_THE_CALLER.fullmatch(name) and name != STARTED]:
+        del os.environ[name]
+    os.environ |= {
+        "HOME": home,
+        CACHE: cache,
+        "GOCACHE": f"{cache}/go-build",  # its own library is most of the work, and the same for every program
+        "LANG": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost,::1"]))
+
+
+def _usable_cache() -> str:
+    """The folder of CACHE, which is made; empty where the caller may not write."""
+    folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "penstock")
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return str(folder) if os.access(folder, os.W_OK) else ""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,9 +2,12 @@
 # Brings the Debian packages that the examples and their tests need: installs the missing ones as root, otherwise says which.
 set -euo pipefail
 
-wanted=(imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs
-    docker.io docker-registry debootstrap iproute2 iptables busybox-static musl-tools gcc gcc-aarch64-linux-gnu qemu-user skopeo
-    prometheus prometheus-alertmanager)
+wanted=(curl imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs
+    cmark qrencode docker.io docker-registry debootstrap iproute2 iptables busybox-static musl-tools gcc gcc-aarch64-linux-gnu qemu-user skopeo
+    prometheus prometheus-alertmanager git buildah golang-go ruby php-cli)
+
+# Other packages of Node bring npm with them, which Debian's own then stands in conflict with.
+command -v npm >/dev/null || wanted+=(npm)
 
 if ! command -v dpkg-query >/dev/null; then
     echo "Not Debian: install these by your own package manager for the whole test run: ${wanted[*]}"

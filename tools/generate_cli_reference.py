@@ -29,7 +29,8 @@ errors to stderr; on a terminal tables are drawn, in a pipe columns are plain an
 ## Which gateway, and as whom
 
 The gateway is the first that is given of `--gateway`, `$PENSTOCK_URL`, `$OPENFAAS_URL`, `http://127.0.0.1:8080`. A flag that
-spells the default wins all the same.
+spells the default wins all the same. Verbs that work on a [stack file](stack-files.md) take its gateway before what the
+environment says, unless that is the default.
 
 Requests to the REST API carry the first of:
 

@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# The tests that start servers, engines and clusters, in three lanes at the same time: each of them waits more than it computes.
+# The tests that start servers, engines and clusters, in four lanes at the same time: each of them waits more than it computes.
 # What a lane says is kept until those before it are through, so that none cuts into another's lines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
 
-# What waits for load to come and go, and whole Swarms, is a lane of its own.
+# What waits for load to come and go, and whole Swarms, is a lane of its own; what builds functions is another.
 waiting=(tests/e2e/test_{alerts,queries,autoscaling,swarm}*.py)
+building=(tests/integration/{builders,templates,stack} tests/e2e/test_{built,stack,store,templates,tutorial,up}*.py)
 
 lanes=()
 lane() {
     .venv/bin/python -m pytest "$@" > "$said/${#lanes[@]}" 2>&1 &
     lanes+=($!)
 }
-lane tests/integration
-lane tests/conformance tests/e2e "${waiting[@]/#/--ignore=}"
+rest=("${waiting[@]/#/--ignore=}" "${building[@]/#/--ignore=}")
+lane tests/integration "${rest[@]}"
+lane tests/conformance tests/e2e "${rest[@]}"
 lane "${waiting[@]}"
+lane "${building[@]}"
 trap 'kill -INT "${lanes[@]}" || true' INT TERM HUP
 
 failed=0

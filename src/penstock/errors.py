@@ -97,3 +97,11 @@ class GatewayUnavailable(PenstockError):
     """The command line could not reach the gateway."""
 
     exit_code = 3
+
+
+class BuildFailed(PenstockError):
+    """A build ended badly; `words` are the compiler's own, for people to read as they are."""
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words

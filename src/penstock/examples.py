@@ -1,8 +1,7 @@
 """The bundled examples: read from their stack file and deployed by `penstock serve --examples`.
 
 The control process calls `deploy_examples` once at start, unless the provider runs images: these are programs of this machine.
-An example whose program is not installed is left out, with a log line that names the Debian package which brings it. The general
-stack file reader is the command line's.
+An example whose program is not installed is left out, with a log line that names the Debian package which brings it.
 """
 
 from __future__ import annotations
@@ -10,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import yaml
 
-from penstock.errors import FunctionNotFound, InvalidInput
+from penstock.errors import FunctionNotFound, InvalidInput, PenstockError
 from penstock.model import FunctionSpec
 from penstock.providers.base import Provider
+from penstock.stack.envsubst import substitute
+from penstock.stack.load import load_stack
+from penstock.stack.model import StackFunction
 
 PACKAGE_ANNOTATION = "com.penstock.debian.package"
 """Names the Debian package that brings an example's program."""
@@ -31,37 +30,13 @@ PACKAGE_ANNOTATION = "com.penstock.debian.package"
 PROGRAM_ANNOTATION = "com.penstock.debian.program"
 """Names the package's program where the program line begins with a script of the example's own that calls it."""
 
-VERSION_NAMES = {"convert": "ImageMagick"}
+VERSION_NAMES = {"convert": "ImageMagick", "identify": "ImageMagick"}
 """Programs whose name others use too, and the word by which the right one's `-version` is known."""
 
 VERSION_TIMEOUT = 10.0
 """Seconds for a program to say its version."""
 
 log = logging.getLogger("penstock.examples")
-
-
-class _Example(msgspec.Struct, frozen=True):
-    """One function of the stack file, as far as the examples use it."""
-
-    fprocess: str = ""
-    environment: dict[str, str | None] = {}
-    labels: dict[str, str | None] = {}
-    annotations: dict[str, str | None] = {}
-
-
-class _Stack(msgspec.Struct, frozen=True):
-    version: str
-    functions: dict[str, _Example]
-
-
-class _TextLoader(yaml.CSafeLoader):
-    """A safe loader for which every scalar but null is the text that was written: `on`, `0755` and `1.0` stay as they are."""
-
-
-_TextLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def examples_directory() -> Path:
@@ -76,18 +51,13 @@ def load_examples(directory: Path | None = None, python: str = sys.executable) -
     A program line is split at every space, as the watchdogs do it: an example whose line would hold a path with a space is left out.
     """
     directory = directory or examples_directory()
-    stack_file = directory / "stack.yml"
     places = {"PENSTOCK_EXAMPLES": str(directory), "PENSTOCK_PYTHON": python}
     try:
-        # The loader is a safe one (see above), which the linter cannot know.
-        stack = msgspec.convert(yaml.load(stack_file.read_bytes(), _TextLoader), _Stack)  # noqa: S506
-    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise InvalidInput(f"{stack_file}: {error}") from error
-    return [
-        _spec(name, example, places)
-        for name, example in stack.functions.items()
-        if _can_be_written(name, example, places)
-    ]
+        # Places are filled in afterwards: one with a `#` or a quote in it would be read as YAML.
+        stack = load_stack(str(directory / "stack.yml"), {}, substitute=False)
+    except PenstockError as error:
+        raise InvalidInput(str(error)) from error
+    return [_spec(example, places) for example in stack.functions if _can_be_written(example, places)]
 
 
 async def deploy_examples(provider: Provider, path: str | None = None) -> list[str]:
@@ -155,26 +125,18 @@ async def _deploy(provider: Provider, spec: FunctionSpec) -> None:
             await provider.update(spec)
 
 
-def _can_be_written(name: str, example: _Example, places: Mapping[str, str]) -> bool:
+def _can_be_written(example: StackFunction, places: Mapping[str, str]) -> bool:
     spaced = [place for variable, place in places.items() if " " in place and f"${{{variable}}}" in example.fprocess]
     if spaced:
-        log.warning("example %s is left out: a program line cannot hold the space in %s", name, spaced[0])
+        log.warning("example %s is left out: a program line cannot hold the space in %s", example.name, spaced[0])
     return not spaced
 
 
-def _spec(name: str, example: _Example, places: Mapping[str, str]) -> FunctionSpec:
+def _spec(example: StackFunction, places: Mapping[str, str]) -> FunctionSpec:
     return FunctionSpec(
-        name=name,
-        env_process=_fill(example.fprocess, places),
-        env_vars={key: _fill(value or "", places) for key, value in example.environment.items()},
-        labels=_text(example.labels),
-        annotations=_text(example.annotations),
+        name=example.name,
+        env_process=substitute(example.fprocess, places),
+        env_vars={key: substitute(value, places) for key, value in example.environment.items()},
+        labels=example.labels,
+        annotations=example.annotations,
     )
-
-
-def _text(values: Mapping[str, Any]) -> dict[str, str]:
-    return {key: value or "" for key, value in values.items()}
-
-
-def _fill(text: str, places: Mapping[str, str]) -> str:
-    return re.sub(r"\$\{(\w+)\}", lambda match: places.get(match[1], match[0]), text)

@@ -83,6 +83,11 @@ class Home:
         return self.path / "learned.json"
 
     @property
+    def builds(self) -> Path:
+        """Where native builds are kept unless their maker is told another place; functions run from there."""
+        return self.path / "builds"
+
+    @property
     def auth(self) -> Path:
         return self.path / "auth"
 

@@ -6,13 +6,12 @@ is made. Redirects are never followed, so credentials go nowhere but to the URL 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -72,6 +71,10 @@ class Gateway:
         self.target = target
         self._session = session
 
+    def within(self, namespace: str) -> Gateway:
+        """The same gateway for functions of another namespace; empty: its default."""
+        return Gateway(replace(self.target, namespace=namespace), self._session)
+
     @asynccontextmanager
     async def stream(self, method: str, path: str, **request: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; the body of the answer is still to be read. Raises GatewayUnavailable.
@@ -92,8 +95,7 @@ class Gateway:
         except aiohttp.ConnectionTimeoutError as error:
             raise _unreachable(self.target, f"no answer within {CONNECT_TIMEOUT:g} s") from error
         except TimeoutError as error:
-            limit = f"{self.target.timeout:g} s"
-            raise PenstockError(f"{method} {url} took longer than {limit}; give it more with --timeout") from error
+            raise PenstockError(_too_long(method, url, self.target)) from error
         except aiohttp.ClientError as error:
             raise _failure(self.target, error, answered) from error
 
@@ -173,7 +175,48 @@ class Gateway:
 
 def talk(target: Target, work: Callable[[Gateway], Awaitable[T]]) -> T:
     """Run `work` against the gateway from synchronous code; the one place where a command enters asyncio."""
+    import asyncio  # late, as aiohttp is: what `fetch` does is done without
+
     return asyncio.run(_talk(target, work))
+
+
+def fetch(target: Target, path: str, params: Mapping[str, str]) -> Reply:
+    """The whole answer to one GET, for verbs that must be quick: without the asynchronous client, where nothing speaks for it.
+
+    Raises as `Gateway.request` does.
+    """
+    if target.url.startswith("http:") and _proxy(target) is None:
+        try:
+            reply = _fetched(target, path, params)
+        except TimeoutError as error:
+            raise PenstockError(_too_long("GET", target.url + path, target)) from error
+        except OSError as error:
+            raise _unreachable(
+                target, os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            ) from error
+        if reply is not None:
+            return reply
+    return talk(target, lambda gateway: gateway.request("GET", path, params=params))
+
+
+def _fetched(target: Target, path: str, params: Mapping[str, str]) -> Reply | None:
+    """None for an answer that the other client must understand."""
+    from http import HTTPStatus
+
+    from penstock.cli.plainhttp import get
+
+    headers = {"User-Agent": USER_AGENT}
+    if target.authorization:
+        headers["Authorization"] = target.authorization
+    query = f"?{urlencode(params)}" if params else ""
+    try:
+        status, body = get(f"{target.url}{path}{query}", headers, target.timeout or None)
+    except ValueError:  # chunked in spite of HTTP/1.0, cut, or no HTTP at all
+        return None
+    if status == 401:
+        raise unauthorized(target)
+    known = status in HTTPStatus._value2member_map_
+    return Reply(status, HTTPStatus(status).phrase if known else "", body)
 
 
 async def _talk(target: Target, work: Callable[[Gateway], Awaitable[T]]) -> T:
@@ -264,12 +307,18 @@ def _unreachable(target: Target, reason: str) -> GatewayUnavailable:
     return GatewayUnavailable(f"cannot reach a gateway at {target.url} ({reason}); {remedy}")
 
 
+def _too_long(method: str, url: object, target: Target) -> str:
+    return f"{method} {url} took longer than {target.timeout:g} s; give it more with --timeout"
+
+
 def _proxy(target: Target) -> str | None:
     """The proxy that the environment asks for; never for this machine itself."""
+    if target.loopback:
+        return None
     from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(target.url)
-    if target.loopback or proxy_bypass(parts.hostname or ""):
+    if proxy_bypass(parts.hostname or ""):
         return None
     return getproxies().get(parts.scheme)

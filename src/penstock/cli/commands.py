@@ -5,7 +5,6 @@ Used by `main` and by every verb. Knows nothing of the REST API.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -69,6 +68,8 @@ class AliasGroup(click.Group):
         """As click's, but an unknown name is answered with the nearest known ones."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
+            import difflib  # late: few names are mistyped
+
             close = difflib.get_close_matches(name, [*self.list_commands(ctx), *self.aliases], n=3)
             meant = f" Did you mean {' or '.join(close)}?" if close else ""
             raise click.UsageError(f"there is no command {name!r}.{meant}", ctx)
@@ -104,7 +105,7 @@ class LazyGroup(AliasGroup):
         name = self.aliases.get(cmd_name, cmd_name)
         if name not in self.verbs:
             return None
-        command = importlib.import_module(f"{self.package}.{name}").command
+        command = importlib.import_module(f"{self.package}.{name.replace('-', '_')}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.package}.{name}.command is not a click command")
         return command

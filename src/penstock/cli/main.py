@@ -23,8 +23,9 @@ PIPE_CLOSED = 141
 """Exit code when whoever read our output went away: 128 + SIGPIPE, as for any other filter."""
 
 _VERBS = (
-    "serve", "deploy", "invoke", "list", "describe", "remove", "scale", "logs", "secret", "namespace",
-    "login", "logout", "version", "health", "watchdog", "image", "completion",
+    "serve", "new", "template", "build", "push", "publish", "registry-login", "up", "local-run", "deploy", "invoke",
+    "list", "describe", "remove", "scale", "logs", "secret", "namespace", "store", "generate", "diff", "ready", "login",
+    "logout", "version", "health", "watchdog", "image", "completion",
 )  # fmt: skip
 _ALIASES = {"ls": "list", "rm": "remove", "delete": "remove", "ns": "namespace"}
 

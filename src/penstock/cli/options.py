@@ -8,14 +8,16 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from penstock.cli.target import Target, authorization_for, gateway_url
+from penstock.cli.target import DEFAULT_GATEWAY, Target, authorization_for, gateway_url
 from penstock.core.duration import parse_duration
 from penstock.core.names import check_namespace
-from penstock.errors import InvalidInput
+from penstock.errors import InvalidInput, PenstockError
+from penstock.stack.defaults import default_file
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,11 +65,17 @@ def output_option(function: F) -> F:
 
 
 def connected(
-    *, token: bool = True, timeout: str = "60s", timeout_help: str = "Longest wait for the gateway; 0 waits for ever."
+    *,
+    token: bool = True,
+    timeout: str = "60s",
+    timeout_help: str = "Longest wait for the gateway; 0 waits for ever.",
+    of_stack: bool = False,
 ) -> Callable[[F], F]:
     """`-g`, `-k`, `--tls-no-verify` and `--timeout`; the verb receives one `target`.
 
-    With `token=False` no gateway credentials are looked up: a function must never see them.
+    With `token=False` no gateway credentials are looked up: a function must never see them. With `of_stack` a stack file may say
+    which gateway: the one that `-f/--yaml` names, or the one in the current directory (contract watchdog-cli §4.1). In a group
+    with `gateway_options` what was given to the group counts where the verb itself was not told.
     """
 
     def decorate(function: F) -> F:
@@ -75,13 +83,17 @@ def connected(
         def command(
             *args: Any, gateway: str | None, tls_no_verify: bool, timeout: float, token: str | None = None, **rest: Any
         ) -> Any:
+            gateway = gateway or of_group("gateway")
+            token = token or of_group("token")
+            if of_stack:
+                gateway = _with_stack(gateway, rest.pop("stack_yaml"))
             url = gateway_url(gateway, os.environ)
             namespace = rest.pop("namespace", "")
             target = Target(
                 url=url,
                 namespace=check_namespace(namespace) if namespace else "",
                 authorization=authorization_for(url, token, os.environ) if takes_token else "",
-                verify_tls=not tls_no_verify,
+                verify_tls=not (tls_no_verify or of_group("tls_no_verify")),
                 timeout=timeout,
             )
             return function(*args, target=target, **rest)
@@ -92,17 +104,60 @@ def connected(
 
     takes_token = token
     options = [
-        click.option(
-            "-g", "--gateway", metavar="URL", help="Gateway; else $PENSTOCK_URL, $OPENFAAS_URL, http://127.0.0.1:8080."
-        ),
-        click.option("--tls-no-verify", is_flag=True, help="Do not check the gateway's certificate."),
+        _GATEWAY,
+        _TLS,
         click.option("--timeout", type=DURATION, default=timeout, show_default=True, help=timeout_help),
     ]
     if takes_token:
-        options.insert(
-            1, click.option("-k", "--token", metavar="TOKEN", help="Bearer token, in place of a saved login.")
-        )
+        options.insert(1, _TOKEN)
+    if of_stack:
+        options.insert(0, _STACK)
     return decorate
+
+
+_GATEWAY = click.option(
+    "-g", "--gateway", metavar="URL", help="Gateway; else $PENSTOCK_URL, $OPENFAAS_URL, http://127.0.0.1:8080."
+)
+_TOKEN = click.option("-k", "--token", metavar="TOKEN", help="Bearer token, in place of a saved login.")
+_TLS = click.option("--tls-no-verify", is_flag=True, help="Do not check the gateway's certificate.")
+_STACK = click.option(
+    "-f",
+    "--yaml",
+    "stack_yaml",
+    metavar="FILE",
+    help="Stack file that names the gateway. [default: stack.yaml, else stack.yml]",
+)
+
+
+def gateway_options(function: F) -> F:
+    """`-g`, `-k` and `--tls-no-verify` of a group, for all of its verbs that are `connected`."""
+    return _GATEWAY(_TOKEN(_TLS(function)))
+
+
+def of_group(name: str) -> Any:
+    """What was given to the group of this verb; None where it has no such option."""
+    group = click.get_current_context().parent
+    return group.params.get(name) if group else None
+
+
+def _with_stack(gateway: str | None, file: str | None) -> str | None:
+    """The gateway of a stack file, where no other was given and it names another than the default, which most files do.
+
+    The file of the current directory may be one that we cannot read: then it says nothing. Raises what `load_stack` raises.
+    """
+    if gateway or not (file or default_file(Path())):
+        return gateway
+    from penstock.stack.load import load_stack  # late, with PyYAML
+
+    try:
+        named = load_stack(file, os.environ).gateway.strip()
+        url = gateway_url(named, {}) if named else DEFAULT_GATEWAY
+    except PenstockError as error:
+        if file:
+            raise
+        note(f"Warning: the stack file here does not say which gateway is meant: {error}")
+        return None
+    return None if url == DEFAULT_GATEWAY else url
 
 
 def pairs(items: Iterable[str], flag: str) -> dict[str, str]:

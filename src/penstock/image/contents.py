@@ -31,6 +31,8 @@ CERTIFICATES = (
 
 _NOT_DATA = {"__pycache__", "_examples", "testing", "launcher"}
 _CODE = {".py", ".pyc", ".so"}
+_AS_IT_IS = {Path("templates", "shipped"), Path("functionstore", "source")}
+"""Where also Python sources are data: what new functions begin with, and those of the store."""
 
 
 def collect_all() -> Contents:
@@ -43,7 +45,8 @@ def data(package: Path) -> Iterator[tuple[str, Path]]:
     """Files that the package reads as they are, such as the REST API's description, by their places in the bundle."""
     for path in sorted(package.rglob("*")):
         below = path.relative_to(package)
-        if path.is_file() and path.suffix not in _CODE and not _NOT_DATA & set(below.parts):
+        code = path.suffix in _CODE and _AS_IT_IS.isdisjoint(below.parents)
+        if path.is_file() and not code and not _NOT_DATA & set(below.parts):
             yield f"{LIBRARY}/{package.name}/{below}", path
 
 

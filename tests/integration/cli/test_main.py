@@ -6,19 +6,30 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.unit.cli.support import ScriptedGateway, answer_json, refusing
 
 
-def test_version_imports_neither_aiohttp_nor_rich() -> None:
+@pytest.mark.parametrize(
+    ("verb", "code", "unwanted"),
+    [
+        ("version", 0, {"aiohttp", "rich", "asyncio", "yaml", "msgspec", "ssl", "http.client", "penstock.cli.client"}),
+        ("list", 3, {"aiohttp", "rich", "asyncio", "yaml", "ssl", "http.client"}),
+    ],
+    ids=["version", "list"],
+)
+def test_quick_verbs_import_nothing_heavy(verb: str, code: int, unwanted: set[str]) -> None:
     script = (
         "import sys\nfrom penstock.cli.main import cli\n"
-        "try:\n    cli.main(['version', '-g', sys.argv[1]], 'penstock')\n"
-        "except SystemExit as e:\n    assert e.code == 0, e.code\n"
-        "heavy = {'aiohttp', 'rich', 'asyncio', 'yaml', 'msgspec', 'penstock.cli.client'} & set(sys.modules)\n"
+        "try:\n    cli.main([sys.argv[1], '-g', sys.argv[2]], 'penstock')\n"
+        "except SystemExit as e:\n    assert e.code == int(sys.argv[3]), e.code\n"
+        "heavy = set(sys.argv[4:]) & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     with refusing() as url:
-        done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, env=os.environ)
+        command = [sys.executable, "-c", script, verb, url, str(code), *sorted(unwanted)]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
 
 

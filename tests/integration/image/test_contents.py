@@ -56,3 +56,15 @@ def test_tools_of_development_are_not(modules: set[str]) -> None:
 
 def test_files_that_are_read_as_they_are_are_in_it(contents: Contents) -> None:
     assert {f"{LIBRARY}/penstock/openapi.yaml", f"{LIBRARY}/penstock/control/start.html"} <= set(contents.texts)
+
+
+def test_sources_of_functions_are_in_it_as_they_are(contents: Contents) -> None:
+    template = f"{LIBRARY}/penstock/templates/shipped/python3-http"
+    store = f"{LIBRARY}/penstock/functionstore"
+    assert set(contents.texts) >= {
+        f"{template}/template.yml",
+        f"{template}/Dockerfile",
+        f"{template}/function/handler.py",
+        f"{store}/functions.json",
+        f"{store}/source/nodeinfo/handler.py",
+    }

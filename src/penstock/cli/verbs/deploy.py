@@ -1,43 +1,46 @@
-"""`penstock deploy`: a program, or an image, becomes a function.
+"""`penstock deploy`: a program, an image, or all functions of a stack file become functions of a gateway.
 
-Speaks to the gateway in the order that every compatible one understands: PUT, and POST only after 404 (contract
-watchdog-cli §4.2). Then it watches the function until a replica answers.
+Turns flags into deployments; `penstock.cli.deploying` carries them out.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from penstock.cli.client import Gateway, Reply, refusal, status_of, talk
+from penstock.builders.choose import PROCESS_PROVIDER
+from penstock.builders.tag import STYLES
+from penstock.cli.client import talk
 from penstock.cli.commands import Verb
+from penstock.cli.deploying import (
+    Circumstances,
+    Strategy,
+    announce,
+    deploy_all,
+    deployments,
+    provider_of,
+    send,
+    template_program,
+    wait_until_ready,
+)
 from penstock.cli.options import connected, namespace_option, pairs
 from penstock.cli.output import spinner
-from penstock.cli.schema import FunctionStatus, Instance
+from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.core.names import check_function_name
-from penstock.errors import InvalidInput, NotFound, PenstockError
+from penstock.errors import InvalidInput
+from penstock.model import FunctionSpec, Resources
 from penstock.providers.containers.labels import CAPABILITIES, HTTP_PORT, WATCHDOG, ZERO
-from penstock.watchdog.settings import IMPORTING_MODES, MODES
+from penstock.stack.model import Stack
+from penstock.stack.payload import Overrides, body, handler_reference, is_runnable
+from penstock.watchdog.settings import MODES
 
-_PATH = "/system/functions"
-_ACCEPTED = (200, 201, 202)
-_POLL = 0.2
-"""Seconds between two looks at a function that is not ready yet."""
-_CALM_LOOKS = 2
-"""Looks in a row that must find it ready: just after an update only the old replicas are there, and they are ready."""
-_HOPELESS_RESTARTS = 3
-"""A program that fell over this often at its start will not be waited for any longer."""
-
-
-Strategy = Literal["update", "replace", "create"]
+_ONE_ONLY = ("name", "image", "fprocess", "handler", "lang")
+"""Flags that describe one function, so that they cannot go with a stack file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,7 @@ class Wish:
     image: str
     fprocess: str
     handler: str
+    lang: str
     mode: str | None
     env: tuple[str, ...]
     label: tuple[str, ...]
@@ -66,7 +70,8 @@ class Wish:
 
 
 @click.command("deploy", cls=Verb)
-@click.option("--name", required=True, help="Name of the function.")
+@stack_options
+@click.option("--name", default="", help="Name of the function, where no stack file is used.")
 @click.option("--fprocess", default="", metavar="PROGRAM", help="Program with arguments, split at spaces; no shell.")
 @click.option(
     "--handler",
@@ -102,6 +107,12 @@ class Wish:
     type=click.Choice(MODES),
     help="How the watchdog runs the program; short for --env mode=...",
 )
+@click.option(
+    "--lang",
+    default="",
+    metavar="TEMPLATE",
+    help="Template that the image was built from; its program line is used unless --fprocess is given.",
+)
 @click.option("-e", "--env", multiple=True, metavar="K=V", help="Environment variable; may be given many times.")
 @click.option("-l", "--label", multiple=True, metavar="K=V", help="Label, such as com.openfaas.scale.min=2.")
 @click.option("--annotation", multiple=True, metavar="K=V", help="Annotation; may be given many times.")
@@ -109,6 +120,20 @@ class Wish:
 @click.option("--constraint", multiple=True, metavar="RULE", help="Placement rule for the provider.")
 @click.option("--replace", is_flag=True, help="Delete the function first instead of updating it.")
 @click.option("--update/--no-update", default=True, show_default=True, help="Update a function that exists.")
+@click.option(
+    "--tag",
+    type=click.Choice(STYLES),
+    default="latest",
+    show_default=True,
+    help="Which tag images of a stack file have.",
+)
+@click.option(
+    "--read-template/--no-read-template",
+    default=True,
+    show_default=True,
+    help="Send the program line of ./template/LANG where a function has none of its own.",
+)
+@click.option("--network", default="", expose_value=False, hidden=True, help="Accepted for faas-cli's sake.")
 @click.option("--readonly", is_flag=True, help="Make the root file system read-only.")
 @click.option("--cpu-limit", default="", metavar="QUANTITY", help="At most this much CPU, such as 500m.")
 @click.option("--memory-limit", default="", metavar="QUANTITY", help="At most this much memory, such as 128Mi.")
@@ -120,8 +145,11 @@ class Wish:
     timeout="1m",
     timeout_help="Longest wait for the gateway, and for a replica that makes no progress; 0 waits for ever.",
 )
-def command(target: Target, replace: bool, update: bool, wait: bool, **flags: Any) -> None:
-    """Deploy a function, or update the one of that name.
+def command(target: Target, stack_file: StackFile, replace: bool, update: bool, wait: bool, **flags: Any) -> None:
+    """Deploy a function, or all of a stack file; update those that exist.
+
+    Without --name and --image it is the stack file that counts: all of its functions are tried, whatever becomes of some.
+    Flags such as --env and --label then go to each of them and win over the file.
 
     The program is started from the words of --fprocess; nothing passes through a shell. Pipes and quotes need a script.
 
@@ -129,54 +157,104 @@ def command(target: Target, replace: bool, update: bool, wait: bool, **flags: An
     Examples:
       penstock deploy --name words --fprocess "wc -w"
       penstock deploy --name hello --handler ./hello
-      penstock deploy --name sum --image debian:12 --fprocess sha256sum --label com.openfaas.scale.min=2
       penstock deploy --name whoami --image traefik/whoami --http-port 80 --zero pause
+      penstock deploy -f stack.yml --filter "api-*"
     """
     wish = Wish(**{item.name: flags[item.name] for item in fields(Wish)})
     strategy = _strategy(replace, update, click.get_current_context())
-    body = deployment(wish, target.namespace)
-    reply = talk(target, lambda gateway: _deploy(gateway, body, strategy))
-    suffix = f".{target.namespace}" if target.namespace else ""
-    click.echo(f"\nDeployed. {reply.status} {reply.reason}.\nURL: {target.url}/function/{wish.name}{suffix}\n")
+    stack = _stack(stack_file, wish)
+    if stack is None:
+        _deploy_one(target, wish, strategy, wait, flags["read_template"])
+    else:
+        circumstances = Circumstances(tag=flags["tag"], read_template=flags["read_template"])
+        _deploy_stack(target_of(stack, target), stack, overrides(wish, target.namespace), circumstances, strategy, wait)
+
+
+def _stack(stack_file: StackFile, wish: Wish) -> Stack | None:
+    """The stack file where it is one that is meant. Raises InvalidInput for flags that fit no stack file, or fit nothing."""
+    stack = None if wish.name or wish.image else stack_file.find()
+    given = [f"--{flag}" for flag in _ONE_ONLY if getattr(wish, flag)]
+    if stack_file.wanted or stack is not None:
+        if given:
+            raise InvalidInput(
+                f"{' and '.join(given)}: for a function without a stack file; leave it out, and choose functions of the file by --filter"
+            )
+        return stack
+    if wish.image and not wish.name:
+        raise InvalidInput("--image: which function is it for? give it a --name")
+    if not wish.name:
+        raise InvalidInput(
+            "nothing to deploy: give a --name, or a stack file with -f; there is no stack.yaml or stack.yml here"
+        )
+    return None
+
+
+def _deploy_one(target: Target, wish: Wish, strategy: Strategy, wait: bool, read_template: bool) -> None:
+    document = deployment(wish, target.namespace, read_template)
+    reply = talk(target, lambda gateway: send(gateway, document, strategy))
+    announce(target, wish.name, reply)
     if wait:
         with spinner(f"Waiting for {wish.name} to be ready") as show:
-            talk(target, lambda gateway: _wait(gateway, wish.name, show))
+            talk(target, lambda gateway: wait_until_ready(gateway, wish.name, show))
 
 
-def deployment(wish: Wish, namespace: str) -> dict[str, Any]:
+def _deploy_stack(
+    target: Target, stack: Stack, over: Overrides, circumstances: Circumstances, strategy: Strategy, wait: bool
+) -> None:
+    if any(function.lang for function in stack.functions):
+        native = talk(target, provider_of) == PROCESS_PROVIDER
+        circumstances = replace(circumstances, native=native)
+    deploy_all(target, deployments(stack, over, circumstances), strategy, wait=wait)
+
+
+def deployment(wish: Wish, namespace: str, read_template: bool = True) -> dict[str, Any]:
     """The JSON body of a deployment (contract gateway §2.1): what is empty is left out, except labels and annotations.
 
     Raises InvalidInput for malformed `K=V` flags, unusable names and a function that would have nothing to run.
     """
     check_function_name(wish.name)
-    environment = pairs(wish.env, "--env")
-    if wish.mode is not None:
-        environment["mode"] = wish.mode
-    if wish.handler:
-        environment["handler"] = handler_reference(wish.handler)
+    over = overrides(wish, namespace)
+    environment = over.environment
+    if wish.handler and not wish.lang:
+        environment["handler"] = handler_reference(wish.handler, "--handler")
         environment.setdefault("mode", "python")
-    program = wish.fprocess or environment.get("fprocess") or environment.get("function_process")
-    if not program and not wish.image and environment.get("mode") not in ("static", *IMPORTING_MODES):
+    spec = FunctionSpec(
+        name=wish.name,
+        namespace=namespace,
+        image=wish.image,
+        env_process=wish.fprocess or (template_program(wish.lang, Path.cwd()) if read_template else ""),
+        env_vars=environment,
+        constraints=over.constraints,
+        secrets=over.secrets,
+        labels=over.labels,
+        annotations=over.annotations,
+        limits=over.limits,
+        requests=over.requests,
+        read_only_root=over.read_only_root,
+    )
+    if not is_runnable(spec):
         raise InvalidInput(
             'nothing to run: give a program with --fprocess "PROGRAM ARGUMENTS", Python code with --handler, or an --image'
         )
-    optional: dict[str, Any] = {
-        "image": wish.image,
-        "namespace": namespace,
-        "envProcess": wish.fprocess,
-        "envVars": environment,
-        "constraints": list(wish.constraint),
-        "secrets": list(wish.secret),
-        "limits": _quantities(wish.cpu_limit, wish.memory_limit),
-        "requests": _quantities(wish.cpu_request, wish.memory_request),
-        "readOnlyRootFilesystem": wish.readonly,
-    }
-    return {
-        "service": wish.name,
-        **{key: value for key, value in optional.items() if value},
-        "labels": _labels(wish),
-        "annotations": pairs(wish.annotation, "--annotation"),
-    }
+    return body(spec)
+
+
+def overrides(wish: Wish, namespace: str) -> Overrides:
+    """What the flags say about every function. Raises InvalidInput for malformed `K=V` flags and for contradictions."""
+    environment = pairs(wish.env, "--env")
+    if wish.mode is not None:
+        environment["mode"] = wish.mode
+    return Overrides(
+        environment=environment,
+        labels=_labels(wish),
+        annotations=pairs(wish.annotation, "--annotation"),
+        secrets=wish.secret,
+        constraints=wish.constraint,
+        limits=Resources(memory=wish.memory_limit, cpu=wish.cpu_limit),
+        requests=Resources(memory=wish.memory_request, cpu=wish.cpu_request),
+        read_only_root=wish.readonly,
+        namespace=namespace,
+    )
 
 
 def _labels(wish: Wish) -> dict[str, str]:
@@ -190,7 +268,7 @@ def _labels(wish: Wish) -> dict[str, str]:
         ("--capability", CAPABILITIES, ",".join(wish.capability)),
     )
     for flag, label, value in flags:
-        if value and not wish.image:
+        if value and wish.name and not wish.image:
             raise InvalidInput(f"{flag}: is about a container; name its image with --image")
         if value and labels.setdefault(label, value) != value:
             raise InvalidInput(f"{flag} {value} and --label {label}={labels[label]} exclude each other")
@@ -202,25 +280,6 @@ def _labels(wish: Wish) -> dict[str, str]:
     return labels
 
 
-def handler_reference(reference: str) -> str:
-    """An absolute path for a file or folder that exists here, whose `:attribute` is kept; anything else as it is.
-
-    Raises InvalidInput for what looks like a path and is none.
-    """
-    path, colon, attribute = reference.rpartition(":")
-    if not colon or "/" in attribute:
-        path, colon, attribute = reference, "", ""
-    if os.path.exists(path):
-        return f"{os.path.abspath(path)}{colon}{attribute}"
-    if path.endswith(".py") or path.startswith((".", "~")):
-        raise InvalidInput(f"--handler: there is no file or folder {path!r} here")
-    return reference
-
-
-def _quantities(cpu: str, memory: str) -> dict[str, str]:
-    return {key: value for key, value in (("cpu", cpu), ("memory", memory)) if value}
-
-
 def _strategy(replace: bool, update: bool, context: click.Context) -> Strategy:
     """What to do about a function that exists. `--replace` alone turns the default `--update` off; asking for both is an error."""
     if replace and update and context.get_parameter_source("update") is not ParameterSource.DEFAULT:
@@ -228,75 +287,3 @@ def _strategy(replace: bool, update: bool, context: click.Context) -> Strategy:
     if replace:
         return "replace"
     return "update" if update else "create"
-
-
-async def _deploy(gateway: Gateway, body: dict[str, Any], strategy: Strategy) -> Reply:
-    if strategy == "update":
-        reply = await gateway.request("PUT", _PATH, body=body)
-        if reply.status != 404:
-            return _accepted(reply)
-    if strategy == "replace":
-        reply = await gateway.request("DELETE", _PATH, body=gateway.named(functionName=body["service"]))
-        if reply.status != 404:
-            _accepted(reply)
-    return _accepted(await gateway.request("POST", _PATH, body=body))
-
-
-def _accepted(reply: Reply) -> Reply:
-    if reply.status not in _ACCEPTED:
-        raise refusal(reply)
-    return reply
-
-
-async def _wait(gateway: Gateway, name: str, show: Callable[[str], None]) -> None:
-    """Return when the function is ready, telling `show` what it waits for. Raises PenstockError with the replica's own reason
-    when it is not, or not in time; the time begins anew whenever a pull or a start gets on."""
-    seen = "the gateway does not show it yet"
-    calm = 0
-    allowed = gateway.target.timeout or math.inf
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout_at(loop.time() + allowed) as limit:
-            while calm < _CALM_LOOKS:
-                try:
-                    function = status_of(await gateway.function(name))
-                except NotFound:
-                    await asyncio.sleep(_POLL)
-                    continue
-                _give_up_on(function)
-                calm = calm + 1 if is_settled(function) else 0
-                if seen != (seen := _reason(function)) and not _restarting(function):
-                    limit.reschedule(loop.time() + allowed)
-                show(f"Waiting for {name} to be ready: {seen}")
-                await asyncio.sleep(0 if calm >= _CALM_LOOKS else _POLL)
-    except TimeoutError:
-        waited = f"{gateway.target.timeout:g} s"
-        raise PenstockError(f"{name!r} was accepted but is not ready after {waited}: {seen}") from None
-
-
-def is_settled(function: FunctionStatus) -> bool:
-    """Whether a function is ready, with no replica still on its way up. One that wants no replicas is."""
-    changing = any(replica.state not in ("ready", "draining") for replica in function.instances or ())
-    return not changing and function.available_replicas >= min(function.replicas, 1)
-
-
-def _give_up_on(function: FunctionStatus) -> None:
-    for replica in function.instances or ():
-        if replica.state == "failed" or (replica.state == "backoff" and replica.restarts >= _HOPELESS_RESTARTS):
-            raise PenstockError(f"{function.name!r} was accepted but cannot start: {_words(replica)}")
-
-
-def _restarting(function: FunctionStatus) -> bool:
-    """Whether a replica has ended before it was ready: what changes then need not lead anywhere."""
-    return any(replica.restarts and replica.state != "ready" for replica in function.instances or ())
-
-
-def _reason(function: FunctionStatus) -> str:
-    waiting = [replica for replica in function.instances or () if replica.state != "ready"]
-    if waiting:
-        return _words(waiting[0])
-    return f"{function.available_replicas} of {function.replicas} replicas answer"
-
-
-def _words(replica: Instance) -> str:
-    return replica.reason or f"replica {replica.id} is in state {replica.state!r}"

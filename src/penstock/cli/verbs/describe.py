@@ -22,7 +22,7 @@ _MIB = 1 << 20
 @click.option("-v", "--verbose", is_flag=True, help="Show empty fields as well.")
 @output_option
 @namespace_option
-@connected()
+@connected(of_stack=True)
 def command(target: Target, name: str, verbose: bool, output: str) -> None:
     """Show everything about one function.
 

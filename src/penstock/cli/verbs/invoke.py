@@ -1,6 +1,7 @@
 """`penstock invoke`: stdin goes to a function, its answer comes to stdout, as it comes and byte for byte.
 
-Everything else goes to stderr, and the exit code tells. Gateway credentials are never sent: a function must not see them.
+Everything else goes to stderr, and the exit code tells. Gateway credentials are never sent: a function must not see them. One
+that asks for a token gets one that is good for it alone (`penstock.cli.tokenexchange`).
 """
 
 from __future__ import annotations
@@ -10,74 +11,29 @@ import hashlib
 import hmac
 import os
 import re
-import stat
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from penstock.cli.client import Gateway, segment, talk
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, namespace_option, note, split_pair
-from penstock.cli.target import Target
+from penstock.cli.requestbody import Body, FileBody, PipeBody, gathered, stdin_body
+from penstock.cli.target import Target, authorization_for
+from penstock.cli.tokenexchange import asks_for_exchange, exchange, login_token
 from penstock.errors import InvalidInput, PenstockError
+from penstock.model import DEFAULT_NAMESPACE
 
-BLOCK = 1 << 16
-"""Bytes read from stdin at a time: what a pipe holds by default on Linux (pipe(7))."""
+if TYPE_CHECKING:
+    import aiohttp
+
 _MAX_ERROR = 1 << 16
 """Bytes of an error answer that are shown."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 """A method or header name (RFC 9110 §5.6.2)."""
-
-
-class FileBody:
-    """The rest of a regular file, whose length is known; bytes appended meanwhile are not sent."""
-
-    def __init__(self, descriptor: int, size: int) -> None:
-        self.descriptor = descriptor
-        self.size = size
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = self.size
-        while left and (block := os.read(self.descriptor, min(left, BLOCK))):
-            left -= len(block)
-            yield block
-        if left:
-            raise PenstockError("the file on stdin became shorter while it was being sent")
-
-
-async def pipe_blocks(descriptor: int) -> AsyncIterator[bytes]:
-    """What arrives on a pipe, terminal or socket, as it arrives.
-
-    Waits by the loop and then reads: setting the descriptor to non-blocking would change it for the programs it is shared with.
-    """
-    loop = asyncio.get_running_loop()
-    while True:
-        readable: asyncio.Future[None] = loop.create_future()
-        try:
-            loop.add_reader(descriptor, _wake, readable)
-        except PermissionError:  # /dev/zero and others that epoll does not know are always readable
-            await asyncio.sleep(0)
-        else:
-            try:
-                await readable
-            finally:
-                loop.remove_reader(descriptor)
-        block = os.read(descriptor, BLOCK)
-        if not block:
-            return
-        yield block
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-Body = bytes | FileBody | AsyncIterator[bytes] | None
-"""None: the request has no body."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +45,12 @@ class Call:
     params: list[tuple[str, str]]
     headers: list[tuple[str, str]]
     data: Body
+    audience: str
+    """`namespace:function`, for whom a token must be good."""
+    login: str
+    """Token that was given for an exchange; empty: that of the saved login."""
+    authenticate: bool
+    """Whether to exchange it before the first request, and not only when the function asks for it."""
 
 
 @click.command("invoke", cls=Verb)
@@ -100,8 +62,14 @@ class Call:
 @click.option("-a", "--async", "later", is_flag=True, help="Queue the call and return at once.")
 @click.option("--sign", metavar="HEADER", help="Header for an HMAC of the body; the body is gathered first.")
 @click.option("--key", metavar="KEY", help="Key for --sign.")
+@click.option("--auth", is_flag=True, help="Get a token for the function first, in exchange for that of the login.")
+@click.option(
+    "-k", "--token", "login", default="", metavar="TOKEN", help="Token to exchange, in place of a saved login's."
+)
 @namespace_option
-@connected(token=False, timeout="0", timeout_help="Longest wait for the end of the answer; 0 waits for ever.")
+@connected(
+    of_stack=True, token=False, timeout="0", timeout_help="Longest wait for the end of the answer; 0 waits for ever."
+)
 def command(
     target: Target,
     name: str,
@@ -112,11 +80,15 @@ def command(
     later: bool,
     sign: str | None,
     key: str | None,
+    auth: bool,
+    login: str,
 ) -> int:
     """Call a function: stdin is the request body, stdout the answer.
 
     Both are streamed, so neither needs to fit in memory and a function may answer while it is still being fed. The exit
     code is 0 for an answer of class 2xx and 1 for any other, whose status and body are shown on stderr.
+
+    A function that asks for a token gets one in exchange for the login's; a body above 1 MiB on a pipe needs --auth for that.
 
     \b
     Examples:
@@ -137,57 +109,66 @@ def command(
     path = f"/{'async-function' if later else 'function'}/{segment(name)}{suffix}"
     if sys.stdout is None:
         raise PenstockError("stdout is closed, there is nowhere to write the answer to")
-    data = _body(verb)  # last: nobody should type a body for a call that cannot be made
+    data = stdin_body(verb)  # last: nobody should type a body for a call that cannot be made
     if signature:
-        data = asyncio.run(_gather(data))
+        data = asyncio.run(gathered(data))
         fields.append((signature, f"sha256={hmac.new((key or '').encode(), data, hashlib.sha256).hexdigest()}"))
     if isinstance(data, FileBody):
         fields.append(("Content-Length", str(data.size)))
-    call = Call(verb, path, params, fields, data)
+    audience = f"{target.namespace or DEFAULT_NAMESPACE}:{name}"
+    call = Call(verb, path, params, fields, data, audience=audience, login=login, authenticate=auth)
     return talk(target, lambda gateway: _invoke(gateway, call, sys.stdout.buffer))
 
 
 async def _invoke(gateway: Gateway, call: Call, out: BinaryIO) -> int:
-    async with gateway.stream(
-        call.method, call.path, params=call.params, headers=call.headers, data=call.data
-    ) as response:
-        if 200 <= response.status < 300:
-            async for piece in response.content.iter_any():
-                out.write(piece)
-                out.flush()
-            if response.status == 202 and call.path.startswith("/async-function/"):
-                call_id = response.headers.get("X-Call-Id", "")
-                note("Function submitted asynchronously." + (f" Call id: {call_id}" if call_id else ""))
-            return 0
-        note(f"Server returned unexpected status code: {response.status}")
-        body = b""
-        while len(body) < _MAX_ERROR and (piece := await response.content.read(_MAX_ERROR - len(body))):
-            body += piece
-        click.echo(body, err=True, nl=bool(body) and not body.endswith(b"\n"))
-        return 1
+    if call.authenticate:
+        call = await _authenticated(gateway, call)
+    async with _sent(gateway, call) as response:
+        challenge = response.headers.get("WWW-Authenticate", "")
+        if call.authenticate or not asks_for_exchange(response.status, challenge) or not _repeatable(call):
+            return await _show(response, call, out)
+    async with _sent(gateway, await _authenticated(gateway, call)) as response:
+        return await _show(response, call, out)
 
 
-def _body(method: str) -> Body:
-    """The request body: stdin as it comes. None where there is no stdin, or a terminal for a method that needs no body."""
-    if sys.stdin is None:
-        return None
-    descriptor = sys.stdin.fileno()
-    if os.isatty(descriptor):
-        if method in ("GET", "HEAD"):
-            return None
-        note("Reading the request body from the terminal, end it with Ctrl-D.")
-    mode = os.fstat(descriptor)
-    if stat.S_ISCHR(mode.st_mode) and mode.st_rdev == os.stat(os.devnull).st_rdev:
-        return None
-    if stat.S_ISREG(mode.st_mode):
-        return FileBody(descriptor, max(0, mode.st_size - os.lseek(descriptor, 0, os.SEEK_CUR)))
-    return pipe_blocks(descriptor)
+def _sent(gateway: Gateway, call: Call) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    return gateway.stream(call.method, call.path, params=call.params, headers=call.headers, data=call.data)
 
 
-async def _gather(data: Body) -> bytes:
-    if data is None or isinstance(data, bytes):
-        return data or b""
-    return b"".join([block async for block in data])
+async def _authenticated(gateway: Gateway, call: Call) -> Call:
+    """The call with a token for its function."""
+    url = gateway.target.url
+    subject = login_token(authorization_for(url, call.login, os.environ), url)
+    token = await exchange(gateway, subject, call.audience)
+    return replace(call, headers=[*call.headers, ("Authorization", f"Bearer {token}")])
+
+
+def _repeatable(call: Call) -> bool:
+    """Whether the request can be sent a second time, with a token. A header of the user's own is not replaced."""
+    if any(name.lower() == "authorization" for name, _ in call.headers):
+        return False
+    if isinstance(call.data, PipeBody) and not call.data.complete:
+        note("The function asks for a token, and the body is too long to be sent again: call it with --auth.")
+        return False
+    return True
+
+
+async def _show(response: aiohttp.ClientResponse, call: Call, out: BinaryIO) -> int:
+    """Pass the answer on; the exit code."""
+    if 200 <= response.status < 300:
+        async for piece in response.content.iter_any():
+            out.write(piece)
+            out.flush()
+        if response.status == 202 and call.path.startswith("/async-function/"):
+            call_id = response.headers.get("X-Call-Id", "")
+            note("Function submitted asynchronously." + (f" Call id: {call_id}" if call_id else ""))
+        return 0
+    note(f"Server returned unexpected status code: {response.status}")
+    body = b""
+    while len(body) < _MAX_ERROR and (piece := await response.content.read(_MAX_ERROR - len(body))):
+        body += piece
+    click.echo(body, err=True, nl=bool(body) and not body.endswith(b"\n"))
+    return 1
 
 
 def _fields(headers: tuple[str, ...], content_type: str) -> list[tuple[str, str]]:

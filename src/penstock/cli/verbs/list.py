@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from penstock.cli.client import Gateway, status_of, talk
+from penstock.cli.client import decode, fetch, refusal, status_of
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, namespace_option, output_option
 from penstock.cli.output import print_columns, print_json, printable
@@ -22,7 +22,7 @@ _MIN_IMAGE_WIDTH = 40
 )
 @output_option
 @namespace_option
-@connected()
+@connected(of_stack=True)
 def command(target: Target, verbose: bool, quiet: bool, sort: str, output: str) -> None:
     """List functions with their invocations and ready replicas.
 
@@ -33,7 +33,7 @@ def command(target: Target, verbose: bool, quiet: bool, sort: str, output: str) 
       penstock list --quiet | xargs penstock remove
       penstock list --output json | jq '.[].name'
     """
-    functions = _sorted(talk(target, Gateway.functions), sort)
+    functions = _sorted(_functions(target), sort)
     if output == "json":
         print_json([raw for raw, _ in functions])
     elif quiet:
@@ -41,6 +41,14 @@ def command(target: Target, verbose: bool, quiet: bool, sort: str, output: str) 
             click.echo(printable(function.name))
     else:
         _print_table([function for _, function in functions], verbose)
+
+
+def _functions(target: Target) -> list[Raw]:
+    params = {"namespace": target.namespace} if target.namespace else {}
+    reply = fetch(target, "/system/functions", params)
+    if reply.status != 200:
+        raise refusal(reply)
+    return decode(reply.body, list[Raw] | None) or []
 
 
 def _sorted(raws: list[Raw], sort: str) -> list[tuple[Raw, FunctionStatus]]:

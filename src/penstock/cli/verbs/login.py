@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 
 import click
 
 from penstock.cli.client import Gateway, refusal, talk
 from penstock.cli.commands import Verb
 from penstock.cli.config import basic_token, config_path, save_login
-from penstock.cli.options import connected, note, warn_plaintext
+from penstock.cli.options import connected, warn_plaintext
+from penstock.cli.passwords import read_password
 from penstock.cli.target import Target
 from penstock.errors import InvalidInput, Unauthorized
 
@@ -36,7 +36,7 @@ def command(target: Target, username: str, password: str | None, password_stdin:
       penstock login -g https://faas.example.com -u admin --password-stdin < password.txt
     """
     warn_plaintext(target)
-    secret = _password(password, password_stdin)
+    secret = read_password(password, password_stdin)
     if ":" in username:
         raise InvalidInput("--username cannot hold a colon")
     token = basic_token(username, secret)
@@ -52,21 +52,3 @@ async def _validate(gateway: Gateway) -> None:
         raise Unauthorized(f"{gateway.target.url} does not accept this user and password; nothing was saved") from error
     if reply.status != 200:
         raise refusal(reply)
-
-
-def _password(given: str | None, from_stdin: bool) -> str:
-    """The password from the flag, stdin or the terminal, without white space around it. Raises InvalidInput."""
-    if given is not None and from_stdin:
-        raise InvalidInput("--password and --password-stdin exclude each other")
-    if given is not None:
-        note("Warning: --password can be seen by other users of this machine, prefer --password-stdin.")
-        text = given
-    elif from_stdin:
-        text = sys.stdin.read() if sys.stdin is not None else ""
-    elif sys.stdin is not None and sys.stdin.isatty():
-        text = click.prompt("Password", hide_input=True, err=True)
-    else:
-        raise InvalidInput("no password: pipe one in with --password-stdin")
-    if not text.strip():
-        raise InvalidInput("the password is empty")
-    return text.strip()

@@ -45,7 +45,7 @@ Render = Callable[[LogMessage, bytes], str]
     help="A name, a Go layout, or strftime's %.",
 )
 @namespace_option
-@connected(timeout="0", timeout_help="Longest time to follow; 0 follows until Ctrl-C.")
+@connected(of_stack=True, timeout="0", timeout_help="Longest time to follow; 0 follows until Ctrl-C.")
 def command(
     target: Target,
     name: str,

@@ -6,7 +6,7 @@ import click
 
 from penstock.cli.client import Gateway, decode, namespace_of, segment, talk
 from penstock.cli.commands import AliasGroup
-from penstock.cli.options import connected, output_option, pairs
+from penstock.cli.options import connected, gateway_options, output_option, pairs
 from penstock.cli.output import print_fields, print_json, printable
 from penstock.cli.schema import Raw
 from penstock.cli.target import Target
@@ -16,7 +16,8 @@ _MARK = {"openfaas": "1"}
 
 
 @click.group("namespace", cls=AliasGroup, aliases={"ls": "list", "rm": "remove", "delete": "remove"})
-def command() -> None:
+@gateway_options
+def command(**_given: object) -> None:
     """Create, show and remove namespaces.
 
     \b

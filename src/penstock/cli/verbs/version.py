@@ -1,31 +1,33 @@
 """`penstock version`: which versions are at work here and at the gateway.
 
-Meant to answer at once, so it asks the gateway by the standard library instead of the shared client, whose import alone
-takes longer than everything done here.
+Meant to answer at once, so it does not use the shared client, whose import alone takes longer than everything done here.
 """
 
 from __future__ import annotations
 
 import json
-import ssl
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 import penstock
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, note, output_option
+from penstock.cli.plainhttp import get
 from penstock.cli.target import Target
-
-_MAX_ANSWER = 1 << 20
 
 
 @click.command("version", cls=Verb)
 @click.option("--short-version", is_flag=True, help="Print the version of this program only; the gateway is not asked.")
+@click.option(
+    "--warn-update/--no-warn-update",
+    default=True,
+    expose_value=False,
+    hidden=True,
+    help="Accepted for faas-cli's sake.",
+)
 @output_option
-@connected(timeout="5s")
+@connected(of_stack=True, timeout="5s")
 def command(target: Target, output: str, short_version: bool) -> None:
     """Show the versions of this program, the gateway and its provider.
 
@@ -63,7 +65,10 @@ def _print_gateway(target: Target, info: dict[str, Any]) -> None:
 def _ask(target: Target) -> dict[str, Any]:
     """The gateway's `/system/info`, or {} with a note when it does not give one."""
     try:
-        status, body = _get(target, "/system/info")
+        headers = {"User-Agent": f"penstock/{penstock.__version__}"}
+        if target.authorization:
+            headers["Authorization"] = target.authorization
+        status, body = get(f"{target.url}/system/info", headers, target.timeout or None, verify_tls=target.verify_tls)
         if status == 401:
             note(f"The gateway at {target.url} asks for a login: run `penstock login --gateway {target.url}`.")
             return {}
@@ -71,28 +76,9 @@ def _ask(target: Target) -> dict[str, Any]:
             note(f"The gateway at {target.url} answered {status} to /system/info.")
             return {}
         return _mapping(json.loads(body))
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         note(f"No gateway answers at {target.url} ({error}).")
         return {}
-
-
-def _get(target: Target, path: str) -> tuple[int, bytes]:
-    parts = urlsplit(target.url)
-    timeout = target.timeout or None
-    host = parts.hostname or ""
-    connection = HTTPConnection(host, parts.port, timeout=timeout)
-    if parts.scheme == "https":
-        context = ssl.create_default_context() if target.verify_tls else ssl._create_unverified_context()  # noqa: S323
-        connection = HTTPSConnection(host, parts.port, timeout=timeout, context=context)
-    headers = {"User-Agent": f"penstock/{penstock.__version__}"}
-    if target.authorization:
-        headers["Authorization"] = target.authorization
-    try:
-        connection.request("GET", parts.path + path, headers=headers)
-        response = connection.getresponse()
-        return response.status, response.read(_MAX_ANSWER)
-    finally:
-        connection.close()
 
 
 def _mapping(value: object) -> dict[str, Any]:

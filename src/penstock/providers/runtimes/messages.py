@@ -31,6 +31,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Directories of ours that the function must not see."""
     keep: tuple[str, ...] = ()
     """Paths that the function's own specification names."""
+    show: tuple[str, ...] = ()
+    """Directories inside the hidden ones that it may read all the same."""
     read_only: bool = False
     new_privileges: bool = False
     alias: str = ""

@@ -385,6 +385,7 @@ class ProcessRuntime:
             environ={**self._inherited, **_function_environment(spec), **_limit_environment(limits)},
             hide=tuple(os.path.realpath(path) for path in (self._home.path, self._home.run)),
             keep=tuple(program_paths([*program_of(spec).split(" "), *spec.env_vars.values()])),
+            show=(os.path.realpath(self._home.builds),),
             read_only=spec.read_only_root,
             new_privileges=limits.new_privileges,
         )

@@ -90,6 +90,7 @@ def plan_of(launch: Launch) -> Plan:
         directory=Path(launch.directory),
         hide=tuple(Path(path) for path in launch.hide),
         keep=tuple(Path(path) for path in launch.keep),
+        show=tuple(Path(path) for path in launch.show),
         read_only=launch.read_only,
         alias=Path(launch.alias) if launch.alias else None,
     )

@@ -44,6 +44,8 @@ class Plan(NamedTuple):
     hide: tuple[Path, ...]
     keep: tuple[Path, ...]
     read_only: bool
+    show: tuple[Path, ...] = ()
+    """Directories inside those of `hide`, or in /tmp, that are shown after all, read-only; those that are missing are not."""
     alias: Path | None = None
     """Another path of the directory: that of the parent which has imported the function, and may have kept paths of its own."""
 
@@ -135,6 +137,7 @@ def _cover(plan: Plan) -> list[str]:
     # Held open because their paths are about to be covered; opened here because a mount of another namespace cannot be bound.
     own = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[3]]
     keep = {path: _hold(path) for path in {*plan.keep, *own} if path.exists()}
+    shown = {path: _hold(path) for path in plan.show if path.is_dir()}
     replica, secrets = _hold(plan.directory), _hold(plan.secrets)
     try:
         _mount(str(plan.temporary), "/tmp", None, _MS_BIND | _MS_REC)
@@ -151,13 +154,19 @@ def _cover(plan: Plan) -> list[str]:
             for path in plan.places:
                 if _inside(path, hidden):
                     _show(replica, path)
+            for path in shown:
+                if _inside(path, hidden):
+                    _show_read_only(shown[path], path)
             _set_read_only(hidden, recursive=False)
+        for path, fd in shown.items():
+            if not _shows(fd, path):
+                _show_read_only(fd, path)
         for path in plan.places:
             if not _shows(replica, path):
                 _show(replica, path)
         return ["private /tmp", "state directory hidden", *_show_secrets(secrets)]
     finally:
-        for fd in (*keep.values(), replica, secrets):
+        for fd in (*keep.values(), *shown.values(), replica, secrets):
             os.close(fd)
 
 
@@ -225,6 +234,11 @@ def _show(fd: int, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     _mount(f"/proc/self/fd/{fd}", str(path), None, _MS_BIND | _MS_REC)
+
+
+def _show_read_only(fd: int, path: Path) -> None:
+    _show(fd, path)
+    _set_read_only(path, recursive=True)
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:

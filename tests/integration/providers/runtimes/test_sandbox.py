@@ -61,6 +61,18 @@ async def test_a_function_does_not_see_the_state_directory() -> None:
             assert hidden not in text
 
 
+async def test_native_builds_in_the_state_directory_are_shown_and_cannot_be_written() -> None:
+    async with running_provider() as (provider, server):
+        if not await isolated(provider):
+            pytest.skip(f"no namespaces here: {provider.capabilities.sandbox}")
+        build = server.home.builds / "fn/0123"
+        build.mkdir(parents=True)
+        (build / "word").write_text("built")
+        assert await run(provider, "reader", f"cat {build}/word") == "built"
+        assert "Read-only" in await run(provider, "writer", f"touch {build}/new")
+        assert (await run(provider, "others", f"ls -A {server.home.path}")).split() == ["builds", "run"]
+
+
 async def test_secrets_are_where_functions_expect_them() -> None:
     async with running_provider() as (provider, _):
         if SECRETS_MOUNT not in provider.capabilities.sandbox:
@@ -129,4 +141,4 @@ def test_all_of_this_holds_for_a_plain_user() -> None:
     arguments = [*plain, sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__]
     result = subprocess.run(arguments, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "8 passed" in result.stdout or "namespaces" in result.stdout, result.stdout
+    assert "9 passed" in result.stdout or "namespaces" in result.stdout, result.stdout

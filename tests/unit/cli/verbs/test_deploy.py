@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from penstock.cli.client import Gateway
+from penstock.cli.deploying import _reason, wait_until_ready
 from penstock.cli.schema import FunctionStatus
 from penstock.cli.target import Target
-from penstock.cli.verbs.deploy import _reason, _wait
 from penstock.errors import PenstockError
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
 
@@ -268,7 +268,7 @@ class SlowGateway:
 def wait_for_looks(*looks: dict[str, object]) -> list[str]:
     """What is shown while deploy waits for a function that looks like this, one after the other."""
     shown: list[str] = []
-    asyncio.run(_wait(cast(Gateway, SlowGateway(*looks)), "words", shown.append))
+    asyncio.run(wait_until_ready(cast(Gateway, SlowGateway(*looks)), "words", shown.append))
     return shown
 
 
@@ -293,7 +293,7 @@ def test_wait_ends_with_what_was_seen_last(gateway: ScriptedGateway, monkeypatch
         take_time()
         return _reason(function)
 
-    monkeypatch.setattr("penstock.cli.verbs.deploy._reason", slowly)
+    monkeypatch.setattr("penstock.cli.deploying._reason", slowly)
     gateway.on(f"PUT {FUNCTIONS}", Answer(202))
     slow = answer_json({"name": "words", "replicas": 1, "instances": [instance("starting", "waiting for port 8080")]})
     gateway.on("GET /system/function/words", slow)

@@ -7,14 +7,16 @@ import hashlib
 import hmac
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
-from penstock.cli.verbs.invoke import pipe_blocks
-from tests.unit.cli.support import Answer, ScriptedGateway, run_cli
+from penstock.cli.requestbody import KEPT, pipe_blocks
+from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
 from tests.unit.cli.warm import CommandLine
 
 DEADLINE = 60.0
@@ -153,3 +155,118 @@ def test_reading_a_pipe_leaves_its_flags_alone() -> None:
     assert asyncio.run(gather()) == b"block"
     assert os.get_blocking(read)
     os.close(read)
+
+
+EXCHANGE = "POST /oauth/token"
+CHALLENGE = {"WWW-Authenticate": "Bearer realm=IAM function invoke"}
+
+
+def saved_login(tmp_path: Path, gateway: ScriptedGateway, kind: str = "oauth2") -> None:
+    """A login as faas-cli leaves it, of that kind."""
+    folder = tmp_path / "user" / ".openfaas"
+    folder.mkdir(parents=True)
+    folder.joinpath("config.yml").write_text(f"auths:\n- gateway: {gateway.url}\n  auth: {kind}\n  token: l0gin\n")
+
+
+def test_auth_exchanges_the_logins_token_for_one_of_the_function(
+    gateway: ScriptedGateway, tmp_path: Path, invoke: Invoke
+) -> None:
+    saved_login(tmp_path, gateway)
+    gateway.on(EXCHANGE, answer_json({"access_token": "f0r-f", "token_type": "Bearer", "expires_in": 60}))
+    gateway.on("POST /function/f.staging", Answer(200, b"done"))
+    done = invoke("f", "--auth", "-n", "staging", stdin=b"words")
+    assert (done.returncode, done.stdout) == (0, b"done")
+    asked, called = gateway.requests
+    assert "Authorization" not in asked.headers
+    assert dict(parse_qsl(asked.body.decode())) == {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": "l0gin",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+        "audience": "staging:f",
+        "scope": "function",
+    }
+    assert (called.headers["Authorization"], called.body) == ("Bearer f0r-f", b"words")
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_a_function_that_asks_for_a_token_is_called_once_more_with_one(
+    gateway: ScriptedGateway, tmp_path: Path, kind: str
+) -> None:
+    gateway.on(EXCHANGE, answer_json({"access_token": "f0r-f"}))
+    gateway.on("POST /function/f", Answer(401, b"no", CHALLENGE), Answer(200, b"done"))
+    words = b"words" * 1000
+    command = [sys.executable, "-m", "penstock", "invoke", "f", "--token", "g1ven"]
+    if kind == "file":
+        (tmp_path / "body").write_bytes(b"skipped" + words)
+        with (tmp_path / "body").open("rb") as body:
+            os.lseek(body.fileno(), 7, os.SEEK_SET)
+            done = subprocess.run(command, stdin=body, capture_output=True, check=False)
+    else:
+        done = subprocess.run(command, input=words, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"done", b"")
+    assert [request.line for request in gateway.requests] == ["POST /function/f", EXCHANGE, "POST /function/f"]
+    assert gateway.requests[0].body == gateway.requests[2].body == words
+    assert dict(parse_qsl(gateway.requests[1].body.decode()))["audience"] == "openfaas-fn:f"
+
+
+def test_a_body_too_long_to_be_remembered_says_what_to_do(gateway: ScriptedGateway, invoke: Invoke) -> None:
+    gateway.on("POST /function/f", Answer(401, b"no token", CHALLENGE))
+    command = [sys.executable, "-m", "penstock", "invoke", "f", "--token", "g1ven"]
+    done = subprocess.run(command, input=bytes(KEPT + 1), capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"call it with --auth" in done.stderr
+    assert b"no token" in done.stderr
+    assert len(gateway.requests) == 1
+
+
+def test_a_second_refusal_and_one_of_another_realm_are_shown(gateway: ScriptedGateway, invoke: Invoke) -> None:
+    gateway.on(EXCHANGE, answer_json({"access_token": "f0r-f"}))
+    gateway.on("POST /function/f", Answer(401, b"still not", CHALLENGE))
+    done = invoke("f", "-k", "g1ven")
+    assert done.returncode == 1
+    assert done.stderr == b"Server returned unexpected status code: 401\nstill not\n"
+    assert len(gateway.requests) == 3
+    gateway.requests.clear()
+    gateway.on("POST /function/own", Answer(401, b"mine", {"WWW-Authenticate": 'Basic realm="Restricted"'}))
+    assert invoke("own", "-k", "g1ven").returncode == 1
+    gateway.on("POST /function/header", Answer(401, b"mine", CHALLENGE))
+    assert invoke("header", "-k", "g1ven", "-H", "Authorization: Bearer own").returncode == 1
+    assert [request.line for request in gateway.requests] == ["POST /function/own", "POST /function/header"]
+
+
+@pytest.mark.parametrize("login", ["basic", "none"])
+def test_without_a_token_to_exchange_the_exit_code_is_that_of_a_missing_login(
+    gateway: ScriptedGateway, tmp_path: Path, login: str, invoke: Invoke
+) -> None:
+    if login == "basic":
+        saved_login(tmp_path, gateway, "basic")
+    gateway.on("POST /function/f", Answer(401, b"no", CHALLENGE))
+    for flags in ((), ("--auth",)):
+        done = invoke("f", *flags)
+        assert done.returncode == 4
+        assert b"give one by --token" in done.stderr
+    assert gateway.lines == ["POST /function/f"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (Answer(404), 1, b"exchanges no tokens"),
+        (Answer(400, b'{"error": "invalid_grant", "error_description": "too old"}'), 4, b"invalid_grant: too old"),
+        (Answer(401, b"nobody"), 4, b"nobody"),
+        (Answer(500, b"broken"), 1, b"500"),
+        (Answer(200, b"<html>"), 1, b"not what was expected"),
+        (Answer(200, b"{}"), 1, b"no token"),
+        (Answer(200, b'{"access_token": "a\\nb"}'), 1, b"no token"),
+    ],
+    ids=["absent", "invalid", "unauthorized", "broken", "html", "empty", "line"],
+)
+def test_an_exchange_that_fails_is_told(
+    gateway: ScriptedGateway, answer: Answer, code: int, words: bytes, invoke: Invoke
+) -> None:
+    gateway.on(EXCHANGE, answer)
+    done = invoke("f", "--auth", "--token", "g1ven")
+    assert done.returncode == code
+    assert words in done.stderr
+    assert b"g1ven" not in done.stderr
+    assert gateway.lines == [EXCHANGE]

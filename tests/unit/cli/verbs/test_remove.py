@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.unit.cli.support import Answer, ScriptedGateway, run_cli
 
 
@@ -28,3 +32,38 @@ def test_a_missing_function_exits_1(gateway: ScriptedGateway) -> None:
     result = run_cli("remove", "ghost")
     assert result.exit_code == 1
     assert "there is no function 'ghost'" in result.stderr
+
+
+def stack_file(directory: Path) -> str:
+    (directory / "s.yml").write_text("functions:\n  a: {image: x, namespace: own}\n  b: {image: x}\n  c: {image: x}\n")
+    return str(directory / "s.yml")
+
+
+def test_all_functions_of_a_stack_file_are_removed(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    gateway.on("DELETE /system/functions", Answer(202), Answer(404), Answer(202))
+    result = run_cli("remove", "-f", stack_file(tmp_path))
+    assert result.exit_code == 0
+    assert [request.json for request in gateway.requests] == [
+        {"functionName": "a", "namespace": "own"},
+        {"functionName": "b"},
+        {"functionName": "c"},
+    ]
+    assert "There is no function 'b' to remove." in result.stderr
+
+
+def test_one_that_cannot_be_removed_keeps_none_of_the_others(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    gateway.on("DELETE /system/functions", Answer(500, b"busy"), Answer(202))
+    result = run_cli("remove", "-f", stack_file(tmp_path))
+    assert result.exit_code == 1 and len(gateway.requests) == 3
+    assert "function 'a': the gateway answered 500" in result.stderr
+    assert "1 of 3 functions could not be removed: a" in result.stderr
+
+
+def test_names_or_a_stack_file_and_one_of_them(
+    gateway: ScriptedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_cli("remove", "a", "-f", stack_file(tmp_path)).exit_code == 2
+    result = run_cli("remove")
+    assert result.exit_code == 2 and "nothing to remove: give names, or a stack file" in result.stderr
+    assert gateway.requests == []

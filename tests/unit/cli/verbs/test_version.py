@@ -49,3 +49,10 @@ def test_without_a_usable_gateway_the_client_is_still_shown(gateway: ScriptedGat
         result = run_cli("version")
         assert result.exit_code == 0
         assert result.stdout.startswith(f"CLI\n version: {penstock.__version__}\n")
+
+
+def test_a_search_for_updates_can_be_turned_off_since_there_is_none(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/info", answer_json(INFO))
+    for flag in ("--warn-update", "--warn-update=false"):
+        assert run_cli("version", flag).exit_code == 0
+    assert gateway.lines == ["GET /system/info"] * 2

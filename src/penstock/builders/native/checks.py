@@ -1,0 +1,19 @@
+"""A look at the syntax of scripts before they are deployed: better the interpreter's words now than a replica that falls over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penstock.builders.native.work import Work
+from penstock.errors import BuildFailed
+
+
+def check_each(work: Work, command: Sequence[str], suffixes: tuple[str, ...]) -> None:
+    """Run the command on each script directly in the handler's folder. Raises BuildFailed with the paths as the user knows them."""
+    for file in sorted(work.function.iterdir()):
+        if file.suffix in suffixes and file.is_file() and not file.is_symlink():
+            try:
+                work.run([*command, file.name])
+            except BuildFailed as error:
+                words = error.words.replace(str(work.function), work.shown)
+                raise BuildFailed(f"{work.shown}/{file.name} cannot be compiled", words) from error

@@ -1,0 +1,69 @@
+"""`penstock ready`: wait for a gateway, or for a function of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from penstock.cli.client import Gateway, segment, status_of, talk
+from penstock.cli.commands import Verb
+from penstock.cli.options import DURATION, connected, namespace_option, note
+from penstock.cli.stackoptions import StackFile, stack_options, target_of
+from penstock.cli.target import Target
+from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, ProviderUnavailable
+
+
+@click.command("ready", cls=Verb)
+@click.argument("name", required=False, default="")
+@stack_options
+@click.option("--attempts", type=click.IntRange(min=1), default=60, show_default=True, help="Looks before giving up.")
+@click.option("--interval", type=DURATION, default="1s", show_default=True, help="Pause between two looks.")
+@namespace_option
+@connected(timeout="10s", timeout_help="Longest wait for the answer to one look; 0 waits for ever.")
+def command(target: Target, name: str, stack_file: StackFile, attempts: int, interval: float) -> None:
+    """Return when the gateway is ready or, with a name, when a replica of that function is.
+
+    Of a stack file only its gateway is used, and only when it is named with -f.
+
+    \b
+    Examples:
+      penstock ready --attempts 30
+      penstock ready words --interval 500ms
+    """
+    if name:
+        segment(name)
+    if stack_file.filter or stack_file.regex:
+        raise InvalidInput("--filter and --regex: wait for one function, by its name")
+    if stack_file.yaml:
+        target = target_of(stack_file.load(), target)
+    talk(target, lambda gateway: _wait(gateway, name, attempts, interval))
+    click.echo(f"Function {name} is ready" if name else "The gateway is ready")
+
+
+async def _wait(gateway: Gateway, name: str, attempts: int, interval: float) -> None:
+    what = f"function {name}" if name else "gateway"
+    reason = ""
+    kind: type[PenstockError] = PenstockError
+    for attempt in range(1, attempts + 1):
+        note(f"[{attempt}/{attempts}] Waiting for {what}{': ' + reason if reason else ''}")
+        kind = PenstockError
+        try:
+            reason = await _look(gateway, name)
+        except (GatewayUnavailable, ProviderUnavailable, NotFound) as error:
+            reason = str(error)
+            kind = type(error)
+        if not reason:
+            return
+        if attempt < attempts:
+            await asyncio.sleep(interval)
+    raise kind(f"{what} is not ready after {attempts} looks: {reason}")
+
+
+async def _look(gateway: Gateway, name: str) -> str:
+    """What is still missing; empty when nothing is."""
+    if name:
+        status = status_of(await gateway.function(name))
+        return "" if status.available_replicas else f"{status.available_replicas} of {status.replicas} replicas answer"
+    async with gateway.stream("GET", "/healthz") as response:
+        return "" if response.status == 200 else f"it answers {response.status} to /healthz"

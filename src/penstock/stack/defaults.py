@@ -1,0 +1,13 @@
+"""Which file is the stack file where none is named. Imports next to nothing, so that quick commands can ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DEFAULT_FILES = ("stack.yaml", "stack.yml")
+"""Looked for in this order when no file is named."""
+
+
+def default_file(directory: Path) -> str | None:
+    """The name of the stack file in `directory`; None when there is none."""
+    return next((name for name in DEFAULT_FILES if (directory / name).is_file()), None)

@@ -1,0 +1,48 @@
+"""`penstock diff`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.support import ScriptedGateway, answer_json, run_cli
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    Path("stack.yml").write_text("functions:\n  a: {image: a, environment: {A: 1}}\n  b: {image: b, namespace: own}\n")
+
+
+SAME = {"name": "a", "image": "a:latest", "envVars": {"A": "1", "B": "2"}, "labels": {"faas_function": "a"}}
+
+
+def test_no_differences(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/function/a", answer_json(SAME))
+    gateway.on("GET /system/function/b?namespace=own", answer_json({"name": "b", "image": "b:latest"}))
+    result = run_cli("diff")
+    assert result.exit_code == 0
+    assert result.stdout == "stack.yml matches what is deployed, no differences found.\n"
+    assert run_cli("diff", "--env", "all").exit_code == 1
+
+
+def test_differences_in_two_columns_end_with_1(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/function/a", answer_json({**SAME, "image": "a:old"}))
+    result = run_cli("diff")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0] == "a"
+    assert lines[3].split() == ["-", "image:", "a:latest", "|", "+", "image:", "a:old"]
+    assert "b.own" in lines and any("not deployed" in line for line in lines)
+    assert "2 of 2 functions differ: a, b.own" in result.stderr
+
+
+def test_json(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/function/a", answer_json({**SAME, "image": "a:old"}))
+    result = run_cli("diff", "--output", "json", "--filter", "a")
+    assert result.exit_code == 1
+    [found] = json.loads(result.stdout)
+    assert found["differences"] == [{"field": "image", "wanted": "a:latest", "deployed": "a:old"}]

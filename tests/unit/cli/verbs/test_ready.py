@@ -1,0 +1,40 @@
+"""`penstock ready`."""
+
+from __future__ import annotations
+
+from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
+
+QUICK = ("--interval", "1ms", "--attempts", "3")
+
+
+def test_a_gateway_is_waited_for(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /healthz", Answer(503), Answer(503), Answer(200))
+    result = run_cli("ready", *QUICK)
+    assert result.exit_code == 0 and result.stdout == "The gateway is ready\n"
+    assert "[3/3] Waiting for gateway: it answers 503 to /healthz" in result.stderr
+    assert "Authorization" not in gateway.requests[0].headers
+
+
+def test_a_function_is_waited_for_also_when_it_is_not_there_yet(gateway: ScriptedGateway) -> None:
+    gateway.on(
+        "GET /system/function/words?namespace=staging",
+        Answer(404),
+        answer_json({"name": "words", "replicas": 1, "availableReplicas": 0}),
+        answer_json({"name": "words", "replicas": 1, "availableReplicas": 1}),
+    )
+    result = run_cli("ready", "words", "-n", "staging", *QUICK)
+    assert result.exit_code == 0 and result.stdout == "Function words is ready\n"
+    assert "0 of 1 replicas answer" in result.stderr
+
+
+def test_it_gives_up_after_so_many_looks(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /healthz", Answer(503))
+    result = run_cli("ready", *QUICK)
+    assert result.exit_code == 1 and len(gateway.requests) == 3
+    assert "gateway is not ready after 3 looks: it answers 503" in result.stderr
+    assert run_cli("ready", "--attempts", "0").exit_code == 2
+
+
+def test_no_gateway_at_all_ends_with_3() -> None:
+    result = run_cli("ready", "-g", "http://127.0.0.1:1", *QUICK)
+    assert result.exit_code == 3 and "not ready after 3 looks: cannot reach a gateway" in result.stderr
