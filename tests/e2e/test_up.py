@@ -341,6 +341,9 @@ def test_local_run(project: Project, watch: bool) -> None:
             project.python("local", "two")
             port = int(running.wait_for(r"port:? (\d+)\n", 2)[1])
             assert call(port) == b"two"
+            project.stack(local="lang: python3-http\nhandler: ./local\nenvironment:\n  more: variables\n")
+            port = int(running.wait_for(r"port:? (\d+)", 3)[1])
+            assert call(port) == b"two"
         children = [child.pid for child in descendants(running.process.pid)]
         running.process.send_signal(signal.SIGINT if watch else signal.SIGTERM)
         running.process.wait(60)

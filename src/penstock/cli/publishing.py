@@ -14,12 +14,12 @@ from penstock.errors import InvalidInput
 from penstock.providers.containers.reference import parse
 
 
-def platforms_of(text: str) -> tuple[str, ...]:
-    """A list with commas; empty where it is this machine's own alone, which needs no special way."""
+def platforms_of(text: str, *, elsewhere: bool = False) -> tuple[str, ...]:
+    """A list with commas; empty where it is this machine's own alone, which needs no special way unless it is built `elsewhere`."""
     from penstock.builders.watchdogimage import machine  # late, with the watchdog
 
     wanted = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    return () if wanted == (machine(),) else wanted
+    return () if wanted == (machine(),) and not elsewhere else wanted
 
 
 def publishable(job: Job, tags: Sequence[str] = ()) -> Job:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.builders.watchdogimage import machine
 from penstock.cli.sealing import generate_keys, unseal
 from tests.unit.cli.support import Answer, Recorded, ScriptedGateway, answer_json, refusing, run_cli
 
@@ -95,6 +96,21 @@ def test_several_platforms(remote: ScriptedGateway, verb: tuple[str, ...]) -> No
     result = run_cli(*verb, "--remote-builder", remote.url, "--platforms", "linux/amd64,linux/arm64")
     assert result.exit_code == 0, result.output
     assert config_of(remote.requests[0])["platforms"] == ["linux/amd64", "linux/arm64"]
+
+
+def test_this_machines_platform_is_said_too(remote: ScriptedGateway) -> None:
+    """The builder's machine may be another."""
+    result = run_cli("publish", "--remote-builder", remote.url, "--platforms", machine())
+    assert result.exit_code == 0, result.output
+    assert config_of(remote.requests[0])["platforms"] == [machine()]
+
+
+def test_a_builder_that_was_asked_for_needs_no_gateway_unless_it_deploys(project: Path) -> None:
+    with refusing() as url:
+        result = run_cli("up", "-g", url, "--skip-deploy", "--builder", "native")
+    assert result.exit_code == 1
+    assert "is built by docker or buildah" in result.stderr
+    assert "cannot reach" not in result.stderr
 
 
 def test_secrets_are_opened_by_the_builder_alone(remote: ScriptedGateway, project: Path) -> None:

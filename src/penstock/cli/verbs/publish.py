@@ -44,9 +44,11 @@ def command(
     if wish.builder == "native":
         raise InvalidInput("a native build is no image; leave out --builder native")
     stack = stack_file.load()
-    flags = msgspec.structs.replace(wish.flags, platforms=platforms_of(platforms))
+    remote = remote if wish.builder == "auto" else None
+    wanted = platforms_of(platforms, elsewhere=remote is not None)
+    flags = msgspec.structs.replace(wish.flags, platforms=wanted)
     wish = dataclasses.replace(wish, flags=flags)
-    if remote is not None and wish.builder == "auto":
+    if remote is not None:
         builder: Builder = remote_builder(remote, flags, push=True)
     else:
         builder = choose(wish.builder, "images", os.environ)

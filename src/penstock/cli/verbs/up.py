@@ -88,9 +88,11 @@ def command(
         raise InvalidInput("--publish and --skip-push exclude each other")
     stack = stack_file.load()
     target = target_of(stack, target)
-    flags_of_build = msgspec.structs.replace(wish.flags, platforms=platforms_of(platforms))
-    wish = dataclasses.replace(wish, remote=remote, flags=flags_of_build)
-    builder, provider = builder_for(wish, target, needed=not skip_deploy or is_chosen(target), push=not skip_push)
+    remote = remote if wish.builder == "auto" else None
+    wanted = platforms_of(platforms, elsewhere=remote is not None)
+    wish = dataclasses.replace(wish, remote=remote, flags=msgspec.structs.replace(wish.flags, platforms=wanted))
+    asked = wish.builder == "auto" and remote is None and is_chosen(target)
+    builder, provider = builder_for(wish, target, needed=asked or not skip_deploy, push=not skip_push)
     if not skip_deploy and any(is_built(function) for function in stack.functions):
         check_fit(builder, provider, target)
     strategy: Strategy = "replace" if replace else "update" if update else "create"
