@@ -84,7 +84,7 @@ async def test_the_pools_repr_is_its_state() -> None:
         await until(lambda: waiter.connection)
         assert waiter.connection is not None
         pool.put(waiter.connection)
-        assert repr(pool) == f"<Pool 127.0.0.1:{port} 1 idle, 0 connecting>"
+        await until(lambda: repr(pool) == f"<Pool 127.0.0.1:{port} 1 idle, 0 connecting>")
         pool.close()
         assert repr(pool) == f"<Pool 127.0.0.1:{port} closed>"
 
