@@ -114,6 +114,57 @@ def test_what_a_killed_build_left_is_not_taken_for_one(place: Workplace) -> None
     assert (folder / "function/run.sh").read_text() == "cat\n"
 
 
+def test_a_build_from_which_something_was_taken_is_made_again_beside_it(place: Workplace) -> None:
+    first = place.build().folder
+    assert first is not None
+    (first / "function/run.sh").unlink()
+    assert place.builder().locate(place.request()) is None
+    again = place.build()
+    assert again.folder is not None and again.folder != first and not again.cached
+    assert (again.folder / "function/run.sh").read_text() == "cat\n"
+    assert place.build().folder == again.folder
+
+
+def test_what_programs_add_and_python_deletes_makes_no_build_anew(place: Workplace) -> None:
+    place.handler({"\udcff": "a name that is no text"})
+    first = place.build().folder
+    assert first is not None
+    (first / "function/__pycache__").mkdir()
+    (first / "function/log").touch()
+    (first / "function/\udcff").unlink()
+    assert place.build().cached
+
+
+def test_a_shared_folder_from_which_something_was_taken_is_made_again(project: Path) -> None:
+    place = Workplace(project, toolchain="python", environment={"python_path": "{site}"})
+    (project / "wheel").mkdir()
+    (project / "wheel/pyproject.toml").write_text(
+        '[project]\nname = "own"\nversion = "1"\n[build-system]\nrequires = []\nbackend-path = ["."]\nbuild-backend = "make"\n'
+    )
+    (project / "wheel/make.py").write_text(_BACKEND)
+    place.handler({"handler.py": "import own\n", "requirements.txt": f"own @ file://{project}/wheel\n"})
+    site = Path(place.build().environment["python_path"])
+    assert (site / "own.py").is_file()
+    shutil.rmtree(site.parents[1])
+    again = place.build()
+    assert not again.cached
+    assert (Path(again.environment["python_path"]) / "own.py").is_file()
+
+
+_BACKEND = textwrap.dedent("""
+    import os, zipfile
+
+    def build_wheel(directory, settings=None, metadata=None):
+        name = "own-1-py3-none-any.whl"
+        with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+            wheel.writestr("own.py", "")
+            wheel.writestr("own-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: own\\nVersion: 1\\n")
+            wheel.writestr("own-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+            wheel.writestr("own-1.dist-info/RECORD", "")
+        return name
+""")
+
+
 def test_a_full_disk_leaves_nothing(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: str, target: str, **options: object) -> None:
         Path(target).write_text("half of it")

@@ -18,7 +18,7 @@ import msgspec
 from penstock.builders.context import handler_path, sources
 from penstock.builders.model import BuildRequest, Built, Progress
 from penstock.builders.native import go, java, latest, node, none, php, python, ruby
-from penstock.builders.native.store import Record, Store, builds_root
+from penstock.builders.native.store import Record, Store, builds_root, content
 from penstock.builders.native.work import Places, Toolchain, Work, find_tool, key_of
 from penstock.builders.plan import PACKAGES
 from penstock.builders.program import Programs
@@ -121,7 +121,7 @@ class NativeBuilder:
         with self._store.locked(parent, waiting):
             found = None if request.no_cache else self._store.find(parent, source.key)
             try:
-                folder, record = found or self._store.make(parent, source.key, fill, request.no_cache)
+                folder, record = found or self._store.make(parent, source.key, fill)
             except _Changed:
                 return None
             self._store.touch(folder)
@@ -220,6 +220,7 @@ def _record(native: Native, fprocess: str, work: Work, places: Places) -> Record
         fprocess=filled(fprocess),
         environment={name: value for name, value in environment.items() if value},
         uses=places.uses,
+        needs=content(work.build),
     )
 
 

@@ -44,6 +44,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     uses: tuple[str, ...] = ()
     """Shared folders, absolute."""
+    needs: tuple[str, ...] = ()
+    """What was in the folder when it was complete, relative; without it somebody has been at it since."""
 
 
 def builds_root(environ: Mapping[str, str]) -> Path:
@@ -66,10 +68,10 @@ class Store:
         return self.root / _SHARED / kind
 
     def find(self, parent: Path, digest: str) -> tuple[Path, Record] | None:
-        """The newest complete folder of that digest, with its record."""
+        """The newest complete folder of that digest, with its record. One from which something has been taken is none."""
         for folder in _newest_first(parent, digest):
             record = read_record(folder)
-            if record is not None and all(Path(used).is_dir() for used in record.uses):
+            if record is not None and _whole(folder, record) and all(_shared_whole(used) for used in record.uses):
                 return folder, record
         return None
 
@@ -87,15 +89,13 @@ class Store:
                     shutil.rmtree(folder)
             yield
 
-    def make(
-        self, parent: Path, digest: str, fill: Callable[[Path], Record], again: bool = False
-    ) -> tuple[Path, Record]:
-        """Make a folder; the lock must be held. `again`: another one beside a complete one, which may be in use.
+    def make(self, parent: Path, digest: str, fill: Callable[[Path], Record]) -> tuple[Path, Record]:
+        """Make a folder; the lock must be held. It lies beside one of that digest, which may be in use, if there is one.
 
         Whatever `fill` raises leaves nothing behind. Raises BuildFailed when the disk is full.
         """
         folder = parent / digest
-        if again and folder.exists():
+        if folder.exists():
             folder = parent / f"{digest}-{time.time_ns()}"
         folder.mkdir(mode=0o700)
         try:
@@ -155,6 +155,24 @@ def read_record(folder: Path) -> Record | None:
         return msgspec.json.decode((folder / _RECORD).read_bytes(), type=Record)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
+
+
+def content(folder: Path) -> tuple[str, ...]:
+    """All that is in a folder, relative, but for what Python writes and deletes as it likes, and names that are no text."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found += [os.path.relpath(os.path.join(parent, name), folder) for name in (*folders, *files)]
+    return tuple(sorted(path for path in found if path.isprintable()))
+
+
+def _whole(folder: Path, record: Record) -> bool:
+    return all(os.path.lexists(folder / path) for path in record.needs)
+
+
+def _shared_whole(folder: str) -> bool:
+    record = read_record(Path(folder))
+    return record is not None and _whole(Path(folder), record)
 
 
 def _lock_file(parent: Path, digest: str) -> Path:

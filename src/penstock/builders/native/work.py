@@ -61,14 +61,14 @@ class Work:
 
         def make(folder: Path) -> Record:
             fill(folder)
-            return Record()
+            return Record(needs=tuple(sorted(os.listdir(folder))))
 
         with self.store.locked(parent, self.waiting, key):
             found = None if self.again else self.store.find(parent, key)
             if found:
                 self.store.touch(found[0])
                 return found[0]
-            folder, _ = self.store.make(parent, key, make, self.again)
+            folder, _ = self.store.make(parent, key, make)
         self.store.prune_shared(kind, time.time())
         return folder
 
