@@ -233,12 +233,10 @@ def test_packages_of_the_system_are_told_of(place: Workplace) -> None:
     assert place.told == ["not installed, since a native build takes what this machine has: gcc make"]
 
 
-def _build_in_another_process(builds: str, directory: str, start: str) -> str:
-    os.chdir(directory)
-    while not os.path.exists(start):
+def _build_in_another_process(place: Workplace, start: Path) -> str:
+    os.chdir(place.here)
+    while not start.exists():
         time.sleep(0.001)
-    place = Workplace(Path(directory))
-    place.builds = Path(builds)
     return str(place.build().folder)
 
 
@@ -246,7 +244,7 @@ def test_processes_that_build_the_same_function_at_once(project: Path) -> None:
     place = Workplace(project)
     place.handler({f"file{number}": "x" * 1000 for number in range(50)})
     start = project.parent / "start"
-    arguments = [(str(place.builds), str(project), str(start))] * 4
+    arguments = [(place, start)] * 4
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         waiting = pool.starmap_async(_build_in_another_process, arguments)
         start.touch()
