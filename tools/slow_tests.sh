@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
 
-# What waits for load to come and go, and whole Swarms, is a lane of its own; what builds functions is another.
-waiting=(tests/e2e/test_{alerts,queries,autoscaling,swarm}*.py)
-building=(tests/integration/{builders,templates,stack} tests/e2e/test_{built,stack,store,templates,tutorial,up}*.py)
+# What waits for load to come and go, whole Swarms, and watchdogs are a lane of their own; what builds functions, and Docker another.
+waiting=(tests/integration/watchdog tests/e2e/test_{alerts,queries,autoscaling,swarm}*.py)
+building=(tests/integration/{builders,templates,stack} tests/e2e/test_{built,docker,stack,store,templates,tutorial,up}*.py)
 
 lanes=()
 lane() {

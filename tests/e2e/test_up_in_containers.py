@@ -141,6 +141,7 @@ def test_every_save_is_built_and_rolled_out(docked: Docked, busybox_image: str, 
         watch.send_signal(signal.SIGINT)
         assert watch.wait(DEADLINE) == 130, project.printed()
     assert "Traceback" not in project.printed()
+    wait_until(lambda: len(docked.running("watched")) == 1, "the end of the container before it", DEADLINE)
     assert docked.inspect("watched")["Config"]["Image"].startswith("watched:it")
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from penstock.watchdog.app import Watchdog
 from penstock.watchdog.importing import Application
 from penstock.watchdog.settings import load_settings
-from tests.unit.watchdog.modes.test_asgi_fuzz import REQUESTS, SLOW, Books, framed, read_answer, sane
+from tests.integration.watchdog.modes.test_asgi_fuzz import REQUESTS, SLOW, Books, framed, read_answer, sane
 
 HEADERS = st.lists(
     st.sampled_from(
