@@ -16,8 +16,8 @@ lane() {
     lanes+=($!)
 }
 rest=("${waiting[@]/#/--ignore=}" "${building[@]/#/--ignore=}")
-lane tests/integration "${rest[@]}"
-lane tests/conformance tests/e2e "${rest[@]}"
+lane tests/integration "${rest[@]}" --ignore=tests/integration/image
+lane tests/conformance tests/e2e tests/integration/image "${rest[@]}"
 lane "${waiting[@]}"
 lane "${building[@]}"
 trap 'kill -INT "${lanes[@]}" || true' INT TERM HUP
