@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import psutil
 import pytest
 import yaml
 from aiohttp import web
 
-from tests.conftest import debian_path
+from tests.integration.prometheus import DEADLINE, ports, prometheus_in, until
 from tests.unit.test_monitoring import CAPACITY, DASHBOARD, KEY, Everything
-
-DEADLINE = 120.0
 
 pytestmark = pytest.mark.service("prometheus")
 
@@ -51,31 +47,8 @@ async def target() -> AsyncIterator[str]:
 def program(target: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     scrape = {"job_name": "gateway", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
-    command = [
-        shutil.which("prometheus", path=debian_path()) or "prometheus",
-        "--config.file=prometheus.yml",
-        "--web.listen-address=127.0.0.1:0",
-        "--storage.tsdb.path=data",
-    ]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait()
-
-
-async def until(met: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not met():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
-def ports(process: subprocess.Popen[bytes]) -> list[int]:
-    assert process.poll() is None, "prometheus has ended"
-    found = psutil.Process(process.pid).net_connections("tcp")
-    return [one.laddr.port for one in found if one.status == psutil.CONN_LISTEN]
+    with prometheus_in(tmp_path) as process:
+        yield process
 
 
 class Questions:

@@ -26,7 +26,7 @@ from penstock.cli.remotebuilding import RemoteWish, remote_builder
 from penstock.cli.target import DEFAULT_GATEWAY, Target
 from penstock.errors import GatewayUnavailable, PenstockError
 from penstock.stack.model import Position, Stack, StackFunction
-from penstock.templates.catalogue import find_template
+from penstock.templates.catalogue import find_template, is_pulled
 from penstock.templates.ensure import ensure_templates
 from penstock.templates.model import Template
 
@@ -167,7 +167,13 @@ def _template_of(function: StackFunction, stack: Stack, native: bool) -> Templat
         return None
     here = Path.cwd()
     ensure_templates(msgspec.structs.replace(stack, functions=(function,)), here, note, native=native)
-    return find_template(function.lang, here, native=native)
+    found = find_template(function.lang, here, native=native)
+    if native and found.shipped and (found.name != function.lang or is_pulled(function.lang, here)):
+        note(
+            f"Warning: {function.where}: function {function.name!r}: template {function.lang!r} needs a container, so Penstock's own"
+            f" {found.name!r} is used in its place"
+        )
+    return found
 
 
 def build_all(builder: Builder, jobs: Sequence[Job], wish: BuildWish) -> list[Outcome]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from penstock.autoscaler.peers import new_session
 from penstock.autoscaler.prometheus import PrometheusLoads
 from penstock.core.scalelabels import Scaling
 from penstock.providers.clock import SystemClock
-from tests.conftest import debian_path
-
-DEADLINE = 120.0
+from tests.integration.prometheus import ports, prometheus_in, until
 
 RULES = """\
 groups:
@@ -33,31 +29,8 @@ groups:
 def program(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     (tmp_path / "rules.yml").write_text(RULES)
     (tmp_path / "prometheus.yml").write_text("rule_files: [rules.yml]\n")
-    command = [
-        shutil.which("prometheus", path=debian_path()) or "prometheus",
-        "--config.file=prometheus.yml",
-        "--web.listen-address=127.0.0.1:0",
-        "--storage.tsdb.path=data",
-    ]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait()
-
-
-async def until(met: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not met():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
-def ports(process: subprocess.Popen[bytes]) -> list[int]:
-    assert process.poll() is None, "prometheus has ended"
-    found = psutil.Process(process.pid).net_connections("tcp")
-    return [one.laddr.port for one in found if one.status == psutil.CONN_LISTEN]
+    with prometheus_in(tmp_path) as process:
+        yield process
 
 
 @pytest.mark.service("prometheus")

@@ -87,3 +87,20 @@ def test_a_build_option_that_a_template_does_not_have() -> None:
     result = run_cli("build", "--builder", "native", "-o", "gpu")
     assert result.exit_code == 1
     assert "stack.yml:2: function 'words': template 'cli' has no build option 'gpu'; it has none" in result.stderr
+
+
+@pytest.mark.parametrize(("lang", "pulled"), [("bash@v1", False), ("bash", True)], ids=["pinned", "pulled"])
+def test_a_template_that_gives_way_to_ours_is_told_of(project: Path, lang: str, pulled: bool) -> None:
+    (project / "fn").mkdir()
+    (project / "fn" / "handler.sh").write_text("cat\n")
+    (project / "stack.yml").write_text(f"functions:\n  fn:\n    lang: {lang}\n    handler: ./fn\n    image: fn\n")
+    if pulled:
+        (project / "template" / lang).mkdir(parents=True)
+        (project / "template" / lang / "template.yml").write_text("language: bash\n")
+    result = run_cli("build", "--builder", "native")
+    assert result.exit_code == 0, result.output
+    assert f"stack.yml:2: function 'fn': template '{lang}' needs a container, so Penstock's own 'bash'" in result.stderr
+
+
+def test_ours_is_taken_without_a_word_where_it_is_meant() -> None:
+    assert "container" not in run_cli("build", "--builder", "native").stderr
