@@ -181,15 +181,18 @@ class Penstock:
 
         wait_until(ready, f"{replicas} ready replicas of {name}")
 
-    def cli(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run the command line against this gateway, with a home of its own for saved logins."""
-        environ = {**self.environ, "OPENFAAS_URL": self.base, "HOME": str(self.home)}
+    def cli(
+        self, *arguments: str, stdin: bytes = b"", folder: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the command line against this gateway, in a folder, with a home of its own for saved logins."""
+        environ = {**self.environ, "OPENFAAS_URL": self.base, "HOME": str(self.home), **variables}
         return subprocess.run(
             [sys.executable, "-m", "penstock", *arguments],
             input=stdin,
+            cwd=folder,
             capture_output=True,
             env=environ,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,17 +58,8 @@ def project(workshop: Workshop) -> Path:
 
 def run(server: Penstock, project: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """The command line in the project's folder. The gateway is known from the stack file alone, where a verb reads it."""
-    environ = {**server.environ, "GATEWAY": server.base, "OPENFAAS_URL": server.base, "HOME": str(server.home)}
-    environ["PENSTOCK_HOME"] = str(server.home)
-    return subprocess.run(
-        [sys.executable, "-m", "penstock", *arguments],
-        input=stdin,
-        cwd=project,
-        env=environ,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    variables = {"GATEWAY": server.base, "PENSTOCK_HOME": str(server.home)}
+    return server.cli(*arguments, stdin=stdin, folder=project, **variables)
 
 
 def ok(server: Penstock, project: Path, *arguments: str, stdin: bytes = b"") -> str:

@@ -7,7 +7,6 @@ import json
 import shutil
 import struct
 import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,23 +37,8 @@ def folder(workshop: Workshop) -> Path:
 def run(
     server: Penstock, folder: Path, *arguments: str, stdin: bytes = b"", path: str = ""
 ) -> subprocess.CompletedProcess[bytes]:
-    builds = folder.parent / "builds"
-    environ = {
-        **server.environ,
-        "OPENFAAS_URL": server.base,
-        "HOME": str(server.home),
-        "PENSTOCK_HOME": str(server.home),
-    }
-    environ |= {"PENSTOCK_BUILDS": str(builds), "PATH": path or debian_path()}
-    return subprocess.run(
-        [sys.executable, "-m", "penstock", *arguments],
-        input=stdin,
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
+    variables = {"PENSTOCK_HOME": str(server.home), "PENSTOCK_BUILDS": str(folder.parent / "builds")}
+    return server.cli(*arguments, stdin=stdin, folder=folder, PATH=path or debian_path(), **variables)
 
 
 def ok(server: Penstock, folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
