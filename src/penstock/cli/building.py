@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from penstock.builders.choose import WISHES, choose
+from penstock.builders.choose import PROCESS_PROVIDER, WISHES, choose
 from penstock.builders.many import Job, Outcome, build_many
 from penstock.builders.model import Builder
 from penstock.builders.plan import DOCKERFILE, BuildFlags, plan
@@ -24,7 +24,7 @@ from penstock.cli.buildprogress import failure_text, reporter
 from penstock.cli.options import note, pairs, split_pair
 from penstock.cli.remotebuilding import RemoteWish, remote_builder
 from penstock.cli.target import DEFAULT_GATEWAY, Target
-from penstock.errors import GatewayUnavailable, PenstockError
+from penstock.errors import GatewayUnavailable, NotSupported, PenstockError
 from penstock.stack.model import Position, Stack, StackFunction
 from penstock.templates.catalogue import find_template, is_pulled
 from penstock.templates.ensure import ensure_templates
@@ -117,6 +117,22 @@ def builder_for(
     if remote is not None:
         return remote_builder(remote, wish.flags, push=push), provider
     return choose(wish.builder, provider, os.environ), provider
+
+
+def check_fit(builder: Builder, provider: str | None, target: Target) -> None:
+    """Raises NotSupported when the gateway could not run what the builder makes."""
+    if provider == PROCESS_PROVIDER and builder.makes_images:
+        raise NotSupported(f"the gateway at {target.url} runs programs, not images: leave out {_flag(builder)}")
+    if provider is not None and provider != PROCESS_PROVIDER and not builder.makes_images:
+        raise NotSupported(f"the gateway at {target.url} runs images: leave out {_flag(builder)}")
+    if not builder.makes_images and not target.loopback:
+        raise NotSupported(
+            f"a native build lies on this machine, and the gateway at {target.url} is on another; run `penstock up` there"
+        )
+
+
+def _flag(builder: Builder) -> str:
+    return "--remote-builder and OPENFAAS_REMOTE_BUILDER" if builder.name == "remote" else f"--builder {builder.name}"
 
 
 def is_chosen(target: Target) -> bool:

@@ -1,4 +1,4 @@
-"""The flags that say how a function is deployed, whatever it is made of. Used by `penstock store deploy`."""
+"""The flags that say how a function is deployed, whatever it is made of. Used by the verbs `deploy`, `up` and `store deploy`."""
 
 from __future__ import annotations
 
@@ -33,15 +33,18 @@ def function_options(function: F) -> F:
             requests=Resources(memory=given.pop("memory_request"), cpu=given.pop("cpu_request")),
             read_only_root=given.pop("readonly"),
         )
-        return function(*args, over=over, strategy=_strategy(replace, update), **given)
+        return function(*args, over=over, strategy=strategy_of(replace, update), **given)
 
     for option in reversed(_OPTIONS):
         command = option(command)
     return command  # type: ignore[return-value]
 
 
-def _strategy(replace: bool, update: bool) -> Strategy:
-    """`--replace` alone turns the default `--update` off. Raises InvalidInput when both are asked for."""
+def strategy_of(replace: bool, update: bool) -> Strategy:
+    """What to do about a function that exists, by the flags of the current verb: `--replace` alone turns the default `--update` off.
+
+    Raises InvalidInput when both are asked for.
+    """
     asked = click.get_current_context().get_parameter_source("update")
     if replace and update and asked is not click.core.ParameterSource.DEFAULT:
         raise InvalidInput("--replace and --update exclude each other")

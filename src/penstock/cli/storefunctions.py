@@ -21,11 +21,10 @@ from penstock.builders.many import Job
 from penstock.builders.model import Builder, Built
 from penstock.builders.plan import DOCKERFILE, plan
 from penstock.builders.tree import Tree, digest, overlay, walk
-from penstock.cli.building import BuildWish, build_all, builder_for
+from penstock.cli.building import BuildWish, build_all, builder_for, check_fit
 from penstock.cli.client import talk
 from penstock.cli.deploying import Deployment, provider_of
 from penstock.cli.target import Target
-from penstock.cli.verbs.up import check_fit
 from penstock.errors import InvalidInput, NotFound, NotSupported, PenstockError
 from penstock.examples import find_program
 from penstock.functionstore.model import Source, StoreFunction

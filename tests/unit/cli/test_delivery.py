@@ -9,10 +9,9 @@ import pytest
 
 from penstock.builders.model import BuildRequest, Built, Progress
 from penstock.builders.plan import BuildFlags
-from penstock.cli.building import BuildWish
+from penstock.cli.building import BuildWish, check_fit
 from penstock.cli.delivery import Delivery
 from penstock.cli.target import Target
-from penstock.cli.verbs.up import check_fit
 from penstock.errors import BuildFailed, NotSupported, PenstockError
 from penstock.stack.model import Position, Stack, StackFunction
 from penstock.stack.payload import Overrides

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from penstock.builders.choose import PROCESS_PROVIDER
 from penstock.builders.tag import STYLES
@@ -27,6 +26,7 @@ from penstock.cli.deploying import (
     template_program,
     wait_until_ready,
 )
+from penstock.cli.functionflags import strategy_of
 from penstock.cli.options import connected, namespace_option, pairs
 from penstock.cli.output import spinner
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
@@ -161,7 +161,7 @@ def command(target: Target, stack_file: StackFile, replace: bool, update: bool, 
       penstock deploy -f stack.yml --filter "api-*"
     """
     wish = Wish(**{item.name: flags[item.name] for item in fields(Wish)})
-    strategy = _strategy(replace, update, click.get_current_context())
+    strategy = strategy_of(replace, update)
     stack = _stack(stack_file, wish)
     if stack is None:
         _deploy_one(target, wish, strategy, wait, flags["read_template"])
@@ -278,12 +278,3 @@ def _labels(wish: Wish) -> dict[str, str]:
             "under the watchdog, or leave out --fprocess and --watchdog inject"
         )
     return labels
-
-
-def _strategy(replace: bool, update: bool, context: click.Context) -> Strategy:
-    """What to do about a function that exists. `--replace` alone turns the default `--update` off; asking for both is an error."""
-    if replace and update and context.get_parameter_source("update") is not ParameterSource.DEFAULT:
-        raise InvalidInput("--replace and --update exclude each other")
-    if replace:
-        return "replace"
-    return "update" if update else "create"
