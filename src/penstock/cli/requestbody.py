@@ -59,7 +59,10 @@ class PipeBody:
             return
         async for block in pipe_blocks(self.descriptor):
             self._size += len(block)
-            self._kept = [*self._kept, block] if self.complete else []
+            if self.complete:
+                self._kept.append(block)
+            else:
+                self._kept.clear()
             yield block
         self._ended = True
 
