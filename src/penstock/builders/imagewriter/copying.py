@@ -12,6 +12,8 @@ import posixpath
 import stat
 import tarfile
 import tempfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -23,11 +25,14 @@ from penstock.builders.imagewriter.ignore import Ignore, glob, has_wildcard
 from penstock.builders.imagewriter.image import Layer
 from penstock.builders.imagewriter.layer import LayerWriter, writing_layer
 from penstock.builders.imagewriter.store import Store
-from penstock.builders.imagewriter.tree import FOLDER, MOST_ENTRIES, Node, Tree, members, node_of, normal
+from penstock.builders.imagewriter.tree import FOLDER, MOST_ENTRIES, Node, Tree, counted, members, node_of, normal
 from penstock.errors import BuildFailed
 
 _ARCHIVES = ((b"\x1f\x8b", 0), (b"BZh", 0), (b"\xfd7zXZ\x00", 0), (b"ustar", 257))
 """Beginnings of what ADD unpacks, and where they are (Dockerfile reference, ADD)."""
+
+_Place = tuple[str, int]
+"""A file's name in a layer, and how many before it have the same."""
 
 
 class Source(Protocol):
@@ -106,12 +111,12 @@ class Files:
             yield posixpath.join(path, child[len(real) :].lstrip("/")), node
 
     def contents(self, wanted: dict[str, list[str]]) -> Iterator[tuple[str, BinaryIO]]:
-        places: dict[int, dict[str, list[str]]] = {}
+        places: dict[int, dict[_Place, list[str]]] = {}
         for path, targets in wanted.items():
             node = self.find(path)
             if node is None:
                 raise BuildFailed(f"/{path} went away while it was copied")
-            places.setdefault(node.layer, {}).setdefault(node.member, []).extend(targets)
+            places.setdefault(node.layer, {}).setdefault((node.member, node.earlier), []).extend(targets)
         for number in sorted(places):
             yield from self._of_layer(self._layers[number], places[number])
 
@@ -119,15 +124,19 @@ class Files:
     def identity(self) -> tuple[str, ...]:
         return tuple(layer.digest for layer in self._layers)
 
-    def _of_layer(self, layer: Layer, wanted: dict[str, list[str]]) -> Iterator[tuple[str, BinaryIO]]:
+    def _of_layer(self, layer: Layer, wanted: dict[_Place, list[str]]) -> Iterator[tuple[str, BinaryIO]]:
+        seen: Counter[str] = Counter()
         for entry, archive in members(self._store.blob(layer.digest), layer):
-            targets = wanted.pop(entry.name, ()) if entry.isreg() else ()
+            if not entry.isreg():
+                continue
+            targets = wanted.pop((entry.name, seen[entry.name]), ())
+            seen[entry.name] += 1
             if len(targets) == 1:
                 yield targets[0], _opened(archive, entry)
             elif targets:
                 yield from _several(targets, archive, entry)
         if wanted:
-            raise BuildFailed(f"the layer {layer.digest} has lost {next(iter(wanted))!r}")
+            raise BuildFailed(f"the layer {layer.digest} has lost {next(iter(wanted))[0]!r}")
 
 
 def _several(targets: list[str], archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[tuple[str, BinaryIO]]:
@@ -240,8 +249,9 @@ class Copy:
             raise self._fault(f"{source!r} is a file, and /{place} is a folder")
         self._folder(place.rpartition("/")[0])
         mode = node.mode if self._owner.mode is None else self._owner.mode
+        owner, number = self._owner, len(self._target.layers)
         taken = msgspec.structs.replace(
-            node, mode=mode, uid=self._owner.uid, gid=self._owner.gid, layer=len(self._target.layers), member=place
+            node, mode=mode, uid=owner.uid, gid=owner.gid, layer=number, member=place, earlier=0
         )
         self._add(place, taken)
         if node.kind == "file":
@@ -280,7 +290,8 @@ class Copy:
 
     def _pack(self, wanted: dict[str, list[str]], store: Store, when: int) -> Layer:
         with writing_layer(store, when) as writer:
-            unpacked = [self._unpack(archive, target) for archive, target in self._archives]
+            seen = Counter(target for targets in wanted.values() for target in targets)
+            unpacked = [self._unpack(archive, target, seen) for archive, target in self._archives]
             for path, node in sorted(self._entries.items()):
                 if node.kind != "file":
                     writer.add(path, node)
@@ -300,30 +311,34 @@ class Copy:
                 raise BuildFailed(f"/{target} became shorter while it was read; build again") from error
             raise
 
-    def _unpack(self, archive: Path, target: str) -> Iterator[tuple[str, Node, BinaryIO | None]]:
-        """The entries of an archive of ADD, as they are, below a folder."""
+    def _unpack(self, archive: Path, target: str, seen: Counter[str]) -> Iterator[tuple[str, Node, BinaryIO | None]]:
+        """The entries of an archive of ADD, as they are, below a folder. `seen` counts the files that the layer has already."""
+        files: dict[str, tarfile.TarInfo] = {}
         try:
             with contextlib.closing(tarfile.open(archive, "r:*")) as opened:
                 for entry in opened:
                     name = normal(entry.name)
                     if name is None or (entry.islnk() and normal(entry.linkname) is None):
                         raise self._fault(f"{archive.name}: {entry.name[:100]!r} leads out of the archive")
+                    whole = files.get(normal(entry.linkname) or "", entry) if entry.islnk() else entry
+                    if whole.isreg():
+                        files[name] = whole
                     if name:
-                        yield from self._unpacked(opened, entry, posixpath.join(target, name))
-        except (tarfile.TarError, EOFError, ValueError) as error:
+                        yield self._unpacked(opened, whole, posixpath.join(target, name), seen)
+        except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
             raise self._fault(f"{archive.name} is a damaged archive: {error}") from error
 
     def _unpacked(
-        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str
-    ) -> Iterator[tuple[str, Node, BinaryIO | None]]:
+        self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str, seen: Counter[str]
+    ) -> tuple[str, Node, BinaryIO | None]:
+        """`entry` is the file itself where the archive has a hard link to one before it."""
         place = self._target.tree.place(path)
-        whole = archive.getmember(entry.linkname) if entry.islnk() else entry
-        node = node_of(whole, len(self._target.layers), place)
+        node = counted(node_of(entry, len(self._target.layers), place), seen)
         if node.kind == "other":
-            raise self._fault(f"{entry.name[:100]!r} is neither a file nor a folder nor a link")
-        content = _opened(archive, whole) if node.kind == "file" else None
+            raise self._fault(f"{entry.name[:100]!r} is neither a file nor a folder nor a link to one that is there")
+        content = _opened(archive, entry) if node.kind == "file" else None
         self._target.tree.put(place, node)
-        yield place, node, content
+        return place, node, content
 
 
 def _node(path: str) -> Node:

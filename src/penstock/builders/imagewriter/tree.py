@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,8 @@ class Node(msgspec.Struct, frozen=True):
     """Which layer has the content of a file."""
     member: str = ""
     """The file's name there, as it is written."""
+    earlier: int = 0
+    """How many files before it have the same name there; the last one counts."""
 
 
 FOLDER = Node("folder")
@@ -132,6 +135,7 @@ class Tree:
 
     def apply(self, number: int, layer: Layer, store: Store) -> None:
         """Lay a layer over it. Raises BuildFailed for one that is damaged or hostile."""
+        seen: Counter[str] = Counter()
         for count, (entry, _) in enumerate(members(store.blob(layer.digest), layer)):
             if count == MOST_ENTRIES:
                 raise BuildFailed(f"the layer {layer.digest} has more than {MOST_ENTRIES} entries")
@@ -145,12 +149,12 @@ class Tree:
             elif name.startswith(_WHITEOUT):
                 self.remove(f"{parent}/{name.removeprefix(_WHITEOUT)}".lstrip("/"))
             else:
-                self.put(path, self._node(entry, number))
+                self.put(path, self._node(entry, number, seen))
 
-    def _node(self, entry: tarfile.TarInfo, number: int) -> Node:
+    def _node(self, entry: tarfile.TarInfo, number: int, seen: Counter[str]) -> Node:
         if entry.islnk():
             return self.get(normal(entry.linkname) or "") or Node("other")
-        return node_of(entry, number, entry.name)
+        return counted(node_of(entry, number, entry.name), seen)
 
 
 def node_of(entry: tarfile.TarInfo, layer: int, member: str) -> Node:
@@ -163,6 +167,14 @@ def node_of(entry: tarfile.TarInfo, layer: int, member: str) -> Node:
     if entry.isreg():
         return Node("file", mode, uid, gid, entry.size, layer=layer, member=member)
     return Node("other", mode, uid, gid)
+
+
+def counted(node: Node, seen: Counter[str]) -> Node:
+    """The node, with the number of files of its name before it; `seen` counts those of one layer."""
+    if node.kind != "file":
+        return node
+    seen[node.member] += 1
+    return msgspec.structs.replace(node, earlier=seen[node.member] - 1) if seen[node.member] > 1 else node
 
 
 def normal(name: str) -> str | None:
