@@ -249,6 +249,23 @@ def test_push_and_base_of_a_registry_without_accounts(
     assert kept(alone, "on-top:1").settings["Env"][-1] == "MORE=1"
 
 
+def test_layers_of_another_repository_are_not_sent_again(
+    alone: ImageProject, docker_registry: Registry, docker_engine: Engine
+) -> None:
+    environ = {**alone.environ, "PENSTOCK_INSECURE_REGISTRIES": docker_registry.address}
+    writer = ImageWriter(environ)
+    alone.dockerfile("FROM scratch\nCOPY Dockerfile /once-for-all\n")
+    first, second = (f"{docker_registry.address}/mounted/{name}:1" for name in ("first", "deep/second"))
+    for image in (first, second):
+        writer.build(alone.request(image, "", "dockerfile"), alone.told.append)
+        writer.push(image, alone.told.append)
+    taken = [words for words in alone.told if words.endswith("are taken from mounted/first")]
+    assert len(taken) == 2  # the layer, and the configuration, which is the same
+    there = f"{docker_registry.host}/mounted/deep/second:1"
+    docker_engine.docker("pull", there)
+    docker_engine.docker("image", "rm", there)
+
+
 def test_an_image_of_several_platforms_is_published(
     alone: ImageProject, docker_registry: Registry, docker_engine: Engine
 ) -> None:

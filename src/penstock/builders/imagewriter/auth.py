@@ -139,14 +139,20 @@ class Auth:
             request = self._transport.request("POST", realm, kind, urlencode(form).encode())
         else:
             joint = "&" if parts.query else "?"
+            pairs = [(name, each) for name, value in wanted.items() for each in _parts(name, value)]
             header = {"Authorization": user.basic} if user.basic else {}
-            request = self._transport.request("GET", f"{realm}{joint}{urlencode(wanted)}", header)
+            request = self._transport.request("GET", f"{realm}{joint}{urlencode(pairs)}", header)
         with request as answer:
             if answer.status in (400, 401, 403):
                 raise self.unauthorized(registry)
             if answer.status != 200:
                 raise BuildFailed(f"{parts.netloc}: answers {answer.status} to who asks for a token for {registry}")
             return f"Bearer {_token_in(answer.read(), parts.netloc)}"
+
+
+def _parts(name: str, value: str) -> list[str]:
+    """A scope of several is given as several, where it is not a form's (distribution: Token Authentication Specification)."""
+    return value.split(" ") if name == "scope" else [value]
 
 
 def _token_in(data: bytes, server: str) -> str:

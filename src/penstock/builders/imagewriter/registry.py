@@ -35,7 +35,7 @@ from penstock.builders.imagewriter.interpret import Platform
 from penstock.builders.imagewriter.store import Store
 from penstock.builders.imagewriter.transport import Answer, Lost, Transport, join, same_host
 from penstock.builders.model import Progress
-from penstock.errors import BuildFailed, NotFound
+from penstock.errors import BuildFailed, NotFound, Unauthorized
 from penstock.providers.containers.reference import HUB, Reference
 
 ATTEMPTS = 4
@@ -139,17 +139,19 @@ class Registry:
             if not self._store.has(blob.digest, blob.size):
                 progress(f"pulling {name}: {number} of {len(layers)} layers are here, next {_mebibytes(blob.size)}")
                 _retried(lambda blob=blob: self._fetch(name, blob))  # type: ignore[misc]
+            self._store.remember_place(name.registry, blob.digest, name.repository)
         return image_of(load(self._store.read(config.digest), f"the configuration of {name}"), layers, str(name))
 
-    def push(self, name: Reference, image: Image, progress: Progress, sources: Mapping[str, str] = {}) -> str:
-        """Send an image; the digest of its manifest. `sources` are repositories of the same registry that may have a layer."""
+    def push(self, name: Reference, image: Image, progress: Progress) -> str:
+        """Send an image; the digest of its manifest. A blob that another repository of the registry has is not sent again."""
         config = config_document(image)
         self._store.add(config)
         sent = [(layer.digest, layer.size) for layer in image.layers] + [(digest_of(config), len(config))]
         for number, (digest, size) in enumerate(dict.fromkeys(sent), 1):
             progress(f"pushing {name}: {number} of {len(sent)} blobs, {_mebibytes(size)}")
             if not _retried(lambda digest=digest: self._has(name, digest)):  # type: ignore[misc]
-                _retried(lambda d=digest, s=size: self._upload(name, d, s, sources.get(d, ""), progress))  # type: ignore[misc]
+                _retried(lambda d=digest, s=size: self._bring(name, d, s, progress))  # type: ignore[misc]
+            self._store.remember_place(name.registry, digest, name.repository)
         manifest = manifest_document(image)
         _retried(lambda: self._put_manifest(name, name.version, manifest, MANIFEST))
         return digest_of(manifest)
@@ -212,14 +214,37 @@ class Registry:
             _check(answer, name)
         return False
 
-    def _upload(self, name: Reference, digest: str, size: int, source: str, progress: Progress) -> None:
-        mount = f"?mount={quote(digest)}&from={quote(source)}" if source and source != name.repository else ""
-        with self._client.ask("POST", name, _path(name, "blobs", "uploads/") + mount, "pull,push") as answer:
-            if answer.status == 201:
-                return
+    def _bring(self, name: Reference, digest: str, size: int, progress: Progress) -> None:
+        """Have a blob taken from another repository of the registry, else send it."""
+        source = self._store.place(name.registry, digest)
+        place = self._mount(name, digest, source) if source and source != name.repository else self._begin(name)
+        if place:
+            self._upload(name, place, digest, size, progress)
+        else:
+            progress(f"pushing {name}: {_mebibytes(size)} are taken from {source}")
+
+    def _mount(self, name: Reference, digest: str, source: str) -> str:
+        """Where to send the blob that the registry does not take from there, whether it cannot or we may not; else empty."""
+        path = _path(name, "blobs", f"uploads/?mount={quote(digest)}&from={quote(source, safe='')}")
+        rights = f"pull,push repository:{source}:pull"
+        try:
+            with self._client.ask("POST", name, path, rights) as answer:
+                if answer.status == 201:
+                    return ""
+                if answer.status == 202:
+                    return join(answer.url, answer.header("Location"))
+        except Unauthorized:
+            return self._begin(name)
+        return self._begin(name)
+
+    def _begin(self, name: Reference) -> str:
+        """Where to send a blob."""
+        with self._client.ask("POST", name, _path(name, "blobs", "uploads/"), "pull,push") as answer:
             if answer.status != 202:
                 _check(answer, name)
-            place = join(answer.url, answer.header("Location"))
+            return join(answer.url, answer.header("Location"))
+
+    def _upload(self, name: Reference, place: str, digest: str, size: int, progress: Progress) -> None:
         sent = 0
         with open(self._store.blob(digest), "rb") as file:
             while sent < size:

@@ -2,6 +2,7 @@
 
 <root>/blobs/<hex>       a blob, complete and checked
 <root>/names/<hex>.json  which manifest an image's name stands for; the file's name is the digest of that name
+<root>/places/<hex>      in which repositories the blob of that digest is known to be, by registry
 <root>/.part-…           what is being written
 """
 
@@ -37,6 +38,9 @@ FOLDER = ".images"
 UNUSED = 7 * 86_400.0
 """Seconds until a blob that no name leads to is taken away: those of a build that goes on are not named yet."""
 
+_MOST_PLACES = 16
+"""Registries for each blob, the latest ones."""
+
 
 class _Name(msgspec.Struct, frozen=True):
     name: str
@@ -51,6 +55,7 @@ class Store:
         self._blobs = self.root / "blobs"
         self._names = self.root / "names"
         self._made = self.root / "made"
+        self._places = self.root / "places"
 
     def blob(self, digest: str) -> Path:
         """Where it is, or would be."""
@@ -131,11 +136,34 @@ class Store:
         """Let `made` find it."""
         self._put(self._made_file(key), msgspec.json.encode(layer))
 
+    def place(self, registry: str, digest: str) -> str:
+        """A repository of that registry in which a blob was last seen; empty where none is known."""
+        return self._known_places(digest).get(registry, "")
+
+    def remember_place(self, registry: str, digest: str, repository: str) -> None:
+        """Let `place` find it."""
+        known = self._known_places(digest)
+        if known.get(registry) != repository:
+            others = {name: place for name, place in known.items() if name != registry}
+            kept = dict([*others.items(), (registry, repository)][-_MOST_PLACES:])
+            self._put(self._place_file(digest), msgspec.json.encode(kept))
+
+    def _known_places(self, digest: str) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(self._place_file(digest).read_bytes(), type=dict[str, str])
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return {}
+
+    def _place_file(self, digest: str) -> Path:
+        return self._places / digest.removeprefix("sha256:")
+
     def prune(self) -> None:
         """Take away blobs that no name has led to for a while."""
         used = set(self._used())
         limit = time.time() - UNUSED
-        for folder, kept in ((self._blobs, used), (self._made, set()), (self.root, {"blobs", "names", "made"})):
+        folders = {"blobs", "names", "made", "places"}
+        kept_in = ((self._blobs, used), (self._places, used), (self._made, set[str]()), (self.root, folders))
+        for folder, kept in kept_in:
             for path in folder.glob("*"):
                 with contextlib.suppress(FileNotFoundError):
                     if path.name not in kept and path.stat().st_mtime < limit:

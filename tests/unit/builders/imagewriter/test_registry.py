@@ -349,6 +349,74 @@ def test_pushing_sends_what_is_missing_in_pieces(environ: dict[str, str], monkey
         assert put == f"PUT /v2/a/blobs/uploads/1?state=y&digest={digest.replace(':', '%3A')}"
 
 
+def uploads(request: Request, mounted: int = 201) -> None:
+    """A registry that has nothing yet; `mounted` is what it answers to who wants a blob of another repository."""
+    if request.command == "HEAD":
+        request.reply(404)
+    elif request.command == "POST":
+        status = mounted if "mount=" in request.path else 202
+        request.reply(status, Location="/v2/mine/blobs/uploads/1")
+    else:
+        request.reply(202 if request.command == "PATCH" else 201)
+
+
+def pushed_after_pull(environ: dict[str, str], mounted: int) -> list[str]:
+    """What is asked of a registry for the layer of an image of which it has the base in another repository."""
+
+    def script(request: Request) -> None:
+        serve(files())(request) if "/v2/a/" in request.path else uploads(request, mounted)
+
+    with Scripted(script) as server:
+        registry = Registry(environ, Store(environ))
+        image = registry.pull(parse(f"{server.host}/a:1"), AMD, lambda words: None)
+        before = len(server.lines)
+        registry.push(parse(f"{server.host}/mine:1"), image, lambda words: None)
+        return server.lines[before:]
+
+
+MOUNT = f"POST /v2/mine/blobs/uploads/?mount={digest_of(BLOB).replace(':', '%3A')}&from=a"
+
+
+def test_a_blob_of_another_repository_is_not_sent_again(environ: dict[str, str]) -> None:
+    asked = pushed_after_pull(environ, 201)
+    assert asked[:2] == [f"HEAD /v2/mine/blobs/{digest_of(BLOB)}", MOUNT]
+    assert sum(line.startswith("PATCH") for line in asked) == 1  # the configuration, which is its own
+
+
+@pytest.mark.parametrize("status", [202, 401, 403, 404, 405])
+def test_unless_the_registry_does_not_want_it_so(environ: dict[str, str], status: int) -> None:
+    asked = pushed_after_pull(environ, status)
+    assert MOUNT in asked
+    assert sum(line.startswith("PATCH") for line in asked) == 2
+    assert asked[-1] == "PUT /v2/mine/manifests/1"
+
+
+def test_blobs_are_known_by_registry(environ: dict[str, str]) -> None:
+    store = Store(environ)
+    for number in range(20):
+        store.remember_place(f"r{number}", digest_of(BLOB), "a")
+    store.remember_place("r19", digest_of(BLOB), "b")
+    assert [store.place(f"r{number}", digest_of(BLOB)) for number in (3, 4, 18, 19)] == ["", "a", "a", "b"]
+
+
+def test_a_token_for_two_repositories_is_asked_for_as_such(environ: dict[str, str]) -> None:
+    def script(request: Request) -> None:
+        if request.path.startswith("/token?"):
+            request.reply(200, json.dumps({"token": request.path.count("scope=") * "t"}).encode())
+        elif not request.headers.get("Authorization"):
+            request.reply(401, WWW_Authenticate=f'Bearer realm="http://{server.host}/token"')
+        elif "/v2/a/" in request.path:
+            serve(files())(request)
+        else:
+            uploads(request, 201 if request.headers["Authorization"] == "Bearer tt" else 500)
+
+    with Scripted(script) as server:
+        registry = Registry(environ, Store(environ))
+        image = registry.pull(parse(f"{server.host}/a:1"), AMD, lambda words: None)
+        registry.push(parse(f"{server.host}/mine:1"), image, lambda words: None)
+        assert "GET /token?scope=repository%3Amine%3Apull%2Cpush&scope=repository%3Aa%3Apull" in server.lines
+
+
 def layer_of(digest: str) -> Layer:
     return Layer(digest, len(BLOB), digest_of(b"plain"))
 
