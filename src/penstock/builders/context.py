@@ -6,8 +6,10 @@ native builds assemble it where they keep their results.
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from penstock.builders.model import BuildRequest
@@ -62,6 +64,7 @@ def sources(request: BuildRequest, *, keep_out: Path) -> Tree:
         overlay(tree, root, walk(handler, what=f"{here}: handler", skip=_NOT_OF_THE_HANDLER, keep_out=keep_out))
     for path in request.copy:
         _add(tree, root, path, f"{here}: copy", keep_out)
+    _check_needs(request, tree, root, here)
     if template is None and "Dockerfile" not in tree:
         raise InvalidInput(f"{here}: lang dockerfile asks for a Dockerfile in {function.handler!r}")
     return tree
@@ -74,6 +77,22 @@ def _take_out_example(tree: Tree, root: str) -> None:
     """
     for path in [path for path in tree if path.startswith(f"{root}/") and path.rpartition("/")[2] not in MANIFESTS]:
         del tree[path]
+
+
+def _check_needs(request: BuildRequest, tree: Tree, root: str, here: str) -> None:
+    """Raises InvalidInput when a file is missing that the template runs or compiles, unless the function runs something else."""
+    function, template = request.function, request.template
+    if template is None or not function.handler or function.fprocess or "handler" in function.environment:
+        return
+    start = f"{root}/" if root else ""
+    files = sorted(path.removeprefix(start) for path in tree if path.startswith(start) and tree[path].kind != "folder")
+    for pattern in template.needs:
+        if not any(fnmatchcase(path, pattern) for path in files):
+            near = difflib.get_close_matches(pattern, files, n=1, cutoff=0.6)
+            hint = f"; is it {near[0]!r}?" if near else ""
+            raise InvalidInput(
+                f"{here}: there is no {pattern} in {function.handler!r}, which template {template.name!r} needs{hint}"
+            )
 
 
 def handler_path(request: BuildRequest) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _INDENT = "    "
+_REMEMBERED = 4096
+"""Lines of a build that are not told a second time when it fails."""
 
 
 @contextmanager
@@ -34,12 +37,14 @@ def reporter(total: int, *, quiet: bool = False, doing: str = "Building") -> Ite
         yield _Lines(doing)
 
 
-def failure_text(outcome: Outcome) -> str:
-    """The function's name and what went wrong, with the compiler's own words below it; empty when nothing did."""
+def failure_text(outcome: Outcome, told: Collection[str] = ()) -> str:
+    """The function's name and what went wrong, with the compiler's own words below it, but for lines that were `told` already;
+    empty when nothing did."""
     if outcome.fault is None:
         return ""
     words = outcome.fault.words if isinstance(outcome.fault, BuildFailed) else ""
-    lines = [_INDENT + printable(line.expandtabs(4)) for line in words.strip("\n").splitlines()]
+    fresh = [line for line in words.strip("\n").splitlines() if line.rstrip() not in told]
+    lines = [_INDENT + printable(line.expandtabs(4)) for line in fresh] if any(map(str.strip, fresh)) else []
     return "\n".join([f"{outcome.name}: {outcome.fault}", *lines])
 
 
@@ -60,22 +65,24 @@ class _Lines:
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
-        self._last: dict[int, str] = {}
+        self._told: dict[int, deque[str]] = {}
 
     def began(self, worker: int, name: str) -> None:
+        self._told[worker] = deque(maxlen=_REMEMBERED)
         note(f"[{worker}] > {self._doing} {name}.")
 
     def told(self, worker: int, name: str, words: str) -> None:
-        if self._last.get(worker) != words:
-            self._last[worker] = words
+        told = self._told[worker]
+        if not told or told[-1] != words:
+            told.append(words)
             note(f"[{worker}] {_INDENT}{printable(words)}")
 
     def ended(self, worker: int, outcome: Outcome, seconds: float) -> None:
-        self._last.pop(worker, None)
+        told = frozenset(self._told.pop(worker, ()))
         how = "failed" if outcome.built is None else "unchanged" if outcome.built.cached else "done"
         note(f"[{worker}] < {self._doing} {outcome.name} {how} in {seconds:.2f}s.")
         if outcome.fault is not None:
-            note(failure_text(outcome))
+            note(failure_text(outcome, told))
 
 
 class _Bars:

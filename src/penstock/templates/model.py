@@ -13,7 +13,7 @@ import msgspec
 MANIFESTS = frozenset({"requirements.txt", "package.json", "go.mod", "Gemfile"})
 """Files of a starter that a build cannot do without; where a function has none of its own, the starter's will do."""
 
-Toolchain = Literal["python", "node", "go", "java", "ruby", "php", "none"]
+Toolchain = Literal["python", "node", "go", "java", "ruby", "php", "bash", "none"]
 """Who turns a handler into something that runs on this machine; `none` copies it."""
 
 
@@ -54,6 +54,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     mount_ssh: bool = False
     description: str = ""
     """One line, for lists; only ours have it."""
+    needs: tuple[str, ...] = ()
+    """Our own key: files that a handler's folder must have, as `handler.py` or `*.go`, where `*` stands for anything."""
     native: Native | None = None
     """None: a function of this template needs a container."""
     shipped: bool = False

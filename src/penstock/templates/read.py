@@ -28,7 +28,7 @@ _PLACES = ("build", "function", "python", "site")
 
 
 class _File(msgspec.Struct, frozen=True):
-    """`template.yml` (contract watchdog-cli §5.1), `description` and `native` being ours. Other keys are of no concern to us."""
+    """`template.yml` (contract watchdog-cli §5.1), `description`, `needs` and `native` being ours. Other keys are of no concern to us."""
 
     language: str | None = None
     fprocess: str | None = None
@@ -37,6 +37,7 @@ class _File(msgspec.Struct, frozen=True):
     handler_folder: str | None = None
     mount_ssh: bool | None = None
     description: str | None = None
+    needs: list[str] | None = None
     native: Native | None = None
 
 
@@ -83,6 +84,7 @@ def read_template(folder: Path, name: str, *, shipped: bool = False) -> Template
         handler_folder=_inside(file, content.handler_folder or "function"),
         mount_ssh=content.mount_ssh or False,
         description=content.description or "",
+        needs=tuple(content.needs or ()),
         native=_with_known_places(file, content.native) if content.native is not None else None,
         shipped=shipped,
     )

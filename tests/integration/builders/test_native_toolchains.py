@@ -187,6 +187,22 @@ def test_go_makes_a_program_and_says_what_it_cannot_compile(project: Path) -> No
     assert "fn/handler.go:3:14: undefined: undefined" in caught.value.words
 
 
+@pytest.mark.service("go")
+def test_go_words_name_no_place_of_ours(project: Path) -> None:
+    place = Workplace(project, "go", fprocess="{build}/handler")
+    place.environ |= {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
+    place.beside(
+        {
+            "go.mod": "module main\n\ngo 1.19\n",
+            "main.go": 'package main\n\nimport "main/function"\n\nfunc main() { function.Say() }\n',
+        }
+    )
+    place.handler({"handler_test.go": "package function\n"})
+    with pytest.raises(BuildFailed) as caught:
+        place.build()
+    assert "fn" in caught.value.words and str(place.builds) not in caught.value.words
+
+
 @pytest.mark.service("javac")
 def test_java_makes_classes_and_says_what_it_cannot_compile(project: Path) -> None:
     place = Workplace(project, "java", fprocess="java -cp {build}/classes Main")
@@ -206,6 +222,7 @@ def test_java_makes_classes_and_says_what_it_cannot_compile(project: Path) -> No
 
 
 BROKEN = {
+    "bash": ("handler.sh", "if then\n", "handler.sh: line 1: syntax error"),
     "node": ("handler.js", "function (\n", "fn/handler.js:1"),
     "ruby": ("handler.rb", "def run(\n", "handler.rb:"),
     "php": ("handler.php", "<?php function (\n", "handler.php"),
@@ -213,7 +230,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(
-    "toolchain", [pytest.param(name, marks=pytest.mark.service(name)) for name in ("node", "ruby", "php")]
+    "toolchain", [pytest.param(name, marks=pytest.mark.service(name)) for name in ("bash", "node", "ruby", "php")]
 )
 def test_scripts_are_checked_by_their_interpreters(project: Path, toolchain: Toolchain) -> None:
     place = Workplace(project, toolchain)
@@ -225,7 +242,19 @@ def test_scripts_are_checked_by_their_interpreters(project: Path, toolchain: Too
     assert place.left() == set()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["#!/usr/bin/env bash\nshopt -s extglob\ncase x in !(a|b)) cat ;; esac\n", "#!/usr/bin/env fish\nif true; end\n"],
+    ids=["patterns", "another shell"],
+)
+def test_scripts_that_bash_would_not_run_as_it_reads_them_are_no_faults(project: Path, text: str) -> None:
+    place = Workplace(project, "bash")
+    place.handler({"handler.sh": text})
+    assert place.build().folder is not None
+
+
 MISSING: dict[str, str] = {
+    "bash": "'bash' is not installed: apt-get install bash",
     "node": "'node' is not installed: apt-get install nodejs",
     "go": "'go' is not installed: apt-get install golang-go",
     "java": "'javac' is not installed: apt-get install default-jdk-headless",

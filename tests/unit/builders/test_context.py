@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.builders.context import assemble
@@ -48,6 +50,35 @@ def test_of_a_shipped_templates_sample_only_the_manifest_stands_in(here: Path) -
     )
     write(here / "fn", {"handler.py": "mine"})
     assert listing(assemble(request(chosen))) == {"Dockerfile", "function/handler.py", "function/requirements.txt"}
+
+
+def test_a_file_that_the_template_needs_is_missed_by_its_name(here: Path) -> None:
+    chosen = template(write(here / "template/t", {"Dockerfile": "d"}), needs=("handler.py", "*.txt"))
+    write(here / "fn", {"handlr.py": "mine", "a.txt": ""})
+    with pytest.raises(InvalidInput) as caught:
+        assemble(request(chosen))
+    assert str(caught.value) == (
+        "stack.yml:3: function 'fn': there is no handler.py in 'fn', which template 't' needs; is it 'handlr.py'?"
+    )
+    write(here / "fn", {"handler.py": "mine"})
+    assemble(request(chosen))
+    (here / "fn/a.txt").unlink()
+    with pytest.raises(InvalidInput, match=r"there is no \*\.txt in 'fn'"):
+        assemble(request(chosen))
+
+
+@pytest.mark.parametrize("fields", [{"fprocess": "cat"}, {"environment": {"handler": "other.py"}}], ids=str)
+def test_who_runs_something_else_needs_nothing_of_the_template(here: Path, fields: dict[str, Any]) -> None:
+    chosen = template(write(here / "template/t", {"Dockerfile": "d"}), needs=("handler.py",))
+    write(here / "fn", {"other.py": ""})
+    asked = request(chosen)
+    assemble(msgspec.structs.replace(asked, function=msgspec.structs.replace(asked.function, **fields)))
+
+
+def test_what_is_copied_into_a_handlers_folder_counts_as_its_own(here: Path) -> None:
+    chosen = template(write(here / "template/t", {"Dockerfile": "d"}), needs=("*shared.py",))
+    write(here, {"fn/x": "", "lib/shared.py": ""})
+    assemble(request(chosen, copy=(here / "lib",)))
 
 
 def test_it_is_made_anew_each_time(here: Path, python: Template) -> None:

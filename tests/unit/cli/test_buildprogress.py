@@ -58,3 +58,24 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_words_cannot_steer_the_terminal() -> None:
     text = failure_text(Outcome(name="a", fault=BuildFailed("no", "one\n\ttwo\x1b]0;title\x07\n\n")))
     assert text.splitlines() == ["a: no", "    one", "        two\ufffd]0;title\ufffd"]
+
+
+def test_what_a_program_said_while_it_ran_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with reporter(2) as tell:
+        tell.began(1, "a")
+        tell.told(1, "a", "pushing")
+        tell.told(1, "a", "denied: requested access")
+        tell.ended(1, Outcome(name="a", fault=BuildFailed("docker ended", "\ndenied: requested access  \n\n")), 0.5)
+        tell.began(1, "b")
+        tell.ended(1, Outcome(name="b", fault=BuildFailed("docker ended", "denied: requested access\n")), 0.5)
+    assert capsys.readouterr().err.splitlines() == [
+        "[1] > Building a.",
+        "[1]     pushing",
+        "[1]     denied: requested access",
+        "[1] < Building a failed in 0.50s.",
+        "a: docker ended",
+        "[1] > Building b.",
+        "[1] < Building b failed in 0.50s.",
+        "b: docker ended",
+        "    denied: requested access",
+    ]

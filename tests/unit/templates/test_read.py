@@ -52,6 +52,10 @@ def test_our_own_key_says_how_it_runs_without_a_container(tmp_path: Path) -> Non
     )
 
 
+def test_our_own_key_says_which_files_a_handler_must_have(tmp_path: Path) -> None:
+    assert read_template(template(tmp_path, 'needs: [handler.py, "*.txt"]'), "x").needs == ("handler.py", "*.txt")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -54,6 +54,13 @@ def test_a_function_runs_alike_with_and_without_a_container(name: str) -> None:
     assert native.fprocess in text
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cli", "dockerfile", "static")])
+def test_what_a_function_begins_with_has_what_its_template_needs(name: str) -> None:
+    template = TEMPLATES[name]
+    assert template.needs
+    assert all(list(template.starter.glob(pattern)) for pattern in template.needs)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_function_begins_with_is_short(name: str) -> None:
     template = TEMPLATES[name]

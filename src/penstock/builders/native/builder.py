@@ -17,7 +17,7 @@ import msgspec
 
 from penstock.builders.context import handler_path, sources
 from penstock.builders.model import BuildRequest, Built, Progress
-from penstock.builders.native import go, java, latest, node, none, php, python, ruby
+from penstock.builders.native import bash, go, java, latest, node, none, php, python, ruby
 from penstock.builders.native.store import Record, Store, builds_root, content
 from penstock.builders.native.work import Places, Toolchain, Work, find_tool, key_of
 from penstock.builders.plan import PACKAGES
@@ -27,7 +27,8 @@ from penstock.errors import BuildFailed, InvalidInput, NotSupported
 from penstock.templates.model import Native
 
 _TOOLCHAINS: Mapping[str, Toolchain | ModuleType] = {
-    "python": python, "node": node, "go": go, "java": java, "ruby": ruby, "php": php, "none": none,
+    "python": python, "node": node, "go": go, "java": java, "ruby": ruby, "php": php, "bash": bash,
+    "none": none,
 }  # fmt: skip
 _ATTEMPTS = 5
 """Times that sources are read anew when they change while they are copied."""

@@ -23,6 +23,5 @@ def make(work: Work) -> Places:
     try:
         work.run([go, "build", "-trimpath", "-o", BINARY, "."], work.build)
     except BuildFailed as error:
-        inside = work.function.relative_to(work.build)
-        raise BuildFailed("go build failed", error.words.replace(f"{inside}/", f"{work.shown}/")) from error
+        raise BuildFailed("go build failed", error.words) from error
     return Places()

@@ -28,6 +28,5 @@ def make(work: Work) -> Places:
         # The option silences a warning about the one interface by which Java hears of SIGTERM in time.
         work.run([javac, "-XDignore.symbol.file", "-encoding", "UTF-8", "-d", CLASSES, *path, *sources], work.build)
     except BuildFailed as error:
-        inside = work.function.relative_to(work.build)
-        raise BuildFailed("javac failed", error.words.replace(f"{inside}/", f"{work.shown}/")) from error
+        raise BuildFailed("javac failed", error.words) from error
     return Places()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Protocol
 from penstock.builders.model import Progress
 from penstock.builders.native.store import Record, Store
 from penstock.builders.program import Programs
-from penstock.errors import NotSupported
+from penstock.errors import BuildFailed, NotSupported
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,19 @@ class Work:
     waiting: Callable[[], None] = field(default=lambda: None)
 
     def run(self, arguments: Sequence[str], directory: Path | None = None) -> str:
-        """Run a program in the handler's folder, or another; its lines are the progress. Raises BuildFailed."""
-        return self.programs.run(
-            arguments, directory=directory or self.function, environ=self.environ, hear=self.progress
-        )
+        """Run a program in the handler's folder, or another. Raises BuildFailed, whose words name files as the user knows them."""
+        try:
+            return self.programs.run(arguments, directory=directory or self.function, environ=self.environ)
+        except BuildFailed as error:
+            raise BuildFailed(str(error), self._as_known(error.words)) from error
+
+    def _as_known(self, words: str) -> str:
+        """Words of a program with the handler's files as the user knows them, and those of the template by their place in it."""
+        inside = self.function.relative_to(self.build)
+        words = words.replace(str(self.function), self.shown).replace(f"{self.build}/", "")
+        if inside == Path():
+            return words
+        return re.sub(rf"(?<![\w./-])(?:\./)?{re.escape(str(inside))}/", lambda _: f"{self.shown}/", words)
 
     def share(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
         """The shared folder of that key, made by `fill` when there is none. Raises what `fill` raises."""
