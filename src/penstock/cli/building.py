@@ -146,7 +146,7 @@ def _provider(target: Target, needed: bool) -> str | None:
 
     try:
         meant = needed or is_chosen(target)
-        return talk(target if meant else target._replace(timeout=PROVIDER_TIMEOUT), provider_of)
+        return talk(target if meant else replace(target, timeout=PROVIDER_TIMEOUT), provider_of)
     except PenstockError as error:
         if needed:
             raise
