@@ -103,14 +103,15 @@ class BuildahBuilder:
         return flags
 
     def _watchdog(self, request: BuildRequest, context: Path, progress: Progress) -> dict[str, str]:
-        if not watchdogimage.wanted(request, read_dockerfile(context)):
+        dockerfile = read_dockerfile(context)
+        if not watchdogimage.wanted(request, dockerfile):
             return {}
         reference = watchdogimage.reference()
         if not self._identity(reference):
             image = watchdogimage.provide(self._environ, progress)
             progress("giving buildah the watchdog's image")
             self._programs.run(self._buildah("pull", f"docker-archive:{image.file}"), environ=self._own)
-        return {watchdogimage.ARGUMENT: f"{LOCAL}/{reference}"}
+        return {**watchdogimage.arguments(request, dockerfile), watchdogimage.ARGUMENT: f"{LOCAL}/{reference}"}
 
     def _give_to_engine(self, image: str, progress: Progress) -> None:
         if not engine_answers(self._environ):

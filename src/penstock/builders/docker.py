@@ -131,15 +131,16 @@ class DockerBuilder:
         return {"BUILDKIT_PROGRESS": "plain", **self._environ, **kit}
 
     def _watchdog(self, request: BuildRequest, context: Path, progress: Progress) -> dict[str, str]:
-        """The build argument that names our own image, which the engine then has."""
-        if not watchdogimage.wanted(request, read_dockerfile(context)):
+        """The build arguments that go with our own image, which the engine then has."""
+        dockerfile = read_dockerfile(context)
+        if not watchdogimage.wanted(request, dockerfile):
             return {}
         reference = watchdogimage.reference()
         if not self._identity(reference):
             image = watchdogimage.provide(self._environ, progress)
             progress("giving the engine the watchdog's image")
             self._programs.run(["docker", "load", "--input", str(image.file)], environ=self._environ)
-        return {watchdogimage.ARGUMENT: reference}
+        return watchdogimage.arguments(request, dockerfile)
 
     def _pull(self, request: BuildRequest, context: Path, given: Mapping[str, str], progress: Progress) -> None:
         """What `--pull` means, but for our own image, which no registry has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -76,4 +76,13 @@ class ImageBuilder(Builder, Protocol):
 
     def push(self, image: str, progress: Progress) -> None:
         """Send an image that was built here, blocking. Raises BuildFailed, NotFound, NotSupported, Unauthorized."""
+        ...
+
+
+@runtime_checkable
+class Archiver(Protocol):
+    """A builder that keeps its images itself, and can write them into files."""
+
+    def save(self, image: str, file: Path) -> None:
+        """Write an image that was built here as `docker load` reads it; a file of that name is replaced. Raises NotFound, OSError."""
         ...

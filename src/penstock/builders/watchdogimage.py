@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,10 @@ NAME = "penstock-watchdog"
 FOLDER = ".watchdog"
 """Among the builds; no function can be called that."""
 
-_ARGUMENT_OF_FILE = re.compile(rf"^[ \t]*ARG[ \t]+(?:[^\n]*[ \t])?{ARGUMENT}(?:[=\s]|$)", re.IGNORECASE | re.MULTILINE)
+PYTHON = "PYTHON_VERSION"
+"""Build argument by which our templates' Dockerfiles take the version of Python that runs handlers, which is the watchdog's own."""
+
+_ARGUMENT_OF_FILE = r"^[ \t]*ARG[ \t]+(?:[^\n]*[ \t])?{}(?:[=\s]|$)"
 _making = threading.Lock()
 
 
@@ -49,7 +53,7 @@ def wanted(request: BuildRequest, dockerfile: str) -> bool:
 
     Raises NotSupported when it is for other machines than this one, for which we have no watchdog.
     """
-    if ARGUMENT in request.build_args or not _ARGUMENT_OF_FILE.search(dockerfile):
+    if ARGUMENT in request.build_args or not _takes(dockerfile, ARGUMENT):
         return False
     others = [platform for platform in request.platforms if platform != machine()]
     if others:
@@ -58,6 +62,17 @@ def wanted(request: BuildRequest, dockerfile: str) -> bool:
             f" --build-arg {ARGUMENT}=registry.example.com/penstock-watchdog"
         )
     return True
+
+
+def arguments(request: BuildRequest, dockerfile: str) -> dict[str, str]:
+    """What a build is given where our image is `wanted`: its name, and in our own templates the Python that it has."""
+    ours = request.template is not None and request.template.shipped and _takes(dockerfile, PYTHON)
+    version = {PYTHON: f"{sys.version_info.major}.{sys.version_info.minor}"} if ours else {}
+    return {ARGUMENT: reference(), **version}
+
+
+def _takes(dockerfile: str, name: str) -> bool:
+    return re.search(_ARGUMENT_OF_FILE.format(name), dockerfile, re.IGNORECASE | re.MULTILINE) is not None
 
 
 def machine() -> str:

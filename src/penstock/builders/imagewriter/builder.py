@@ -6,6 +6,7 @@ machine has an engine, it is given them.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 from penstock.builders import watchdogimage
 from penstock.builders.choose import engine_answers
 from penstock.builders.context import assemble
-from penstock.builders.docker import PROXIES, read_dockerfile
+from penstock.builders.docker import proxies, read_dockerfile
 from penstock.builders.imagewriter.archives import write_archive
 from penstock.builders.imagewriter.bases import Bases
 from penstock.builders.imagewriter.copying import Context
@@ -62,11 +63,22 @@ class ImageWriter:
     def push(self, image: str, progress: Progress) -> None:
         """Send an image from the store to its registry."""
         name = parse(image)
-        kept = self._store.find(str(name))
+        digest = self._registry.push(name, self._kept(image), progress)
+        progress(f"pushed {name}: {digest}")
+
+    def save(self, image: str, file: Path) -> None:
+        """See `penstock.builders.model.Archiver`."""
+        kept = self._kept(image)
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=file.parent) as beside:
+            archive = Path(beside, "image.tar")
+            write_archive(str(parse(image)), kept, self._store, archive, time_of(self._environ))
+            archive.replace(file)
+
+    def _kept(self, image: str) -> Image:
+        kept = self._store.find(str(parse(image)))
         if kept is None:
             raise NotFound(f"the image writer has no image {image!r}; build it first: penstock build --builder image")
-        digest = self._registry.push(name, kept, progress)
-        progress(f"pushed {name}: {digest}")
+        return kept
 
     def publish(self, request: BuildRequest, names: Sequence[str], progress: Progress) -> None:
         """Write the image for each platform, and send them all under each name."""
@@ -94,9 +106,8 @@ class ImageWriter:
         given, files = self._watchdog(request, text, progress)
         bases = Bases(self._environ, self._store, self._registry, self._programs, files)
         bases.pull = request.pull
-        proxies = {name: value for name in PROXIES if (value := self._environ.get(name))}
         around = Circumstances(
-            arguments={**proxies, **given, **request.build_args},
+            arguments={**proxies(self._environ), **given, **request.build_args},
             labels=request.labels,
             platform=_platform(request),
             when=time_of(self._environ),
@@ -109,7 +120,7 @@ class ImageWriter:
         if not watchdogimage.wanted(request, dockerfile):
             return {}, {}
         image = watchdogimage.provide(self._environ, progress)
-        return {watchdogimage.ARGUMENT: image.reference}, {image.reference: image.file}
+        return watchdogimage.arguments(request, dockerfile), {image.reference: image.file}
 
     def _give_to_engine(self, name: str, image: Image, cached: bool, progress: Progress) -> None:
         if not engine_answers(self._environ):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from penstock.builders.context import assemble
 from penstock.builders.many import Job, Outcome
+from penstock.builders.model import Archiver
 from penstock.cli.building import BuildWish, build_all, build_options, builder_for, check_all, is_built, jobs_of, single
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, note
@@ -17,8 +19,14 @@ from penstock.cli.output import print_columns, print_json
 from penstock.cli.remotebuilding import RemoteWish, remote_options
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
-from penstock.errors import InvalidInput, PenstockError
+from penstock.errors import InvalidInput, NotSupported, PenstockError
 from penstock.stack.model import Stack
+
+_SAVED = {
+    "docker": "the engine's images are saved by docker save",
+    "buildah": "its images are saved by buildah push IMAGE docker-archive:FILE",
+    "remote": "a remote builder keeps its images",
+}
 
 
 @click.command("build", cls=Verb)
@@ -28,6 +36,13 @@ from penstock.stack.model import Stack
 @click.option("--handler", default="", metavar="FOLDER", help="Folder of the source, where there is no stack file.")
 @click.option("--lang", default="", metavar="TEMPLATE", help="Template, where there is no stack file.")
 @click.option("--shrinkwrap", is_flag=True, help="Only assemble ./build/NAME, for other tools to build.")
+@click.option(
+    "--archive",
+    default=None,
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With --builder image, also write each image to FOLDER/NAME.tar, for `docker load`.",
+)
 @click.option(
     "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
 )
@@ -44,6 +59,7 @@ def command(
     handler: str,
     lang: str,
     shrinkwrap: bool,
+    archive: Path | None,
     output: str,
 ) -> None:
     """Build the functions of a stack file.
@@ -57,8 +73,11 @@ def command(
       penstock build
       penstock build -f hello.yml --filter "api-*" --parallel 4
       penstock build --builder docker --tag sha --build-arg PYTHON_VERSION=3.13
+      penstock build --builder image --archive . && docker load -i hello.tar
       penstock build --name hello --lang python3-http --handler ./hello --image registry.example.com/hello
     """
+    if shrinkwrap and archive is not None:
+        raise InvalidInput("--shrinkwrap makes no image to write to --archive; leave one of them out")
     stack = _stack(stack_file, name, image, handler, lang)
     for function in stack.functions:
         if not is_built(function):
@@ -68,13 +87,27 @@ def command(
         return
     wish = replace(wish, remote=remote)
     builder, _ = builder_for(wish, target_of(stack, target), needed=_must_answer(wish))
+    if archive is not None and not isinstance(builder, Archiver):
+        raise NotSupported(
+            f"--archive: is for --builder image; {_SAVED.get(builder.name, 'there is no image to save')}"
+        )
     jobs = jobs_of(stack, wish, image=builder.makes_images, native=not builder.makes_images)
     started = time.monotonic()
     outcomes = build_all(builder, jobs, wish)
+    if archive is not None and isinstance(builder, Archiver):
+        _save(builder, outcomes, archive)
     if not wish.quiet:
         note(f"\nTotal build time: {time.monotonic() - started:.2f}s")
     _print(outcomes, output)
     check_all(outcomes)
+
+
+def _save(builder: Archiver, outcomes: Sequence[Outcome], folder: Path) -> None:
+    for outcome in outcomes:
+        if outcome.built is not None:
+            file = folder / f"{outcome.name}.tar"
+            builder.save(outcome.built.image, file)
+            note(f"{outcome.built.image} is in {file}")
 
 
 def _must_answer(wish: BuildWish) -> bool:

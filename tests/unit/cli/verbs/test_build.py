@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,48 @@ def test_a_template_that_gives_way_to_ours_is_told_of(project: Path, lang: str, 
 
 def test_ours_is_taken_without_a_word_where_it_is_meant() -> None:
     assert "container" not in run_cli("build", "--builder", "native").stderr
+
+
+WRITTEN = """\
+functions:
+  one:
+    lang: dockerfile
+    handler: one
+    image: one:1
+"""
+
+
+def test_images_of_the_image_writer_are_written_to_files_as_well(project: Path) -> None:
+    (project / "one").mkdir()
+    (project / "one/Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    (project / "stack.yml").write_text(WRITTEN)
+    (project / "out").mkdir()
+    environ: dict[str, str | None] = {
+        "PENSTOCK_BUILDS": str(project / "builds"),
+        "DOCKER_HOST": f"unix://{project}/nothing.sock",
+    }
+    for _ in range(2):  # a file that is there is replaced
+        result = run_cli("build", "--builder", "image", "--archive", "out", env=environ)
+        assert result.exit_code == 0, result.output
+        assert "one:1 is in out/one.tar\n" in result.stderr
+        assert [path.name for path in (project / "out").iterdir()] == ["one.tar"]
+    with tarfile.open(project / "out/one.tar") as archive:
+        listed = archive.extractfile("manifest.json")
+        assert listed is not None
+        [image] = json.load(listed)
+    assert image["RepoTags"] == ["one:1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--builder", "native", "--archive", "."), "is for --builder image; there is no image to save"),
+        (("--builder", "docker", "--archive", "."), "saved by docker save"),
+        (("--builder", "image", "--archive", "nowhere"), "'nowhere' does not exist"),
+        (("--shrinkwrap", "--archive", "."), "--shrinkwrap makes no image to write to --archive"),
+    ],
+)
+def test_what_cannot_be_written_to_a_file(arguments: tuple[str, ...], words: str) -> None:
+    result = run_cli("build", *arguments)
+    assert result.exit_code != 0
+    assert words in result.output
