@@ -43,7 +43,7 @@ def plan(
 
     Raises InvalidInput for a name, an image or a build option that cannot be.
     """
-    check_function_name(function.name)
+    check_function_name(function.name, f"{function.where}: name")
     here = Path.cwd()
     if image and not function.image:
         raise InvalidInput(f"{function.where}: function {function.name!r}: no image is given; name it with `image:`")

@@ -130,7 +130,7 @@ class _Told:
 
 def _essence(function: StackFunction, built: Built | None) -> tuple[StackFunction, Built | None]:
     """Both without what says nothing about them: the line in the file, the time that it took."""
-    place = msgspec.structs.replace(function, where=Position("", 0))
+    place = msgspec.structs.replace(function, where=Position("", 0), lang_line=0)
     return place, msgspec.structs.replace(built, cached=False, seconds=0.0) if built else None
 
 

@@ -118,7 +118,10 @@ def _base(function: StackFunction, copy: tuple[str, ...], circumstances: Circums
 def _native_build(function: StackFunction, copy: tuple[str, ...], directory: Path) -> Built:
     from penstock.builders.native.builder import NativeBuilder  # late, with all toolchains
 
-    template = find_template(function.lang, directory, native=True)
+    try:
+        template = find_template(function.lang, directory, native=True)
+    except (NotFound, InvalidInput) as error:
+        raise type(error)(f"{function.lang_where}: {error}") from error
     request = plan(function, template, BuildFlags(), copy, image=False)
     built = NativeBuilder(os.environ).latest(request)
     if built is None:

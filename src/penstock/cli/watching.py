@@ -15,7 +15,9 @@ from pathlib import Path
 from queue import Empty, Queue
 
 from penstock.builders.plan import DOCKERFILE
-from penstock.errors import PenstockError
+from penstock.cli.stackoptions import StackFile
+from penstock.errors import InvalidInput, PenstockError
+from penstock.stack.fetch import is_stream
 from penstock.stack.model import Stack, StackFunction
 
 QUIET = 50
@@ -35,6 +37,12 @@ _SCRATCH = re.compile(
     r"\.sw[a-z]$|~$|^\.#|^#.*#$|^4913$|^\.DS_Store$|\.py[co]$|___jb_\w+___$|^flycheck_|\.goutputstream-"
 )
 """Names of what editors and systems write beside a file that is being edited."""
+
+
+def check_readable_again(watch: bool, stack_file: StackFile) -> None:
+    """Raises InvalidInput where a stack file is to be followed that can be read once only."""
+    if watch and stack_file.yaml and is_stream(stack_file.yaml):
+        raise InvalidInput(f"--watch: needs a stack file that can be read again, not {stack_file.yaml}")
 
 
 class Sources:

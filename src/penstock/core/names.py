@@ -14,9 +14,9 @@ _SECRET = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _ENV_NAME = re.compile(r"[^=\x00]+")
 
 
-def check_function_name(name: str) -> str:
-    """`name` itself when it is a DNS label of at most 63 characters (contract gateway §1.4); else InvalidInput."""
-    return _check(name, _LABEL, "service")
+def check_function_name(name: str, field: str = "service") -> str:
+    """`name` itself when it is a DNS label of at most 63 characters (contract gateway §1.4); else InvalidInput, beginning with `field`."""
+    return _check(name, _LABEL, field)
 
 
 def check_namespace(name: str) -> str:

@@ -5,15 +5,21 @@ Called by `load`. The one place of this room that opens a connection: http and h
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import time
 from http.client import HTTPException
-from pathlib import Path
 from urllib import request
 from urllib.error import HTTPError, URLError
 
 from penstock.errors import InvalidInput, NotFound, PenstockError
 from penstock.stack.document import MAX_BYTES, check_size
 
+STDIN = "-"
+STDIN_NAME = "stdin"
+"""What messages call it."""
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,9})", re.ASCII)
 MAX_SECONDS = 60.0
 """For a whole download; the original waits twice as long for the first byte."""
 _STEP_SECONDS = 15.0
@@ -25,12 +31,18 @@ def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def read(path: Path, file: str) -> bytes:
-    """A file's bytes, MAX_BYTES at most. Raises NotFound, TooLarge, InvalidInput for what is not a file, PenstockError."""
+def is_stream(source: str) -> bool:
+    """Whether a source is stdin, or something that a shell holds open (`<(…)`), so that it can be read once only."""
+    return _held(source) is not None
+
+
+def read(path: str | os.PathLike[str], file: str) -> bytes:
+    """A file's bytes, MAX_BYTES at most; those of stdin for STDIN.
+
+    Raises NotFound, TooLarge, PenstockError; InvalidInput for what is not a file, such as a pipe that perhaps nobody writes to.
+    """
     try:
-        if path.is_dir():
-            raise InvalidInput(f"{file}: is a folder, not a file")
-        with path.open("rb") as stream:
+        with open(_opened(path, file), "rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise NotFound(f"{file}: there is no such file") from None
@@ -38,6 +50,33 @@ def read(path: Path, file: str) -> bytes:
         raise PenstockError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     check_size(data, file)
     return data
+
+
+def _opened(path: str | os.PathLike[str], file: str) -> int:
+    """A descriptor to read from. Opening it does not wait for anybody."""
+    held = _held(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) if held is None else os.dup(held)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise InvalidInput(f"{file}: is a folder, not a file")
+        if held is None and not stat.S_ISREG(mode):
+            kind = "a named pipe" if stat.S_ISFIFO(mode) else "a device"
+            raise InvalidInput(f"{file}: is {kind}, not a file; what a program writes is read from stdin, with -f -")
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _held(path: str | os.PathLike[str]) -> int | None:
+    """The descriptor of ours that a path stands for."""
+    text = os.fspath(path)
+    if text in (STDIN, "/dev/stdin"):
+        return 0
+    found = _DESCRIPTOR.fullmatch(text)
+    return int(found[1]) if found else None
 
 
 def download(url: str) -> bytes:

@@ -69,7 +69,7 @@ class Fields:
         if node is None:
             return ""
         if isinstance(node, Scalar):
-            return node.text
+            return self._printed(node.line, node.text, what)
         self.fault(node.line, f"{what} must be one value, not {_seen(node)}")
         return ""
 
@@ -100,6 +100,7 @@ class Fields:
             if not isinstance(item, Scalar):
                 self.fault(item.line, f"{what} must be a list of single values, not of {_plural(item)}")
             elif not item.null:
+                self._printed(item.line, item.text, what)
                 found.append(item)
         return found
 
@@ -108,10 +109,19 @@ class Fields:
         found = {}
         for name, entry in self.mapping(mapping.get(key), what).entries.items():
             if isinstance(entry.value, Scalar):
-                found[name] = "" if entry.value.null else entry.value.text
+                text = "" if entry.value.null else entry.value.text
+                found[name] = self._printed(entry.line, text, f"{what}: {name!r}")
             else:
                 self.fault(entry.line, f"{what}: {name!r} must be one value, not {_seen(entry.value)}")
         return found
+
+    def _printed(self, line: int, text: str, what: str) -> str:
+        """`text`; a fault when it holds what no program line, variable or path can carry."""
+        if "\0" in text:
+            self.fault(
+                line, f"{what} holds the character NUL, which no program, variable or path can carry; take it out"
+            )
+        return text
 
 
 def _first(sentences: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from penstock.model import Resources
 from penstock.stack.defaults import DEFAULT_FILES, default_file
 from penstock.stack.document import Mapping, Scalar, Sequence, decode, is_null, parse
 from penstock.stack.envsubst import expand
-from penstock.stack.fetch import download, is_url, read
+from penstock.stack.fetch import STDIN, STDIN_NAME, download, is_url, read
 from penstock.stack.fields import Fields
 from penstock.stack.model import Position, Stack, StackFunction, TemplateSource
 
@@ -34,7 +34,7 @@ _RESOURCES = ("memory", "cpu")
 def load_stack(
     source: str | None, environ: Variables[str, str], *, substitute: bool = True, directory: Path | None = None
 ) -> Stack:
-    """Read the stack file `source`: a path, an http(s) URL, or None for the default file in `directory`.
+    """Read the stack file `source`: a path, an http(s) URL, `-` for stdin, or None for the default file in `directory`.
 
     Relative paths, also those of `environment_file` and `build_secrets`, begin at `directory` (default: the current one).
     Raises NotFound when there is no file, TooLarge, InvalidInput for what is wrong in it, PenstockError when it cannot be read.
@@ -44,8 +44,9 @@ def load_stack(
         source = default_file(directory)
         if source is None:
             raise NotFound(f"there is no {' or '.join(DEFAULT_FILES)} here; name a stack file with --yaml FILE")
-    data = download(source) if is_url(source) else read(directory / source, source)
-    return read_stack(decode(data, source), source, environ if substitute else None, directory)
+    file = STDIN_NAME if source == STDIN else source
+    data = download(source) if is_url(source) else read(source if source == STDIN else directory / source, file)
+    return read_stack(decode(data, file), file, environ if substitute else None, directory)
 
 
 def read_stack(text: str, file: str, environ: Variables[str, str] | None, directory: Path) -> Stack:
@@ -138,6 +139,7 @@ class _Reader:
             name=name,
             where=Position(fields.file, line),
             lang=fields.text(keys, "lang", "lang"),
+            lang_line=keys.entries["lang"].line if "lang" in keys.entries else 0,
             handler=fields.text(keys, "handler", "handler"),
             image=fields.text(keys, "image", "image"),
             fprocess=fields.text(keys, "fprocess", "fprocess"),

@@ -29,6 +29,8 @@ class StackFunction(msgspec.Struct, frozen=True, kw_only=True):
     where: Position
     lang: str = ""
     """Template, perhaps with `@ref`; empty for a function that is not built."""
+    lang_line: int = 0
+    """On which `lang` is written; 0 where it is not in a file."""
     handler: str = ""
     """Folder with the source, relative to the current directory, not to the file."""
     image: str = ""
@@ -52,6 +54,11 @@ class StackFunction(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute files by their ids."""
     namespace: str = ""
     platforms: str = ""
+
+    @property
+    def lang_where(self) -> Position:
+        """Where the template is named."""
+        return Position(self.where.file, self.lang_line or self.where.line)
 
 
 class TemplateSource(msgspec.Struct, frozen=True):

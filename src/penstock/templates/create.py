@@ -60,7 +60,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(wish: Beginning, directory: Path) -> None:
     """Raises for what cannot be begun with any template: InvalidInput, AlreadyExists, NotFound."""
-    check_function_name(wish.name)
+    check_function_name(wish.name, "NAME")
     file = directory / wish.file
     if not wish.file.endswith((".yaml", ".yml")) or "://" in wish.file or not wish.file.isprintable():
         raise InvalidInput(f"{wish.file!r} cannot be a stack file; its name ends with .yaml or .yml")

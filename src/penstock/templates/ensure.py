@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from penstock.errors import NotFound
+from penstock.errors import InvalidInput, NotFound
 from penstock.stack.model import Stack
 from penstock.templates.catalogue import find_template, is_pulled
 from penstock.templates.read import check_ref, check_template_name
@@ -35,9 +35,12 @@ def ensure_templates(
     runs without a container. Raises as `repository.pull`, and NotFound for a template that nobody has.
     """
     sources = {entry.name: entry.source for entry in stack.templates}
-    for name in dict.fromkeys(function.lang for function in stack.functions if function.lang):
-        if name.lower() != "dockerfile":
-            _ensure(name, sources.get(name), directory, progress, environ, native)
+    for function in stack.functions:
+        if function.lang and function.lang.lower() != "dockerfile":
+            try:
+                _ensure(function.lang, sources.get(function.lang), directory, progress, environ, native)
+            except (NotFound, InvalidInput) as error:
+                raise type(error)(f"{function.lang_where}: function {function.name!r}: {error}") from error
 
 
 def pull_configured(

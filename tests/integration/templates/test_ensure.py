@@ -69,7 +69,7 @@ def test_one_from_the_store_perhaps_pinned(repository: Repository, here: Path, e
 
 
 def test_one_that_nobody_has_is_told(here: Path, environ: dict[str, str]) -> None:
-    with pytest.raises(NotFound, match="template 'fortran' is not in the store"):
+    with pytest.raises(NotFound, match=r"^\S+:\d+: function 'f0': template 'fortran' is not in the store"):
         ensure(stack("fortran"), here, environ)
 
 

@@ -287,3 +287,24 @@ def test_any_shape_of_file_is_read_or_refused_with_its_name(shape: dict[str, obj
         assert all(line.startswith(("s.yml", "and ")) for line in str(error).splitlines() if not line.startswith(" "))
     else:
         assert all(function.name for function in stack.functions)
+
+
+def test_no_value_holds_a_nul() -> None:
+    text = (
+        'functions:\n  a:\n    fprocess: "cat\\0x"\n    secrets: ["s\\0"]\n    labels:\n      one: "l\\0"\n'
+        '    environment:\n      A: "b\\0"\n'
+    )
+    with pytest.raises(InvalidInput) as caught:
+        read_stack(text, "s.yml", None, Path())
+    said = str(caught.value)
+    assert "s.yml:3: fprocess holds the character NUL" in said
+    assert "s.yml:4: secrets holds the character NUL" in said
+    assert "s.yml:6: labels: 'one' holds the character NUL" in said
+    assert "s.yml:8: environment: 'A' holds the character NUL" in said
+
+
+def test_a_function_knows_where_its_template_is_named() -> None:
+    stack = read_stack(
+        "functions:\n  a:\n    handler: ./a\n    lang: go\n  b: {fprocess: cat}\n", "s.yml", None, Path()
+    )
+    assert [str(function.lang_where) for function in stack.functions] == ["s.yml:4", "s.yml:5"]

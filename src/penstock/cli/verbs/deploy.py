@@ -212,7 +212,7 @@ def deployment(wish: Wish, namespace: str, read_template: bool = True) -> dict[s
 
     Raises InvalidInput for malformed `K=V` flags, unusable names and a function that would have nothing to run.
     """
-    check_function_name(wish.name)
+    check_function_name(wish.name, "--name")
     over = overrides(wish, namespace)
     environment = over.environment
     if wish.handler and not wish.lang:

@@ -18,6 +18,7 @@ from penstock.cli.building import BuildWish, build_all, build_options, check_all
 from penstock.cli.commands import Verb
 from penstock.cli.options import note, pairs
 from penstock.cli.stackoptions import StackFile, stack_options
+from penstock.cli.watching import check_readable_again
 from penstock.errors import InvalidInput, NotFound, NotSupported
 from penstock.stack.model import Stack, StackFunction
 
@@ -55,6 +56,7 @@ def command(
       penstock local-run hello --builder docker --print
     """
     given = pairs(env, "--env")
+    check_readable_again(watch, stack_file)
 
     def load() -> Stack:
         return _one(stack_file.load(), name)

@@ -75,7 +75,7 @@ def command(
     if append and yaml and append != yaml:
         raise click.UsageError(f"--append {append} and --yaml {yaml} name two stack files; leave one out.")
     wish = Beginning(
-        name=check_function_name(name),
+        name=check_function_name(name, "NAME"),
         file=append or yaml or DEFAULT_FILE,
         append=bool(append),
         handler=handler,

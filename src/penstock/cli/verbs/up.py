@@ -19,6 +19,7 @@ from penstock.cli.publishing import platforms_of
 from penstock.cli.remotebuilding import RemoteWish, remote_options
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
+from penstock.cli.watching import check_readable_again
 from penstock.errors import InvalidInput
 from penstock.stack.payload import Overrides
 
@@ -66,6 +67,7 @@ def command(
     """
     if watch and skip_deploy:
         raise InvalidInput("--watch and --skip-deploy exclude each other")
+    check_readable_again(watch, stack_file)
     if platforms and not publish:
         raise InvalidInput("--platforms: needs --publish, since only a registry keeps an image for several platforms")
     if publish and skip_push:

@@ -66,7 +66,7 @@ def test_all_flags_reach_the_file(here: Path) -> None:
         ((), "Missing argument 'NAME'"),
         (("hello",), "Missing option '--lang'"),
         (("hello", "--lang", "go", "-a", "a.yml", "-f", "b.yml"), "name two stack files"),
-        (("../hello", "--lang", "go"), "must be a valid DNS entry"),
+        (("../hello", "--lang", "go"), "NAME: ('../hello') is invalid, must be a valid DNS entry"),
         (("hello", "--lang", "../go"), "is no name of a template"),
     ],
 )

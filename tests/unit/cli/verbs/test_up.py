@@ -14,11 +14,12 @@ from tests.unit.cli.support import ScriptedGateway, run_cli
     [
         (("--replace", "--update"), "--replace and --update exclude each other"),
         (("--watch", "--skip-deploy"), "--watch and --skip-deploy exclude each other"),
+        (("--watch", "-f", "-"), "--watch: needs a stack file that can be read again, not -"),
         (("--publish", "--skip-push"), "--publish and --skip-push exclude each other"),
         (("--platforms", "linux/arm64"), "needs --publish"),
         (("--env", "novalue"), "--env 'novalue': write it as KEY=VALUE"),
     ],
-    ids=["strategy", "watch", "push", "platforms", "pair"],
+    ids=["strategy", "watch", "watched stdin", "push", "platforms", "pair"],
 )
 def test_what_cannot_be_meant_reaches_no_gateway(
     gateway: ScriptedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], words: str
