@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.docked import Docked
 from tests.engines.engine import Engine
 from tests.engines.images import busybox_root, import_root
+from tests.engines.registry import Registry
 
 BASE = "store-base:it"
 
@@ -53,6 +54,20 @@ def test_packages_become_an_image_that_answers(docked: Docked) -> None:
     assert function["image"] == image
     docked.run("store", "deploy", "figlet", "--name", "again", "--build-arg", f"BASE={BASE}", "--timeout", "5m")
     assert store_images(docked.engine) == [image]
+
+
+def test_a_prefix_has_the_image_pushed_before_it_runs(docked: Docked, docker_registry: Registry) -> None:
+    prefix = f"{docker_registry.host}/ada"
+    flags = ("--name", "pushed", "--prefix", prefix, "--build-arg", f"BASE={BASE}", "--zero", "pause")
+    docked.run("store", "deploy", "figlet", *flags, "--timeout", "5m")
+    assert docked.run("invoke", "pushed", stdin=b"words") == "LARGE words"
+    function = json.loads(docked.run("describe", "pushed", "--json"))
+    assert function["image"].startswith(f"{prefix}/figlet:")
+    assert function["labels"]["com.penstock.zero"] == "pause"
+    docked.run("remove", "pushed")
+    docked.engine.docker("rmi", function["image"])
+    docked.engine.docker("pull", function["image"])
+    docked.engine.docker("rmi", function["image"])
 
 
 def test_an_image_of_the_stores_is_run_with_the_watchdog(docked: Docked, busybox_image: str, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +13,7 @@ from penstock.cli.deploying import Strategy
 from penstock.cli.options import pairs
 from penstock.errors import InvalidInput
 from penstock.model import Resources
+from penstock.providers.containers.labels import CAPABILITIES, HTTP_PORT, WATCHDOG, ZERO
 from penstock.stack.payload import Overrides
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,6 +53,80 @@ def strategy_of(replace: bool, update: bool) -> Strategy:
     if replace:
         return "replace"
     return "update" if update else "create"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerFlags:
+    """What the flags say of the function's container."""
+
+    watchdog: str | None = None
+    http_port: int | None = None
+    zero: str | None = None
+    capability: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> tuple[tuple[str, str, str], ...]:
+        """Each flag that was given, with the label that it stands for and its value."""
+        port = "" if self.http_port is None else str(self.http_port)
+        flags = (
+            ("--watchdog", WATCHDOG, self.watchdog or ""),
+            ("--http-port", HTTP_PORT, port),
+            ("--zero", ZERO, self.zero or ""),
+            ("--capability", CAPABILITIES, ",".join(self.capability)),
+        )
+        return tuple(flag for flag in flags if flag[2])
+
+    def laid_over(self, labels: Mapping[str, str], fprocess: str) -> dict[str, str]:
+        """Labels as they were given with those that the flags stand for. Raises InvalidInput for what contradicts each other."""
+        labels = dict(labels)
+        for flag, label, value in self.given:
+            if labels.setdefault(label, value) != value:
+                raise InvalidInput(f"{flag} {value} and --label {label}={labels[label]} exclude each other")
+        if self.http_port is not None and (fprocess or self.watchdog == "inject"):
+            raise InvalidInput(
+                "--http-port: is for an image that serves HTTP by itself, which is run as it is; leave it out to run a program "
+                "under the watchdog, or leave out --fprocess and --watchdog inject"
+            )
+        return labels
+
+
+def container_options(function: F) -> F:
+    """What is said of a function's container; the verb receives one `container`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        flags = {name: given.pop(name) for name in ("watchdog", "http_port", "zero", "capability")}
+        return function(*args, container=ContainerFlags(**flags), **given)
+
+    for option in reversed(_OF_CONTAINERS):
+        command = option(command)
+    return command  # type: ignore[return-value]
+
+
+_OF_CONTAINERS = (
+    click.option(
+        "--watchdog",
+        type=click.Choice(("inject", "image")),
+        help="Put our watchdog into the image, or run the image as it is. [default: what the image looks like]",
+    ),
+    click.option(
+        "--http-port",
+        type=click.IntRange(1, 65535),
+        metavar="N",
+        help="The image serves HTTP on this port by itself; nothing else is needed.",
+    ),
+    click.option(
+        "--zero",
+        type=click.Choice(("remove", "stop", "pause")),
+        help="What becomes of the last container at zero replicas: a paused one wakes in milliseconds. [default: remove]",
+    ),
+    click.option(
+        "--capability",
+        multiple=True,
+        metavar="NAME",
+        help="Capability that the image needs as root, such as CHOWN or SETUID; may be given many times.",
+    ),
+)
 
 
 _OPTIONS = (

@@ -24,18 +24,25 @@ from penstock.builders.tree import Tree, digest, overlay, walk
 from penstock.cli.building import BuildWish, build_all, builder_for, check_fit
 from penstock.cli.client import talk
 from penstock.cli.deploying import Deployment, provider_of
+from penstock.cli.functionflags import ContainerFlags
+from penstock.cli.options import note
+from penstock.cli.pushing import check_pushed, push_all
 from penstock.cli.target import Target
 from penstock.errors import InvalidInput, NotFound, NotSupported, PenstockError
 from penstock.examples import find_program
 from penstock.functionstore.model import Source, StoreFunction
 from penstock.functionstore.read import SOURCES
+from penstock.providers.containers.reference import parse
 from penstock.stack.model import Position, StackFunction
 from penstock.stack.payload import Base, Overrides, specification
 from penstock.templates.catalogue import find_template
 from penstock.templates.model import Template
 
 REPOSITORY = "penstock-store"
-"""Of the images that are built, and pushed nowhere: `penstock-store/figlet:0123456789ab`."""
+"""Of images that are built and pushed nowhere: `penstock-store/figlet:0123456789ab`."""
+PREFIX = "OPENFAAS_PREFIX"
+"""Registry and account for images of one's own, as `penstock new` writes them into stack files."""
+SWARM_PROVIDER = "penstock-swarm"
 _TAG = 12
 """Hexadecimal digits of a recipe's digest."""
 _STORE = Position("function store", 1)
@@ -65,6 +72,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """In place of the store's."""
     image: str = ""
     """In place of the store's, and of a build."""
+    prefix: str = ""
+    """Of an image that is built, and then pushed."""
+    container: ContainerFlags = ContainerFlags()
 
 
 def deployment(target: Target, wanted: Wanted, wish: BuildWish, over: Overrides) -> Deployment:
@@ -76,7 +86,12 @@ def deployment(target: Target, wanted: Wanted, wish: BuildWish, over: Overrides)
     if talk(target, provider_of) == PROCESS_PROVIDER:
         base, fprocess = _on_this_machine(target, wanted, wish)
     else:
-        base, fprocess = _in_a_container(target, wanted, wish), _program(wanted)
+        over = msgspec.structs.replace(over, labels=wanted.container.laid_over(over.labels, wanted.fprocess))
+        container = wanted.container
+        serves = (
+            container.http_port is not None and container.watchdog != "image"
+        )  # then nothing runs the store's program
+        base, fprocess = _in_a_container(target, wanted, wish), "" if serves else _program(wanted)
     function = _stack_function(wanted, fprocess=fprocess)
     return Deployment(name=wanted.name, namespace=over.namespace, spec=specification(function, over, base))
 
@@ -102,8 +117,10 @@ def _stack_function(wanted: Wanted, **more: str) -> StackFunction:
 
 
 def _on_this_machine(target: Target, wanted: Wanted, wish: BuildWish) -> tuple[Base, str]:
-    if wanted.image:
-        raise NotSupported(f"--image: the gateway at {target.url} runs programs, not images")
+    about = [flag for flag, _, _ in wanted.container.given]
+    about += [flag for flag, value in (("--image", wanted.image), ("--prefix", wanted.prefix)) if value]
+    if about:
+        raise NotSupported(f"{' and '.join(about)}: the gateway at {target.url} runs programs, not images")
     function = wanted.function
     if function.source is not None and not wanted.fprocess:
         builder = choose("native", None, os.environ)
@@ -137,19 +154,33 @@ def with_program(function: StoreFunction, line: str) -> str:
 
 def _in_a_container(target: Target, wanted: Wanted, wish: BuildWish) -> Base:
     function = wanted.function
+    if wanted.prefix and (wanted.image or function.images):
+        raise InvalidInput("--prefix: is for an image that is built, and here is one already; leave it out")
     if wanted.image:
         return Base(image=wanted.image)
     if function.images:
         return Base(image=image_for(function, wanted.platform))
     builder, provider = builder_for(wish, target, needed=True)
     check_fit(builder, provider, target)
+    alone = provider != SWARM_PROVIDER and target.loopback
+    if not wanted.prefix and not alone:
+        wanted = msgspec.structs.replace(wanted, prefix=os.environ.get(PREFIX, "").strip())
     if function.source is not None:
-        return Base(image=_build_source(builder, wanted, function.source, wish).image)
-    if not function.packages:
+        built = _build_source(builder, wanted, function.source, wish)
+    elif function.packages:
+        built = _build_packages(builder, wanted, wish)
+    else:
         raise InvalidInput(
             f"{function.name!r} of the store names neither an image nor packages; give an image by --image"
         )
-    return Base(image=_build_packages(builder, wanted, wish).image)
+    if wanted.prefix:
+        check_pushed(push_all(builder, [(wanted.name, built.image)], parallel=1, quiet=wish.quiet))
+    elif not alone:
+        note(
+            f"Warning: the image {built.image} is on this machine alone, and other nodes cannot run it: --prefix"
+            f" registry.example.com/account (or ${PREFIX}) has it pushed, --image names one that they can pull"
+        )
+    return Base(image=built.image)
 
 
 def image_for(function: StoreFunction, platform: str) -> str:
@@ -209,7 +240,12 @@ def _image(wanted: Wanted, recipe: str, wish: BuildWish) -> str:
     """A name that changes with all that decides what the image holds."""
     parts = (penstock.__version__, recipe, *(f"{key}={value}" for key, value in wish.flags.build_args))
     tag = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_TAG]
-    return f"{REPOSITORY}/{wanted.function.name}:{tag}"
+    image = f"{wanted.prefix.rstrip('/') or REPOSITORY}/{wanted.function.name}:{tag}"
+    try:
+        parse(image)
+    except InvalidInput as error:
+        raise InvalidInput(f"--prefix {wanted.prefix!r} cannot begin the name of an image: {error}") from error
+    return image
 
 
 @contextlib.contextmanager

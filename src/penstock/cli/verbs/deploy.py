@@ -26,7 +26,7 @@ from penstock.cli.deploying import (
     template_program,
     wait_until_ready,
 )
-from penstock.cli.functionflags import strategy_of
+from penstock.cli.functionflags import ContainerFlags, container_options, strategy_of
 from penstock.cli.options import connected, namespace_option, pairs
 from penstock.cli.output import spinner
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
@@ -34,7 +34,6 @@ from penstock.cli.target import Target
 from penstock.core.names import check_function_name
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec, Resources
-from penstock.providers.containers.labels import CAPABILITIES, HTTP_PORT, WATCHDOG, ZERO
 from penstock.stack.model import Stack
 from penstock.stack.payload import Overrides, body, handler_reference, is_runnable
 from penstock.watchdog.settings import MODES
@@ -58,10 +57,7 @@ class Wish:
     annotation: tuple[str, ...]
     secret: tuple[str, ...]
     constraint: tuple[str, ...]
-    watchdog: str | None
-    http_port: int | None
-    zero: str | None
-    capability: tuple[str, ...]
+    container: ContainerFlags
     readonly: bool
     cpu_limit: str
     memory_limit: str
@@ -80,28 +76,7 @@ class Wish:
     help="Python code to import: a .py file, a folder, or module:attribute; short for --env handler=... --mode python.",
 )
 @click.option("--image", default="", help="Image to run it in, for providers that run images.")
-@click.option(
-    "--watchdog",
-    type=click.Choice(("inject", "image")),
-    help="Put our watchdog into the image, or run the image as it is. [default: what the image looks like]",
-)
-@click.option(
-    "--http-port",
-    type=click.IntRange(1, 65535),
-    metavar="N",
-    help="The image serves HTTP on this port by itself; nothing else is needed.",
-)
-@click.option(
-    "--zero",
-    type=click.Choice(("remove", "stop", "pause")),
-    help="What becomes of the last container at zero replicas: a paused one wakes in milliseconds. [default: remove]",
-)
-@click.option(
-    "--capability",
-    multiple=True,
-    metavar="NAME",
-    help="Capability that the image needs as root, such as CHOWN or SETUID; may be given many times.",
-)
+@container_options
 @click.option(
     "--mode",
     type=click.Choice(MODES),
@@ -259,22 +234,7 @@ def overrides(wish: Wish, namespace: str) -> Overrides:
 
 def _labels(wish: Wish) -> dict[str, str]:
     """Those that were given, and those that flags stand for. Raises InvalidInput for flags that contradict each other."""
-    labels = pairs(wish.label, "--label")
-    port = "" if wish.http_port is None else str(wish.http_port)
-    flags = (
-        ("--watchdog", WATCHDOG, wish.watchdog),
-        ("--http-port", HTTP_PORT, port),
-        ("--zero", ZERO, wish.zero),
-        ("--capability", CAPABILITIES, ",".join(wish.capability)),
-    )
-    for flag, label, value in flags:
-        if value and wish.name and not wish.image:
-            raise InvalidInput(f"{flag}: is about a container; name its image with --image")
-        if value and labels.setdefault(label, value) != value:
-            raise InvalidInput(f"{flag} {value} and --label {label}={labels[label]} exclude each other")
-    if wish.http_port is not None and (wish.fprocess or wish.watchdog == "inject"):
-        raise InvalidInput(
-            "--http-port: is for an image that serves HTTP by itself, which is run as it is; leave it out to run a program "
-            "under the watchdog, or leave out --fprocess and --watchdog inject"
-        )
-    return labels
+    if wish.name and not wish.image and wish.container.given:
+        flag, _, _ = wish.container.given[0]
+        raise InvalidInput(f"{flag}: is about a container; name its image with --image")
+    return wish.container.laid_over(pairs(wish.label, "--label"), wish.fprocess)

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.cli.commands import AliasGroup
 from penstock.cli.deploying import Strategy
-from penstock.cli.functionflags import function_options
+from penstock.cli.functionflags import ContainerFlags, container_options, function_options
 from penstock.cli.options import connected, namespace_option, of_group, output_option, split_pair, warn_plaintext
 from penstock.cli.output import print_columns, print_fields, print_json
 from penstock.cli.target import Target
@@ -143,7 +143,14 @@ def describe(store: Callable[[], FunctionStore], platform: str, name: str, verbo
     show_default=True,
     help="Who builds an image where one is needed.",
 )
+@click.option(
+    "--prefix",
+    default="",
+    metavar="PREFIX",
+    help="Registry and account to which a built image is pushed; else, for other machines, $OPENFAAS_PREFIX.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Tell of a build only when it fails.")
+@container_options
 @function_options
 @_store_options
 @namespace_option
@@ -157,6 +164,7 @@ def deploy(
     platform: str,
     function_name: str,
     name: str,
+    container: ContainerFlags,
     over: Overrides,
     strategy: Strategy,
     wait: bool,
@@ -168,9 +176,13 @@ def deploy(
     are run, one is built of the packages when the store names none, and --image says where another one is. Flags win over what
     the store says.
 
+    A built image stays on this machine unless --prefix names where it is pushed to. Nodes of a Swarm and gateways elsewhere
+    can only run what they can pull.
+
     \b
     Examples:
       penstock store deploy figlet
+      penstock store deploy figlet --prefix registry.example.com/ada --zero pause
       penstock store deploy jq --name names --fprocess "jq -c .name"
       penstock store deploy thumbnail --label com.openfaas.scale.max=4
     """
@@ -186,6 +198,8 @@ def deploy(
         platform=platform,
         fprocess=flags["fprocess"],
         image=flags["image"],
+        prefix=flags["prefix"].strip(),
+        container=container,
     )
     build_args = tuple(split_pair(item, "--build-arg") for item in flags["build_arg"])
     wish = BuildWish(

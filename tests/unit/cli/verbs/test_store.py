@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from penstock.builders.model import BuildRequest, Built, Progress
 from penstock.cli import storefunctions
 from penstock.cli.storefunctions import dockerfile, with_program
-from penstock.errors import BuildFailed, NotFound
+from penstock.errors import BuildFailed, NotFound, Unauthorized
 from penstock.functionstore.model import StoreFunction
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
 
@@ -62,6 +63,9 @@ class Engine:
         self.words = words
         self.requests: list[BuildRequest] = []
         self.dockerfiles: list[str] = []
+        self.pushed: list[str] = []
+        self.provider = "penstock-docker"
+        self.refuses_pushes = False
 
     def build(self, request: BuildRequest, progress: Progress) -> Built:
         self.requests.append(request)
@@ -72,7 +76,9 @@ class Engine:
         return Built(function=request.function.name, image=request.image)
 
     def push(self, image: str, progress: Progress) -> None:
-        raise AssertionError("a store's image is not pushed")
+        if self.refuses_pushes:
+            raise Unauthorized("wants a login")
+        self.pushed.append(image)
 
     def cancel(self) -> None:
         """Nothing runs."""
@@ -81,7 +87,7 @@ class Engine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    monkeypatch.setattr(storefunctions, "builder_for", lambda wish, target, needed: (made, "penstock-docker"))
+    monkeypatch.setattr(storefunctions, "builder_for", lambda wish, target, needed: (made, made.provider))
     return made
 
 
@@ -196,6 +202,104 @@ def test_packages_become_an_image_whose_name_follows_from_the_recipe(gateway: Sc
     assert "apt-get install -y --no-install-recommends bash jq " in engine.dockerfiles[0]
     assert gateway.requests[-1].json["envProcess"] == "sh -c $HOME"
     assert not Path("build").exists()
+
+
+def deploy_packed(gateway: ScriptedGateway, engine: Engine, name: str, *flags: str, **env: str | None) -> Result:
+    engine.provider = name
+    provider(gateway, name)
+    return run_cli("store", "deploy", "packed", "--no-wait", *flags, env=env)
+
+
+def test_a_built_image_is_pushed_to_where_the_prefix_says(gateway: ScriptedGateway, engine: Engine) -> None:
+    result = deploy_packed(gateway, engine, "penstock-docker", "--prefix", "registry.example.com:5000/ada/")
+    assert result.exit_code == 0, result.stderr
+    [image] = engine.pushed
+    assert image.startswith("registry.example.com:5000/ada/packed:")
+    assert gateway.requests[-1].json["image"] == image
+    assert "Warning" not in result.stderr
+
+
+@pytest.mark.parametrize(("name", "pushed"), [("penstock-swarm", True), ("penstock-docker", False)])
+def test_the_prefix_of_the_environment_counts_for_other_machines(
+    gateway: ScriptedGateway, engine: Engine, name: str, pushed: bool
+) -> None:
+    assert deploy_packed(gateway, engine, name, OPENFAAS_PREFIX="ada").exit_code == 0
+    assert [image.startswith("ada/packed:") for image in engine.pushed] == [True] * pushed
+
+
+def test_who_has_no_prefix_on_a_swarm_is_told_of_it(gateway: ScriptedGateway, engine: Engine) -> None:
+    result = deploy_packed(gateway, engine, "penstock-swarm", OPENFAAS_PREFIX=None)
+    assert result.exit_code == 0
+    assert "is on this machine alone" in result.stderr
+    assert "--prefix" in result.stderr and "--image" in result.stderr
+    assert engine.pushed == []
+    assert "Warning" not in deploy_packed(gateway, engine, "penstock-docker", OPENFAAS_PREFIX=None).stderr
+
+
+def test_nothing_is_deployed_when_the_push_fails(gateway: ScriptedGateway, engine: Engine) -> None:
+    engine.refuses_pushes = True
+    result = deploy_packed(gateway, engine, "penstock-swarm", "--prefix", "ada")
+    assert result.exit_code == 1
+    assert "wants a login" in result.stderr
+    assert PUT not in gateway.lines
+
+
+@pytest.mark.parametrize("prefix", ["a/UPPER", "a b", "http://x/y", "../..", "-x", "a\x1b[31m"])
+def test_a_prefix_that_cannot_begin_a_name(gateway: ScriptedGateway, engine: Engine, prefix: str) -> None:
+    result = deploy_packed(gateway, engine, "penstock-docker", f"--prefix={prefix}")
+    assert result.exit_code == 2
+    assert "cannot begin the name of an image" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert engine.requests == []
+
+
+def test_a_prefix_is_for_what_is_built(gateway: ScriptedGateway) -> None:
+    provider(gateway, "penstock-docker")
+    assert "--prefix: is for an image that is built" in run_cli("store", "deploy", "figlet", "--prefix", "a").stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "labels"),
+    [
+        (("--zero", "pause"), {"com.penstock.zero": "pause"}),
+        (("--capability", "CHOWN", "--capability", "KILL"), {"com.penstock.capabilities": "CHOWN,KILL"}),
+        (("--watchdog", "image"), {"com.penstock.watchdog": "image"}),
+    ],
+)
+def test_flags_of_containers_become_labels(
+    gateway: ScriptedGateway, flags: tuple[str, ...], labels: dict[str, str]
+) -> None:
+    provider(gateway, "penstock-docker")
+    assert run_cli("store", "deploy", "figlet", "--no-wait", *flags).exit_code == 0
+    asked = gateway.requests[-1].json
+    assert asked["labels"] == {"a": "store", "b": "store", **labels}
+    assert asked["envProcess"] == "figlet"
+
+
+def test_an_image_that_serves_by_itself_is_not_given_the_stores_program(gateway: ScriptedGateway) -> None:
+    provider(gateway, "penstock-docker")
+    assert run_cli("store", "deploy", "figlet", "--no-wait", "--http-port", "80").exit_code == 0
+    asked = gateway.requests[-1].json
+    assert asked["labels"]["com.penstock.http-port"] == "80"
+    assert "envProcess" not in asked
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "words"),
+    [
+        ("penstock-process", ("--zero", "pause", "--prefix", "a"), "--zero and --prefix: the gateway at"),
+        ("penstock-docker", ("--zero", "pause", "-l", "com.penstock.zero=stop"), "exclude each other"),
+        ("penstock-docker", ("--http-port", "80", "--fprocess", "cat"), "serves HTTP by itself"),
+    ],
+)
+def test_flags_of_containers_that_cannot_be_meant(
+    gateway: ScriptedGateway, name: str, flags: tuple[str, ...], words: str
+) -> None:
+    provider(gateway, name)
+    result = run_cli("store", "deploy", "figlet", *flags)
+    assert result.exit_code != 0
+    assert words in result.stderr
+    assert PUT not in gateway.lines
 
 
 def test_code_becomes_an_image_by_its_template(
