@@ -14,7 +14,9 @@ import click
 
 from penstock import errors
 from penstock.cli.commands import AliasGroup
-from penstock.cli.main import INTERRUPTED, PIPE_CLOSED, cli
+from penstock.cli.endings import PIPE_CLOSED
+from penstock.cli.root import cli
+from penstock.cli.starting import INTERRUPTED
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 
@@ -45,6 +47,8 @@ Requests to the REST API carry the first of:
 `penstock invoke` sends none of them: a function never sees the gateway's credentials. Functions that ask for credentials of
 their own get them by `--header`. Redirects are not followed. `http_proxy`, `https_proxy` and `no_proxy` are honoured, except
 for loopback.
+
+`--timeout` limits the wait for each answer. On a terminal a wait of more than three seconds says what it is for.
 """
 
 EXIT_HEAD = """\
@@ -60,7 +64,7 @@ The first line on stderr says what was wrong and what to do. `PENSTOCK_DEBUG=1` 
 MEANINGS = {
     1: "refused or failed: not found, exists already, not ready in time, an answer cut short; for `invoke` any status but 2xx",
     2: "wrong use: a flag, name or setting that breaks a rule, found here or by the gateway",
-    3: "no gateway could be reached",
+    3: "no gateway could be reached: nobody answers, not in time, or something else than a gateway does",
     4: "the gateway asks for a login, or does not accept this one",
     INTERRUPTED: "ended by Ctrl-C",
     PIPE_CLOSED: "whoever read our output went away",

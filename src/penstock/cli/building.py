@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -146,7 +146,7 @@ def _provider(target: Target, needed: bool) -> str | None:
 
     try:
         meant = needed or is_chosen(target)
-        return talk(target if meant else replace(target, timeout=PROVIDER_TIMEOUT), provider_of)
+        return talk(target if meant else target._replace(timeout=PROVIDER_TIMEOUT), provider_of)
     except PenstockError as error:
         if needed:
             raise

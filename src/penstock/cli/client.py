@@ -6,62 +6,47 @@ is made. Redirects are never followed, so credentials go nowhere but to the URL 
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
-import penstock
+from penstock.cli.exchange import (
+    USER_AGENT,
+    Reply,
+    TookTooLong,
+    proxy_of,
+    refusal,
+    silent,
+    too_long,
+    unauthorized,
+    unreachable,
+    waiting_said,
+    words_of,
+)
 from penstock.cli.schema import FunctionStatus, NamespaceInfo, Raw, ScalingReport
 from penstock.cli.target import Target
-from penstock.errors import (
-    AlreadyExists,
-    GatewayUnavailable,
-    InvalidInput,
-    NotFound,
-    NotSupported,
-    PenstockError,
-    ProviderUnavailable,
-    Unauthorized,
-)
+from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError
 
 if TYPE_CHECKING:
     import aiohttp
 
+__all__ = [
+    "CONNECT_TIMEOUT", "MAX_HEAD", "USER_AGENT", "Gateway", "Reply", "decode", "namespace_of", "refusal", "scaling_of", "segment",
+    "status_of", "talk", "unauthorized",
+]  # fmt: skip
+"""Some of it is from `exchange`: a verb that talks to a gateway finds everything here."""
+
 T = TypeVar("T")
 
-USER_AGENT = f"penstock/{penstock.__version__}"
 CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, also where the exchange itself has no limit."""
 MAX_HEAD = 1 << 20
 """Bytes in one line of an answer's head; as much as the gateway accepts from clients."""
 
 _OK = frozenset((200, 201, 202, 204))
-_ERRORS: Mapping[int, type[PenstockError]] = {
-    400: InvalidInput,
-    404: NotFound,
-    409: AlreadyExists,
-    422: InvalidInput,
-    501: NotSupported,
-    503: ProviderUnavailable,
-}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A whole answer of the REST API."""
-
-    status: int
-    reason: str
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode(errors="replace").strip()
 
 
 class Gateway:
@@ -73,11 +58,11 @@ class Gateway:
 
     def within(self, namespace: str) -> Gateway:
         """The same gateway for functions of another namespace; empty: its default."""
-        return Gateway(replace(self.target, namespace=namespace), self._session)
+        return Gateway(self.target._replace(namespace=namespace), self._session)
 
     @asynccontextmanager
     async def stream(self, method: str, path: str, **request: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request; the body of the answer is still to be read. Raises GatewayUnavailable.
+        """Send a request; the body of the answer is still to be read. Raises GatewayUnavailable, TookTooLong.
 
         `request` may hold `params`, `headers`, `data` (bytes or an async iterator, sent as it comes).
         """
@@ -88,21 +73,24 @@ class Gateway:
         answered = False
         try:
             async with self._session.request(
-                method, url, allow_redirects=False, proxy=_proxy(self.target), ssl=self.target.verify_tls, **request
+                method, url, allow_redirects=False, proxy=proxy_of(self.target), ssl=self.target.verify_tls, **request
             ) as response:
                 answered = True
                 yield response
         except aiohttp.ConnectionTimeoutError as error:
-            raise _unreachable(self.target, f"no answer within {CONNECT_TIMEOUT:g} s") from error
+            raise unreachable(self.target, f"no answer within {CONNECT_TIMEOUT:g} s") from error
         except TimeoutError as error:
-            raise PenstockError(_too_long(method, url, self.target)) from error
+            raise too_long(method, url, self.target) from error
         except aiohttp.ClientError as error:
             raise _failure(self.target, error, answered) from error
 
     async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
     ) -> Reply:
-        """One exchange of the REST API, whatever its status, except 401, which raises Unauthorized."""
+        """One exchange of the REST API, whatever its status, except 401, which raises Unauthorized.
+
+        Raises GatewayUnavailable also for one that takes connections and does not answer in time. On a terminal a wait is explained.
+        """
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -112,8 +100,16 @@ class Gateway:
             data = msgspec.json.encode(body) if body is not None else None
         except UnicodeEncodeError as error:
             raise InvalidInput("an argument holds bytes that are not UTF-8, which JSON cannot carry") from error
-        async with self.stream(method, path, params=params, headers=headers, data=data) as response:
-            reply = Reply(response.status, response.reason or "", await response.read())
+        begun = False
+        try:
+            with waiting_said(self.target):
+                async with self.stream(method, path, params=params, headers=headers, data=data) as response:
+                    begun = True
+                    reply = Reply(response.status, response.reason or "", await response.read())
+        except TookTooLong as error:
+            if begun:
+                raise
+            raise silent(self.target, error) from error
         if reply.status == 401:
             raise unauthorized(self.target)
         return reply
@@ -180,45 +176,6 @@ def talk(target: Target, work: Callable[[Gateway], Awaitable[T]]) -> T:
     return asyncio.run(_talk(target, work))
 
 
-def fetch(target: Target, path: str, params: Mapping[str, str]) -> Reply:
-    """The whole answer to one GET, for verbs that must be quick: without the asynchronous client, where nothing speaks for it.
-
-    Raises as `Gateway.request` does.
-    """
-    if target.url.startswith("http:") and _proxy(target) is None:
-        try:
-            reply = _fetched(target, path, params)
-        except TimeoutError as error:
-            raise PenstockError(_too_long("GET", target.url + path, target)) from error
-        except OSError as error:
-            raise _unreachable(
-                target, os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            ) from error
-        if reply is not None:
-            return reply
-    return talk(target, lambda gateway: gateway.request("GET", path, params=params))
-
-
-def _fetched(target: Target, path: str, params: Mapping[str, str]) -> Reply | None:
-    """None for an answer that the other client must understand."""
-    from http import HTTPStatus
-
-    from penstock.cli.plainhttp import get
-
-    headers = {"User-Agent": USER_AGENT}
-    if target.authorization:
-        headers["Authorization"] = target.authorization
-    query = f"?{urlencode(params)}" if params else ""
-    try:
-        status, body = get(f"{target.url}{path}{query}", headers, target.timeout or None)
-    except ValueError:  # chunked in spite of HTTP/1.0, cut, or no HTTP at all
-        return None
-    if status == 401:
-        raise unauthorized(target)
-    known = status in HTTPStatus._value2member_map_
-    return Reply(status, HTTPStatus(status).phrase if known else "", body)
-
-
 async def _talk(target: Target, work: Callable[[Gateway], Awaitable[T]]) -> T:
     import aiohttp
 
@@ -266,17 +223,6 @@ def namespace_of(raw: Raw) -> NamespaceInfo:
     return _convert(raw, NamespaceInfo)
 
 
-def refusal(reply: Reply) -> PenstockError:
-    """The domain error that an unwanted status stands for, with the gateway's own words."""
-    kind = _ERRORS.get(reply.status, PenstockError)
-    return kind(f"the gateway answered {reply.status} {reply.reason}: {reply.text or 'it gave no reason'}")
-
-
-def unauthorized(target: Target) -> Unauthorized:
-    """What to do about a 401."""
-    return Unauthorized(f"the gateway at {target.url} asks for a login: run `penstock login --gateway {target.url}`")
-
-
 def _convert(raw: Raw, kind: type[T]) -> T:
     try:
         return msgspec.convert(raw, type=kind, strict=False)
@@ -295,30 +241,7 @@ def _failure(target: Target, error: aiohttp.ClientError, answered: bool) -> Pens
     if answered:
         return PenstockError(f"{target.url} closed the connection in the middle of its answer ({error})")
     if isinstance(error, aiohttp.ClientSSLError):
-        return _unreachable(target, str(error))
+        return unreachable(target, str(error))
     if not isinstance(error, aiohttp.ClientConnectorError):
         return GatewayUnavailable(f"{target.url} closed the connection without an answer ({error})")
-    number = error.os_error.errno or 0
-    return _unreachable(target, os.strerror(number) if number > 0 else str(error.os_error))
-
-
-def _unreachable(target: Target, reason: str) -> GatewayUnavailable:
-    remedy = "start one with `penstock serve`, or name another with --gateway or $PENSTOCK_URL"
-    return GatewayUnavailable(f"cannot reach a gateway at {target.url} ({reason}); {remedy}")
-
-
-def _too_long(method: str, url: object, target: Target) -> str:
-    return f"{method} {url} took longer than {target.timeout:g} s; give it more with --timeout"
-
-
-def _proxy(target: Target) -> str | None:
-    """The proxy that the environment asks for; never for this machine itself."""
-    if target.loopback:
-        return None
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(target.url)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    return getproxies().get(parts.scheme)
+    return unreachable(target, words_of(error.os_error))

@@ -6,7 +6,7 @@ Used by `main` and by every verb. Knows nothing of the REST API.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -50,13 +50,21 @@ class Verb(click.Command):
 
 
 class AliasGroup(click.Group):
-    """A group whose commands have second names, and which guesses what a mistyped one meant."""
+    """A group whose commands have second names, and which says what a mistyped one, or that of another program, may have meant."""
 
     command_class = Verb
 
-    def __init__(self, *args: Any, aliases: dict[str, str] | None = None, **extra: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        aliases: dict[str, str] | None = None,
+        absent: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
         super().__init__(*args, **extra)
         self.aliases = aliases or {}
+        self.absent = absent or {}
+        """What to say about names that no command has."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name or alias; None when there is none."""
@@ -68,13 +76,17 @@ class AliasGroup(click.Group):
         """As click's, but an unknown name is answered with the nearest known ones."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            import difflib  # late: few names are mistyped
-
-            close = difflib.get_close_matches(name, [*self.list_commands(ctx), *self.aliases], n=3)
-            meant = f" Did you mean {' or '.join(close)}?" if close else ""
-            raise click.UsageError(f"there is no command {name!r}.{meant}", ctx)
+            raise click.UsageError(f"there is no command {name!r}{self._instead(ctx, name)}", ctx)
         _, command, rest = super().resolve_command(ctx, args)
         return command.name if command else None, command, rest
+
+    def _instead(self, ctx: click.Context, name: str) -> str:
+        if name in self.absent:
+            return f": {self.absent[name]}."
+        import difflib  # late: few names are mistyped
+
+        close = difflib.get_close_matches(name, [*self.list_commands(ctx), *self.aliases], n=3)
+        return f". Did you mean {' or '.join(close)}?" if close else "."
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their second names beside them."""
@@ -91,10 +103,14 @@ class AliasGroup(click.Group):
 class LazyGroup(AliasGroup):
     """A group that imports `package.verb` when that verb is used, so that a quick one does not pay for the others."""
 
-    def __init__(self, *args: Any, package: str, verbs: Sequence[str], **extra: Any) -> None:
+    def __init__(
+        self, *args: Any, package: str, verbs: Sequence[str], unlisted: Sequence[str] = (), **extra: Any
+    ) -> None:
         super().__init__(*args, **extra)
         self.package = package
         self.verbs = verbs
+        self.unlisted = unlisted
+        """Verbs that work and are not listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All verbs, in the order in which they are taught."""
@@ -102,8 +118,12 @@ class LazyGroup(AliasGroup):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of that name or alias, imported now."""
-        name = self.aliases.get(cmd_name, cmd_name)
-        if name not in self.verbs:
+        return self.command_named(cmd_name)
+
+    def command_named(self, name: str) -> click.Command | None:
+        """As `get_command`, before there is a context."""
+        name = self.aliases.get(name, name)
+        if name not in self.verbs and name not in self.unlisted:
             return None
         command = importlib.import_module(f"{self.package}.{name.replace('-', '_')}").command
         if not isinstance(command, click.Command):

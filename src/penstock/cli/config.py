@@ -1,42 +1,53 @@
 """The saved logins, in the file and format that faas-cli uses, so that both programs share them (contract watchdog-cli §4.1).
 
-Used by `target` to find credentials and by `login` and `logout` to change them. Keys it does not know are kept.
+Used by `target` to find credentials and by `login` and `logout` to change them. Keys it does not know are kept. What the file
+holds is judged by the reader of stack files first, which survives anything; commands of who has no such file import no YAML.
 """
 
 from __future__ import annotations
 
-import base64
+import binascii
 import os
+import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from penstock.errors import PenstockError
+from penstock.errors import InvalidInput, PenstockError
 
 Document = dict[str, Any]
+FilePath = str | os.PathLike[str]
+
+MAX_BYTES = 1 << 20
+"""Of the file; a login has a ten-thousandth of that."""
+MAX_DIGITS = 100
+"""Of a number in it; faas-cli writes none."""
 
 
-def config_path(environ: Mapping[str, str]) -> Path:
+def config_path(environ: Mapping[str, str]) -> str:
     """`config.yml` in the directory `$OPENFAAS_CONFIG`, or in `~/.openfaas`."""
-    directory = environ.get("OPENFAAS_CONFIG", "")
-    return (Path(directory).expanduser() if directory else Path.home() / ".openfaas") / "config.yml"
+    return os.path.join(os.path.expanduser(environ.get("OPENFAAS_CONFIG") or "~/.openfaas"), "config.yml")
 
 
 def basic_token(user: str, password: str) -> str:
     """`user:password` in base64, as the file and the Authorization header carry it (RFC 7617)."""
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
+    return binascii.b2a_base64(f"{user}:{password}".encode(), newline=False).decode()
 
 
-def saved_authorization(path: Path, url: str) -> str:
+def saved_authorization(path: FilePath, url: str) -> str:
     """The Authorization header value saved for a gateway, or "" when there is none. Raises PenstockError on a broken file."""
     entry = _find(_entries(_load(path), path), url)
-    if entry is None or not entry.get("token"):
+    token = entry.get("token") if entry else None
+    if entry is None or not token:
         return ""
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        raise PenstockError(
+            f"the `token` for {url} in {path} is nothing that a header can carry: run `penstock login --gateway {url}`"
+        )
     scheme = "Basic" if entry.get("auth", "basic") == "basic" else "Bearer"
-    return f"{scheme} {entry['token']}"
+    return f"{scheme} {token}"
 
 
-def save_login(path: Path, url: str, token: str) -> None:
+def save_login(path: FilePath, url: str, token: str) -> None:
     """Keep a basic login (`token` from `basic_token`) for a gateway, in place of an earlier one."""
     document = _load(path)
     entries = _entries(document, path)
@@ -49,7 +60,7 @@ def save_login(path: Path, url: str, token: str) -> None:
     _store(path, document)
 
 
-def remove_login(path: Path, url: str) -> bool:
+def remove_login(path: FilePath, url: str) -> bool:
     """Forget the login of a gateway; False when there was none."""
     document = _load(path)
     entries = _entries(document, path)
@@ -70,19 +81,33 @@ def _find(entries: list[Document], url: str) -> Document | None:
     return None
 
 
-def _load(path: Path) -> Document:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+def _load(path: FilePath) -> Document:
+    text = _read(path)
+    if text is None:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise PenstockError(f"cannot read the saved logins in {path}: {error}") from error
     import yaml  # late: only who has logged in pays for it
 
+    from penstock.stack.document import parse
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Reads no number whose digits would take for ever."""
+
+        def construct_int(self, node: yaml.ScalarNode) -> Any:
+            if len(node.value) > MAX_DIGITS:
+                raise ValueError(f"a number of more than {MAX_DIGITS} digits")
+            return self.construct_yaml_int(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_int)
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
-    except yaml.YAMLError as error:
-        raise PenstockError(f"the saved logins in {path} are not YAML, mend or remove the file: {error}") from error
+        parse(text, f"the saved logins in {path}")  # refuses all that would exhaust a loader
+        document = yaml.load(text, Loader=Loader)  # noqa: S506 - a safe loader
+    except InvalidInput as error:
+        raise PenstockError(f"{error}; mend or remove the file") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # also a day that no month has
+        reason = str(error).partition("\n")[0]
+        raise PenstockError(
+            f"the saved logins in {path} hold a value that cannot be read: {reason}; mend or remove the file"
+        ) from error
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -90,23 +115,49 @@ def _load(path: Path) -> Document:
     return document
 
 
-def _entries(document: Document, path: Path) -> list[Document]:
+def _read(path: FilePath) -> str | None:
+    """The text of the file; None where there is none. Raises PenstockError, and never waits: a pipe is no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _unreadable(path, "it is not a file")
+    with open(descriptor, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise _unreadable(path, f"it is larger than {MAX_BYTES >> 20} MB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, f"byte {error.start + 1} of it is not UTF-8") from error
+
+
+def _unreadable(path: FilePath, reason: str) -> PenstockError:
+    return PenstockError(f"cannot read the saved logins in {path}: {reason}; mend or remove the file")
+
+
+def _entries(document: Document, path: FilePath) -> list[Document]:
     entries = document.get("auths") or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise PenstockError(f"`auths` in {path} is not a list of mappings, mend or remove the file")
     return entries
 
 
-def _store(path: Path, document: Document) -> None:
+def _store(path: FilePath, document: Document) -> None:
     """Write the whole file or nothing of it: 0600 in a directory that, when we make it, is 0700. A symbolic link stays one."""
     import tempfile  # late, as yaml is: reading commands do without
 
     import yaml
 
-    path = Path(os.path.realpath(path))
+    path = os.path.realpath(path)
+    directory = os.path.dirname(path)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".config-", dir=path.parent)  # mkstemp makes it 0600
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".config-", dir=directory)  # mkstemp makes it 0600
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 yaml.safe_dump(document, file, sort_keys=False, allow_unicode=True)

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import click
-import msgspec
-
-_LAST_ASCII_CONTROL = 0x1F
+_LAST_ASCII_CONTROL = "\x1f"
 
 
 def print_json(value: object) -> None:
     """`value` as indented JSON, one document."""
+    import click  # late, as msgspec: what prints plain columns does without
+    import msgspec
+
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
@@ -27,11 +27,13 @@ def print_columns(headings: Sequence[str], rows: Sequence[Sequence[str]], widths
         _print_pretty(headings, rows)
         return
     for row in (headings, *rows):
-        click.echo("\t".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
+        print("\t".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)))
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """`Key: value` lines with the values aligned; lines of one value below each other."""
+    import click
+
     width = max((len(key) for key, _ in fields), default=0) + 1
     for key, value in fields:
         head = click.style(f"{key}:".ljust(width), bold=True)
@@ -53,8 +55,17 @@ def spinner(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def printable(text: str) -> str:
-    """Text from a gateway without characters that would steer the terminal."""
-    return "".join(char if ord(char) > _LAST_ASCII_CONTROL and char != "\x7f" else "\ufffd" for char in text)
+    """Text from a gateway without characters that would steer the terminal, or that no terminal can be sent."""
+    if text.isprintable():
+        return text
+    return "".join(
+        "\ufffd" if char <= _LAST_ASCII_CONTROL or char == "\x7f" or _is_half(char) else char for char in text
+    )
+
+
+def _is_half(char: str) -> bool:
+    """Whether it is one half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    return "\ud800" <= char <= "\udfff"
 
 
 def _print_pretty(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,4 +89,4 @@ def target_of(stack: Stack, target: Target) -> Target:
     url = gateway_url(stack.gateway, {})
     if url in (DEFAULT_GATEWAY, target.url):
         return target
-    return replace(target, url=url, authorization=authorization_for(url, params.get("token"), os.environ))
+    return target._replace(url=url, authorization=authorization_for(url, params.get("token"), os.environ))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 DEFAULT_FILES = ("stack.yaml", "stack.yml")
 """Looked for in this order when no file is named."""
 
 
-def default_file(directory: Path) -> str | None:
+def default_file(directory: str | os.PathLike[str]) -> str | None:
     """The name of the stack file in `directory`; None when there is none."""
-    return next((name for name in DEFAULT_FILES if (directory / name).is_file()), None)
+    return next((name for name in DEFAULT_FILES if os.path.isfile(os.path.join(directory, name))), None)

@@ -13,7 +13,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from penstock.cli.main import cli
+from penstock.cli.root import cli
 
 
 @dataclass(frozen=True)

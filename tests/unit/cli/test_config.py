@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from penstock.cli.config import basic_token, config_path, remove_login, save_login, saved_authorization
+from penstock.cli.config import MAX_BYTES, basic_token, config_path, remove_login, save_login, saved_authorization
 from penstock.errors import PenstockError
 
 URL = "http://127.0.0.1:8080"
 
 
 def test_the_path_is_faas_clis(tmp_path: Path) -> None:
-    assert config_path({}) == tmp_path / "user" / ".openfaas" / "config.yml"
-    assert config_path({"OPENFAAS_CONFIG": "/etc/faas"}) == Path("/etc/faas/config.yml")
+    assert config_path({}) == str(tmp_path / "user" / ".openfaas" / "config.yml")
+    assert config_path({"OPENFAAS_CONFIG": "/etc/faas"}) == "/etc/faas/config.yml"
 
 
 def test_file_and_directory_are_private(tmp_path: Path) -> None:
@@ -89,6 +89,59 @@ def test_a_broken_file_is_named_and_left_alone(tmp_path: Path, text: str) -> Non
         with pytest.raises(PenstockError, match=r"config\.yml"):
             use()
     assert path.read_text() == text
+
+
+HOSTILE = {
+    "nested without end": b"a: " + b"[" * 200_000,
+    "mappings without end": b"? " * 200_000,
+    "aliases that multiply": b"\n".join(
+        [b"a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+        + [b"a%d: &a%d [%s]" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 10)]
+    ),
+    "an alias within itself": b"a: &a [*a]\n",
+    "a number without end": b"auths: []\na: " + b"9" * 20_000,
+    "a hexadecimal number without end": b"auths: []\na: 0x" + b"f" * 20_000,
+    "a sexagesimal number without end": b"auths: []\na: 1" + b":59" * 20_000,
+    "a day that no month has": b"auths: []\na: 2026-02-31\n",
+    "a NUL": b"auths: []\na: \x00\n",
+    "no UTF-8": b"auths: \xff\xfe\n",
+    "UTF-16": "auths: []\n".encode("utf-16"),
+    "half a character": b'auths: [{gateway: "\\ud800"}]\n',
+    "a tag": b"auths: !!python/object/apply:os.system [id]\n",
+    "a key that is a list": b"? [a, b]\n: c\n",
+    "a key twice": b"auths: []\nauths: []\n",
+    "two documents": b"auths: []\n---\nauths: []\n",
+    "too large": b"# " + b"x" * MAX_BYTES,
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_file_is_refused_by_its_name_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.yml"
+    path.write_bytes(content)
+    for use in (
+        lambda: saved_authorization(path, URL),
+        lambda: save_login(path, URL, "x"),
+        lambda: remove_login(path, URL),
+    ):
+        with pytest.raises(PenstockError, match=r"saved logins in .*config\.yml.*mend or remove the file") as caught:
+            use()
+        assert len(str(caught.value)) < 1000
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("token", ["'a\tb'", '"a\\r\\nX-Evil: 1"', '"\\0"', "ä", "[a]", "{a: b}", "12"])
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path, token: str) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(f"auths:\n- gateway: {URL}\n  token: {token}\n")
+    with pytest.raises(PenstockError, match="penstock login"):
+        saved_authorization(path, URL)
+
+
+def test_a_pipe_is_no_file_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yml")
+    with pytest.raises(PenstockError, match="not a file"):
+        saved_authorization(tmp_path / "config.yml", URL)
 
 
 def test_an_unreadable_or_unwritable_place_is_named(tmp_path: Path) -> None:

@@ -1,135 +1,89 @@
-"""The root command: errors become one line and an exit code."""
+"""The entry of the command: whatever happens ends with an exit code, also before anything is imported."""
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 
-import click
 import pytest
 
-from penstock import errors
-from penstock.cli import main as root
-from tests.unit.cli.support import Answer, ScriptedGateway, refusing, run_cli
-from tests.unit.cli.warm import CommandLine
+import penstock
+
+BROKEN_OFF = {
+    "click": ("deploy",),
+    "penstock.cli.verbs.deploy": ("deploy", "--help"),
+    "penstock.cli.verbs.serve": ("serve", "--help"),
+    "penstock.cli.root": ("secret", "list"),
+    "penstock.cli.quick": ("version",),
+    "penstock.cli.starting": ("version",),
+    "penstock.cli.endings": ("list",),
+    "penstock.cli.versions": ("version",),
+    "penstock.cli.plainhttp": ("version",),
+    "aiohttp": ("logs", "f"),
+}
+"""A module, and a command that imports it."""
+
+INTERRUPTED_AT_IMPORT = """
+import importlib.abc, os, signal, sys
+wanted = sys.argv.pop(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this test was started with
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == wanted:
+            {how}
+sys.meta_path.insert(0, Interrupting())
+from penstock.cli.main import main
+main()
+"""
+HOW = {"an exception": "raise KeyboardInterrupt", "a signal": "os.kill(os.getpid(), signal.SIGINT)"}
+
+SWALLOWED = """
+import importlib.abc, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(100000): pass
+class Destructive(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            Dying()
+sys.meta_path.insert(0, Destructive())
+from penstock.cli.main import main
+main()
+"""
+"""Ctrl-C within a destructor, where an exception would be printed and forgotten."""
 
 
-@pytest.mark.parametrize("verb", root._VERBS)
-def test_every_verb_teaches_by_examples(verb: str) -> None:
-    result = run_cli(verb, "--help")
-    assert result.exit_code == 0
-    assert f"Usage: penstock {verb}" in result.stdout
-    examples = result.stdout.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
-    assert 2 <= len(examples) <= 4
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
 
 
-def test_help_lists_all_verbs_with_their_second_names() -> None:
-    text = run_cli("--help").stdout
-    assert all(f"  {verb}" in text for verb in root._VERBS)
-    assert "remove, rm, delete" in text
+@pytest.mark.parametrize("module", BROKEN_OFF)
+@pytest.mark.parametrize("how", HOW)
+def test_an_interrupt_while_modules_are_imported_ends_quietly(module: str, how: str) -> None:
+    done = run(INTERRUPTED_AT_IMPORT.format(how=HOW[how]), module, *BROKEN_OFF[module])
+    assert done.returncode == 130
+    assert done.stdout in ("", f"CLI\n version: {penstock.__version__}\n")
+    assert done.stderr.strip() == ""  # click ends the line on which a terminal shows ^C
 
 
-@pytest.mark.parametrize(
-    ("alias", "verb"), [("ls", "list"), ("rm", "remove"), ("delete", "remove"), ("ns", "namespace")]
-)
-def test_second_names_lead_to_the_verb(alias: str, verb: str) -> None:
-    assert f"Usage: penstock {verb}" in run_cli(alias, "--help").stdout
+def test_an_interrupt_within_a_destructor_is_not_lost() -> None:
+    done = run(SWALLOWED, "deploy", "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_unknown_verb_exits_2_and_names_the_nearest() -> None:
-    result = run_cli("depoly")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("Error: there is no command 'depoly'. Did you mean deploy?")
+def test_an_interrupt_that_is_ignored_stays_ignored() -> None:
+    script = INTERRUPTED_AT_IMPORT.format(how=HOW["a signal"]).replace("signal.default_int_handler", "signal.SIG_IGN")
+    done = run(script, "click", "deploy", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_unknown_flag_exits_2_and_points_at_the_help() -> None:
-    result = run_cli("list", "--colour")
-    assert result.exit_code == 2
-    assert "See `penstock list --help`." in result.stderr
-
-
-def test_errors_go_to_stderr_and_leave_stdout_empty(gateway: ScriptedGateway) -> None:
-    result = run_cli("describe", "nothing")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: there is no function 'nothing'; `penstock list` shows those there are\n"
-
-
-def test_no_gateway_exits_3_and_says_what_was_tried_and_what_to_start() -> None:
-    with refusing() as url:
-        result = run_cli("list", "--gateway", url)
-    assert result.exit_code == 3
-    assert f"cannot reach a gateway at {url} (Connection refused)" in result.stderr
-    assert "penstock serve" in result.stderr
-
-
-def test_401_exits_4_and_names_login(gateway: ScriptedGateway) -> None:
-    gateway.on("GET /system/functions", Answer(401, b"invalid credentials"))
-    result = run_cli("list")
-    assert result.exit_code == 4
-    assert f"penstock login --gateway {gateway.url}" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, errors.InvalidInput), (404, errors.NotFound), (409, errors.AlreadyExists), (501, errors.NotSupported),
-        (503, errors.ProviderUnavailable), (500, errors.PenstockError), (302, errors.PenstockError), (204, errors.PenstockError),
-    ],
-)  # fmt: skip
-def test_exit_code_of_a_refusal_is_that_of_its_error(
-    gateway: ScriptedGateway, status: int, kind: type[errors.PenstockError]
-) -> None:
-    gateway.on("GET /system/functions", Answer(status, b"" if status == 204 else b"because"))
-    result = run_cli("list")
-    assert result.exit_code == kind.exit_code
-    assert str(status) in result.stderr
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": 1}', b'[{"name": 5, "labels": []}]', b"[1]", b"\xff\xfe"])
-def test_an_answer_of_another_kind_is_an_error_without_traceback(gateway: ScriptedGateway, body: bytes) -> None:
-    gateway.on("GET /system/functions", Answer(200, body))
-    result = run_cli("list")
-    assert result.exit_code == 1
-    assert "not what was expected" in result.stderr
-
-
-def test_null_for_an_empty_list_is_accepted(gateway: ScriptedGateway) -> None:
-    gateway.on("GET /system/functions", Answer(200, b"null"))
-    assert run_cli("list", "-q").exit_code == 0
-
-
-def test_an_unexpected_error_is_one_line_and_says_how_to_see_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert root.exit_code_of(ZeroDivisionError("division by zero")) == 1
-    monkeypatch.setenv("PENSTOCK_DEBUG", "1")
-    with pytest.raises(ZeroDivisionError):
-        root.exit_code_of(ZeroDivisionError())
-
-
-def test_interrupt_exits_130() -> None:
-    assert root.exit_code_of(KeyboardInterrupt()) == 130
-    assert root.exit_code_of(click.Abort()) == 130
-
-
-def test_without_a_verb_the_help_is_the_result() -> None:
-    assert run_cli().stdout == run_cli("--help").stdout
-    assert run_cli().exit_code == 0
-    assert run_cli("secret").stdout == run_cli("secret", "--help").stdout
-
-
-def test_version_as_a_flag() -> None:
-    assert run_cli("--version").stdout.startswith("penstock ")
-
-
-def test_arguments_that_are_no_text_are_refused(gateway: ScriptedGateway, command_line: CommandLine) -> None:
-    byte = os.fsdecode(b"\xff")
-    for arguments in (
-        ("deploy", "--name", "a", "--fprocess", byte),
-        ("list", "-n", byte),
-        ("describe", byte),
-        ("logs", byte),
-        ("invoke", "f", "--query", f"a={byte}"),
-        ("list", "-g", f"http://{byte}"),
-    ):
-        done = command_line.run(*arguments)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(b"Error: ")
-    assert gateway.requests == []
+def test_a_module_that_cannot_be_imported_is_one_line() -> None:
+    script = INTERRUPTED_AT_IMPORT.format(how="raise ImportError('it is gone')")
+    for module, arguments in (("click", ["deploy"]), ("penstock.cli.verbs.deploy", ["deploy"])):
+        done = run(script, module, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "Error: unexpected ImportError: it is gone (set PENSTOCK_DEBUG=1 to see where)\n"

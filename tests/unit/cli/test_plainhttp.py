@@ -36,7 +36,7 @@ def saying(data: bytes) -> Iterator[str]:
 
 def test_status_body_and_what_was_asked(gateway: ScriptedGateway) -> None:
     gateway.on("GET /a/b?c=d", Answer(418, b"\x00body"))
-    assert get(f"{gateway.url}/a/b?c=d", {"Authorization": "Bearer x"}, 60) == (418, b"\x00body")
+    assert get(f"{gateway.url}/a/b?c=d", {"Authorization": "Bearer x"}, 60) == (418, "I'm a Teapot", b"\x00body")
     [request] = gateway.requests
     assert request.headers["Authorization"] == "Bearer x"
     assert request.headers["Host"] == gateway.url.removeprefix("http://")
@@ -44,7 +44,7 @@ def test_status_body_and_what_was_asked(gateway: ScriptedGateway) -> None:
 
 def test_an_answer_without_a_length_ends_with_the_connection() -> None:
     with saying(b"HTTP/1.0 200 OK\r\n\r\nall of it") as url:
-        assert get(url, {}, 60) == (200, b"all of it")
+        assert get(url, {}, 60) == (200, "OK", b"all of it")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import tempfile
 from contextlib import ExitStack
 
 DEADLINE = 60.0
-IMPORTED = ("penstock.cli.main", "penstock.cli.verbs.invoke", "penstock.cli.client", "aiohttp")
+IMPORTED = ("penstock.cli.main", "penstock.cli.root", "penstock.cli.verbs.invoke", "penstock.cli.client", "aiohttp")
 LARGEST = 64 << 10
 """Bytes that a pipe takes before anybody reads, and of arguments and environment."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.cli.main import cli
+from penstock.cli.root import cli
 from tools.generate_cli_reference import MEANINGS, PAGE, known_codes, page
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 import click
@@ -40,7 +39,7 @@ def command(target: Target, username: str, password: str | None, password_stdin:
     if ":" in username:
         raise InvalidInput("--username cannot hold a colon")
     token = basic_token(username, secret)
-    talk(dataclasses.replace(target, authorization=f"Basic {token}"), _validate)
+    talk(target._replace(authorization=f"Basic {token}"), _validate)
     save_login(config_path(os.environ), target.url, token)
     click.echo(f"credentials saved for {username} {target.url}")
 

@@ -8,10 +8,14 @@ import click
 
 from penstock.cli.client import Gateway, segment, status_of, talk
 from penstock.cli.commands import Verb
+from penstock.cli.exchange import Reply, TookTooLong, check_acknowledged, silent, waiting_said
 from penstock.cli.options import DURATION, connected, namespace_option, note
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, ProviderUnavailable
+
+_ENOUGH = 80
+"""Bytes of an answer that tell a gateway from a web page."""
 
 
 @click.command("ready", cls=Verb)
@@ -65,5 +69,19 @@ async def _look(gateway: Gateway, name: str) -> str:
     if name:
         status = status_of(await gateway.function(name))
         return "" if status.available_replicas else f"{status.available_replicas} of {status.replicas} replicas answer"
-    async with gateway.stream("GET", "/healthz") as response:
-        return "" if response.status == 200 else f"it answers {response.status} to /healthz"
+    reply = await _health(gateway)
+    if reply.status != 200:
+        return f"it answers {reply.status} to /healthz"
+    check_acknowledged(gateway.target, reply.status, reply.body)
+    return ""
+
+
+async def _health(gateway: Gateway) -> Reply:
+    """The answer to the one question that anybody may ask, hence without a login. Raises GatewayUnavailable."""
+    try:
+        with waiting_said(gateway.target):
+            async with gateway.stream("GET", "/healthz") as response:
+                start = await response.content.read(_ENOUGH) if response.status == 200 else b""
+                return Reply(response.status, response.reason or "", start)
+    except TookTooLong as error:
+        raise silent(gateway.target, error) from error

@@ -8,6 +8,7 @@ import click
 
 from penstock.cli.client import Gateway, refusal, segment, talk
 from penstock.cli.commands import Verb
+from penstock.cli.exchange import check_acknowledged
 from penstock.cli.options import connected, namespace_option, note
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
@@ -78,5 +79,6 @@ async def _remove_one(gateway: Gateway, name: str) -> bool:
         return False
     if reply.status not in (200, 201, 202, 204):
         raise refusal(reply)
+    check_acknowledged(gateway.target, reply.status, reply.body)
     click.echo("Removing old function.")
     return True

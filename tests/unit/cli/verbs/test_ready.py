@@ -38,3 +38,14 @@ def test_it_gives_up_after_so_many_looks(gateway: ScriptedGateway) -> None:
 def test_no_gateway_at_all_ends_with_3() -> None:
     result = run_cli("ready", "-g", "http://127.0.0.1:1", *QUICK)
     assert result.exit_code == 3 and "not ready after 3 looks: cannot reach a gateway" in result.stderr
+
+
+def test_a_web_server_that_has_a_page_for_everything_is_no_gateway(gateway: ScriptedGateway) -> None:
+    gateway.on(
+        "GET /healthz", Answer(200, b"<!DOCTYPE html>" + b"x" * 100_000), Answer(200, b"<html>"), Answer(200, b"OK")
+    )
+    result = run_cli("ready", *QUICK)
+    assert (result.exit_code, result.stdout) == (0, "The gateway is ready\n")
+    assert f"what answers at {gateway.url} is not a gateway" in result.stderr
+    gateway.on("GET /healthz", Answer(200, b"<html>"))
+    assert run_cli("ready", *QUICK).exit_code == 3

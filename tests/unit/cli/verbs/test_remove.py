@@ -67,3 +67,15 @@ def test_names_or_a_stack_file_and_one_of_them(
     result = run_cli("remove")
     assert result.exit_code == 2 and "nothing to remove: give names, or a stack file" in result.stderr
     assert gateway.requests == []
+
+
+def test_a_success_of_something_else_than_a_gateway_is_a_failure(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    gateway.on("DELETE /system/functions", Answer(200, b"<!DOCTYPE html><title>It works</title>"))
+    (tmp_path / "stack.yml").write_text(
+        f"provider: {{name: openfaas, gateway: {gateway.url}}}\nfunctions: {{a: {{image: i}}, b: {{image: i}}}}\n"
+    )
+    for arguments in (("remove", "a"), ("remove", "-f", str(tmp_path / "stack.yml"))):
+        result = run_cli(*arguments)
+        assert result.exit_code == 3
+        assert f"what answers at {gateway.url} is not a gateway" in result.stderr
+        assert "Removing old function" not in result.stdout
