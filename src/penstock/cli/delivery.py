@@ -39,6 +39,8 @@ class Delivery:
     push: bool
     """Whether the builder makes images, which go to their registries."""
     deploy: bool
+    force: bool = False
+    """Whether what runs as it is wanted is deployed all the same."""
     publish: bool = False
     """Whether the builder pushes what it builds, by way of `penstock.builders.publish`."""
 
@@ -46,11 +48,9 @@ class Delivery:
         """Build, push and deploy all. Raises PenstockError, naming them, when functions have failed."""
         started = time.monotonic()
         outcomes = self.build(stack)
-        if self.deploy:
-            self.send(stack, outcomes)
-        else:
-            check_all(outcomes)
-        note(self._summary(stack, outcomes, time.monotonic() - started))
+        left = self.send(stack, outcomes) if self.deploy else []
+        check_all(outcomes)
+        note(self._summary(stack, outcomes, left, time.monotonic() - started))
 
     def build(self, stack: Stack) -> list[Outcome]:
         """Build, and push what is an image; what failed is told of."""
@@ -63,8 +63,9 @@ class Delivery:
             return outcomes
         return push_built(self.builder, outcomes, parallel=self.wish.parallel, quiet=self.wish.quiet)
 
-    def send(self, stack: Stack, outcomes: Iterable[Outcome]) -> None:
-        """Deploy the functions of a stack with their builds, those without a source too. Raises as `deploy_all`."""
+    def send(self, stack: Stack, outcomes: Iterable[Outcome]) -> list[str]:
+        """Deploy the functions of a stack with their builds, those without a source too; the names of those that were left as they
+        are. Raises as `deploy_all`."""
         outcomes = list(outcomes)
         built = {outcome.name: outcome.built for outcome in outcomes if outcome.built}
         failed = {outcome.name for outcome in outcomes if outcome.fault}
@@ -76,15 +77,16 @@ class Delivery:
             else each
             for each in deployments(stack, self.over, circumstances)
         ]
-        deploy_all(self.target, planned, self.strategy, wait=self.wait)
+        return deploy_all(self.target, planned, self.strategy, wait=self.wait, leave_same=not self.force)
 
-    def _summary(self, stack: Stack, outcomes: Collection[Outcome], seconds: float) -> str:
+    def _summary(self, stack: Stack, outcomes: Collection[Outcome], left: Collection[str], seconds: float) -> str:
         unchanged = sum(1 for outcome in outcomes if outcome.built and outcome.built.cached)
         built = len(outcomes) - unchanged
         where = f"up at {self.target.url}" if self.deploy else "ready to deploy"
         count = len(stack.functions)
         functions = f"{count} function{'s' * (count != 1)} {'is' if count == 1 else 'are'}"
-        return f"{functions} {where}: {built} built, {unchanged} unchanged, in {seconds:.2f}s"
+        sent = f"; {count - len(left)} deployed, {len(left)} left alone" if self.deploy else ""
+        return f"{functions} {where}: {built} built, {unchanged} unchanged{sent}, in {seconds:.2f}s"
 
 
 def follow(delivery: Delivery, stack: Stack, load: Callable[[], Stack]) -> None:

@@ -1,7 +1,8 @@
 """How functions get to a gateway, one or a whole stack: what is sent in which order, what is waited for, what is told of failures.
 
-Called by the verbs `deploy`, `up` and `store deploy`. Speaks to the gateway in the order that every compatible one understands:
-PUT, and POST only after 404 (contract watchdog-cli §4.2). Then it watches each function until a replica answers.
+Called by the verbs `deploy`, `up` and `store deploy`. Speaks to the gateway, of several functions at once, in the order that every
+compatible one understands: PUT, and POST only after 404 (contract watchdog-cli §4.2). Then it watches each function until a replica
+answers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from penstock.cli.output import spinner
 from penstock.cli.schema import FunctionStatus, Instance, Raw
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, Unauthorized
-from penstock.model import FunctionSpec
+from penstock.model import FunctionSpec, Resources
+from penstock.stack.compare import differences
 from penstock.stack.model import Stack, StackFunction
 from penstock.stack.payload import Base, Overrides, body, is_runnable, specification
 from penstock.templates.catalogue import find_template
@@ -44,6 +46,15 @@ _POLL = 0.2
 """Seconds between two looks at a function that is not ready yet."""
 _CALM_LOOKS = 2
 """Looks in a row that must find it ready: just after an update only the old replicas are there, and they are ready."""
+AT_ONCE = 8
+"""Functions that are sent at a time: enough for the way there to cost nothing, and few enough for a small gateway."""
+_EACH_TIME = ("classic", "serializing", "streaming")
+"""Modes that start the program for each request."""
+_DEPLOYED, _SAME, _FAILED, _NOT_TRIED = "deployed", "unchanged", "failed", "not tried"
+_SENT = "deployed, but not known to be ready"
+_MIDWAY = "perhaps deployed, since no answer was waited for"
+_UNANSWERED = "perhaps deployed, since there was no answer"
+_STATES = (_DEPLOYED, _SAME, _SENT, _MIDWAY, _UNANSWERED, _FAILED, _NOT_TRIED)
 _HOPELESS_RESTARTS = 3
 """A program that fell over this often at its start will not be waited for any longer."""
 
@@ -164,75 +175,155 @@ async def provider_of(gateway: Gateway) -> str:
 # How it is deployed
 
 
-@dataclass
 class _Outcome:
     """What has become of each function."""
 
-    names: Sequence[str]
-    done: list[str] = field(default_factory=list)
-    failed: dict[str, PenstockError] = field(default_factory=dict)
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.faults: dict[str, PenstockError] = {}
+        self._state: dict[str, str] = dict.fromkeys(names, _NOT_TRIED)
 
-    def fail(self, name: str, error: PenstockError) -> None:
-        self.failed[name] = error
-        if len(self.names) > 1:
-            note(f"Error: function {name!r}: {error}")
+    def note(self, name: str, state: str) -> None:
+        self._state[name] = state
+
+    def fail(self, name: str, error: PenstockError, state: str = _FAILED) -> None:
+        self.faults[name] = error
+        self._state[name] = state
+
+    def of(self, *states: str) -> list[str]:
+        """Names of those in one of these states, in the order of the file."""
+        return [name for name in self.names if self._state[name] in states]
 
     def summary(self) -> str:
-        left = [name for name in self.names if name not in self.done and name not in self.failed]
-        parts = (("deployed", self.done), ("failed", list(self.failed)), ("not tried", left))
-        return "; ".join(f"{word}: {', '.join(names)}" for word, names in parts if names)
+        found = ((state, self.of(state)) for state in _STATES)
+        return "; ".join(f"{state}: {', '.join(names)}" for state, names in found if names)
 
     def check(self) -> None:
         """Raises PenstockError when a function has failed: its own reason where there is one function."""
-        if not self.failed:
+        if not self.faults:
             return
         if len(self.names) == 1:
-            [(name, error)] = self.failed.items()
+            [(name, error)] = self.faults.items()
             raise PenstockError(f"function {name!r}: {error}") from error
-        raise PenstockError(f"{len(self.failed)} of {len(self.names)} functions failed ({self.summary()})")
+        raise PenstockError(f"{len(self.faults)} of {len(self.names)} functions failed ({self.summary()})")
 
 
-def deploy_all(target: Target, planned: Sequence[Deployment], strategy: Strategy, *, wait: bool) -> None:
-    """Deploy one after the other, whatever becomes of those before, then wait for all of them together.
+def deploy_all(
+    target: Target, planned: Sequence[Deployment], strategy: Strategy, *, wait: bool, leave_same: bool = False
+) -> list[str]:
+    """Deploy some at a time, whatever becomes of the others, then wait for all of them together.
 
-    Each function is announced on stdout. Raises PenstockError at the end when some have failed, naming them and those that are
-    deployed; at once, with its own class, when there is no gateway or it asks for a login.
+    Each function is announced on stdout, in their order. With `leave_same` one that runs as it is wanted is left alone; their names
+    are returned. Raises PenstockError at the end when some have failed, naming them and those that are deployed; at once, with its own
+    class, when there is no gateway or it asks for a login. Ctrl-C says what is deployed and what is not.
     """
-    talk(target, lambda gateway: _deploy_all(gateway, planned, strategy, wait))
-
-
-async def _deploy_all(gateway: Gateway, planned: Sequence[Deployment], strategy: Strategy, wait: bool) -> None:
     outcome = _Outcome([deployment.name for deployment in planned])
+    leave_same = leave_same and strategy == "update"
+    talk(target, lambda gateway: _deploy_all(gateway, planned, _Sender(gateway, strategy, outcome, leave_same), wait))
+    return outcome.of(_SAME)
+
+
+async def _deploy_all(gateway: Gateway, planned: Sequence[Deployment], sender: _Sender, wait: bool) -> None:
+    outcome = sender.outcome
     try:
-        for deployment in planned:
-            await _deploy_one(gateway, deployment, strategy, outcome)
+        await sender.send_all(planned)
         if wait:
-            await _wait_for_all(gateway, [item for item in planned if item.name in outcome.done], outcome)
+            sent = outcome.of(_DEPLOYED)
+            await _wait_for_all(gateway, [item for item in planned if item.name in sent], outcome)
     except (GatewayUnavailable, Unauthorized) as error:
-        raise type(error)(f"{error} ({outcome.summary()})" if outcome.done or outcome.failed else str(error)) from error
+        told = f" ({outcome.summary()})" if outcome.of(_DEPLOYED, _SAME, _FAILED) else ""
+        raise type(error)(f"{error}{told}") from error
     except asyncio.CancelledError:
         note(f"Interrupted ({outcome.summary()})")
         raise
     outcome.check()
 
 
-async def _deploy_one(gateway: Gateway, deployment: Deployment, strategy: Strategy, outcome: _Outcome) -> None:
-    click.echo(f"Deploying: {deployment.name}.")
-    if deployment.spec is None:
-        outcome.fail(deployment.name, deployment.fault or PenstockError("there is nothing to deploy"))
-        return
-    there = gateway.within(deployment.namespace)
-    builds = _NativeBuilds(deployment.spec, there.target)
-    try:
+@dataclass(frozen=True)
+class _Sender:
+    """Sends functions, at most AT_ONCE at a time, and tells of them in their order."""
+
+    gateway: Gateway
+    strategy: Strategy
+    outcome: _Outcome
+    leave_same: bool
+    over: list[PenstockError] = field(default_factory=list)
+    """Why no more are sent."""
+
+    async def send_all(self, planned: Sequence[Deployment]) -> None:
+        """Raises GatewayUnavailable and Unauthorized, when what had been begun has ended."""
+        room = asyncio.Semaphore(AT_ONCE)
+        tasks = [asyncio.create_task(self._within(room, deployment)) for deployment in planned]
+        try:
+            for deployment, task in zip(planned, tasks, strict=True):
+                if not self.over:
+                    click.echo(f"Deploying: {deployment.name}.")
+                await asyncio.wait((task,))  # where Ctrl-C does not end this one alone, and so make room for another
+                self._tell(deployment, task.result())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self.over:
+            raise self.over[0]
+
+    async def _within(self, room: asyncio.Semaphore, deployment: Deployment) -> Reply | None:
+        """The gateway's answer; None where there is none, and `outcome` knows why."""
+        async with room:
+            if self.over:
+                return None
+            name = deployment.name
+            try:
+                reply = await self._send(deployment)
+                self.outcome.note(name, _DEPLOYED if reply else _SAME)
+                return reply
+            except GatewayUnavailable as error:
+                self._stop(name, error, _UNANSWERED)
+            except Unauthorized as error:
+                self._stop(name, error, _FAILED)
+            except PenstockError as error:
+                self.outcome.fail(name, error)
+            except OSError as error:
+                fault = PenstockError(f"{error.filename or builds_root(os.environ)}: {error.strerror or error}")
+                self.outcome.fail(name, fault)
+            return None
+
+    def _stop(self, name: str, error: PenstockError, state: str) -> None:
+        self.over.append(error)
+        self.outcome.note(name, state)
+
+    async def _send(self, deployment: Deployment) -> Reply | None:
+        """None where nothing had to be done."""
+        if deployment.spec is None:
+            raise deployment.fault or PenstockError("there is nothing to deploy")
+        there = self.gateway.within(deployment.namespace)
+        builds = _NativeBuilds(deployment.spec, there.target)
+        if self.leave_same and builds.tell_all(deployment.spec) and await _runs_as_wanted(there, deployment.spec):
+            return None
         builds.hold()
-        reply = await send(there, body(deployment.spec), strategy)
-    except (GatewayUnavailable, Unauthorized):
-        raise
-    except PenstockError as error:
-        outcome.fail(deployment.name, error)
-        return
-    outcome.done.append(deployment.name)
-    announce(there.target, deployment.name, reply)
+        self.outcome.note(deployment.name, _MIDWAY)
+        return await send(there, body(deployment.spec), self.strategy)
+
+    def _tell(self, deployment: Deployment, reply: Reply | None) -> None:
+        name, there = deployment.name, self.gateway.within(deployment.namespace).target
+        if reply is not None:
+            announce(there, name, reply)
+        elif name in self.outcome.faults:
+            if len(self.outcome.names) > 1:
+                note(f"Error: function {name!r}: {self.outcome.faults[name]}")
+        elif name in self.outcome.of(_SAME):
+            click.echo(f"\nUnchanged, left as it is.\nURL: {_url(there, name)}\n")
+
+
+async def _runs_as_wanted(gateway: Gateway, wanted: FunctionSpec) -> bool:
+    """Whether a function is deployed with this very specification, and is not in trouble."""
+    try:
+        status = status_of(await gateway.function(wanted.name))
+    except NotFound:
+        return False
+    deployed = specification_of(status)
+    same = wanted.env_process == deployed.env_process and not differences(wanted, deployed, "all")
+    return same and is_settled(status)
 
 
 class _NativeBuilds:
@@ -242,6 +333,13 @@ class _NativeBuilds:
         self._deployed = Deployed(builds_root(os.environ))
         self._builds = self._deployed.builds_in((spec.env_process, *spec.env_vars.values()))
         self._place = "\0".join((target.url, target.namespace, spec.name))
+
+    def tell_all(self, spec: FunctionSpec) -> bool:
+        """Whether the specification alone says what runs: a build is known by what it is made of, an image by its digest, and a
+        program line starts its program anew for each request. What is behind a tag, or imported from a folder, may have changed."""
+        if spec.image:
+            return "@" in spec.image
+        return bool(self._builds) or (bool(spec.env_process) and spec.env_vars.get("mode", "classic") in _EACH_TIME)
 
     def hold(self) -> None:
         """Raises NotFound when one is gone."""
@@ -256,17 +354,22 @@ class _NativeBuilds:
 async def _wait_for_all(gateway: Gateway, planned: Sequence[Deployment], outcome: _Outcome) -> None:
     names = [deployment.name for deployment in planned]
     waiting = set(names)
+    for name in names:
+        outcome.note(name, _SENT)
 
     async def one(deployment: Deployment, show: Callable[[str], None]) -> None:
+        name = deployment.name
         try:
             there = gateway.within(deployment.namespace)
-            await wait_until_ready(there, deployment.name, lambda text: None)
+            await wait_until_ready(there, name, lambda text: None)
             if deployment.spec is not None:
                 _NativeBuilds(deployment.spec, there.target).settle()
+            outcome.note(name, _DEPLOYED)
         except PenstockError as error:
-            outcome.done.remove(deployment.name)
-            outcome.fail(deployment.name, error)
-        waiting.discard(deployment.name)
+            outcome.fail(name, error)
+            if len(outcome.names) > 1:
+                note(f"Error: function {name!r}: {error}")
+        waiting.discard(name)
         show(_waiting_for(sorted(waiting)))
 
     with spinner(_waiting_for(names)) as show:
@@ -279,8 +382,11 @@ def _waiting_for(names: Sequence[str]) -> str:
 
 def announce(target: Target, name: str, reply: Reply) -> None:
     """Say where a function that was accepted is found, in the lines that scripts read."""
-    suffix = f".{target.namespace}" if target.namespace else ""
-    click.echo(f"\nDeployed. {reply.status} {reply.reason}.\nURL: {target.url}/function/{name}{suffix}\n")
+    click.echo(f"\nDeployed. {reply.status} {reply.reason}.\nURL: {_url(target, name)}\n")
+
+
+def _url(target: Target, name: str) -> str:
+    return f"{target.url}/function/{name}{'.' + target.namespace if target.namespace else ''}"
 
 
 async def send(gateway: Gateway, document: Mapping[str, Any], strategy: Strategy) -> Reply:
@@ -289,11 +395,16 @@ async def send(gateway: Gateway, document: Mapping[str, Any], strategy: Strategy
         reply = await gateway.request("PUT", _PATH, body=document)
         if reply.status != 404:
             return _accepted(reply)
-    if strategy == "replace":
-        reply = await gateway.request("DELETE", _PATH, body=gateway.named(functionName=document["service"]))
-        if reply.status != 404:
-            _accepted(reply)
-    return _accepted(await gateway.request("POST", _PATH, body=document))
+    if strategy != "replace":
+        return _accepted(await gateway.request("POST", _PATH, body=document))
+    reply = await gateway.request("DELETE", _PATH, body=gateway.named(functionName=document["service"]))
+    if reply.status == 404:
+        return _accepted(await gateway.request("POST", _PATH, body=document))
+    _accepted(reply)
+    try:
+        return _accepted(await gateway.request("POST", _PATH, body=document))
+    except PenstockError as error:
+        raise type(error)(f"{error}; what was there before is deleted, as --replace asks") from error
 
 
 def _accepted(reply: Reply) -> Reply:
@@ -326,6 +437,27 @@ async def wait_until_ready(gateway: Gateway, name: str, show: Callable[[str], No
     except TimeoutError:
         waited = f"{gateway.target.timeout:g} s"
         raise PenstockError(f"{name!r} was accepted but is not ready after {waited}: {seen}") from None
+
+
+def specification_of(status: FunctionStatus) -> FunctionSpec:
+    """What a function that is deployed was asked to be."""
+    limits, requests = (
+        Resources(memory=part.memory, cpu=part.cpu) if part else Resources()
+        for part in (status.limits, status.requests)
+    )
+    return FunctionSpec(
+        name=status.name,
+        image=status.image,
+        env_process=status.env_process,
+        env_vars=status.env_vars or {},
+        constraints=tuple(status.constraints or ()),
+        secrets=tuple(status.secrets or ()),
+        labels=status.labels or {},
+        annotations=status.annotations or {},
+        limits=limits,
+        requests=requests,
+        read_only_root=status.read_only_root_filesystem,
+    )
 
 
 def is_settled(function: FunctionStatus) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from penstock.cli.target import Target
 from penstock.errors import BuildFailed, NotSupported, PenstockError
 from penstock.stack.model import Position, Stack, StackFunction
 from penstock.stack.payload import Overrides
-from tests.unit.cli.support import Answer, ScriptedGateway
+from tests.unit.cli.support import Answer, ScriptedGateway, answer_json
 
 
 class Engine:
@@ -72,7 +74,7 @@ def test_images_with_a_registry_are_pushed_and_all_are_deployed(
     engine = Engine()
     delivery(engine, gateway.url).deliver(STACK)
     assert engine.done == ["build acme/one:latest", "build two:2", "push acme/one:latest"]
-    deployed = [json.loads(request.body)["image"] for request in gateway.requests]
+    deployed = sorted(json.loads(request.body)["image"] for request in gateway.requests)
     assert deployed == ["acme/one:latest", "two:2"]
     told = capsys.readouterr().err
     assert "no registry or account is named: two:2" in told
@@ -126,3 +128,63 @@ def test_native_builds_fit_a_gateway_of_this_machine(provider: str, url: str, wo
         return
     with pytest.raises(NotSupported, match=words):
         check_fit(native, provider, Target(url=url))
+
+
+# What runs as it is wanted
+
+PROGRAM = {"name": "f", "envProcess": "cat", "replicas": 1, "availableReplicas": 1, "labels": {"faas_function": "f"}}
+PINNED = "acme/f@sha256:" + "0" * 64
+
+
+def up(gateway: ScriptedGateway, status: dict[str, Any], *, force: bool = False, **keys: Any) -> list[str]:
+    """What the gateway is asked for when a function with these keys is brought up, and it has one with that status."""
+    gateway.requests.clear()
+    gateway.on("GET /system/function/f", answer_json(status))
+    gateway.on("PUT /system/functions", Answer(202))
+    wanted = StackFunction(name="f", where=Position("stack.yml", 1), **keys)
+    delivered = dataclasses.replace(delivery(Engine(), gateway.url), force=force)
+    delivered.deliver(Stack(file="stack.yml", functions=(wanted,)))
+    return [request.method for request in gateway.requests]
+
+
+def test_what_runs_as_it_is_wanted_is_left_alone_and_said_so(
+    gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert up(gateway, PROGRAM, fprocess="cat") == ["GET"]
+    told = capsys.readouterr()
+    assert told.out == f"Deploying: f.\n\nUnchanged, left as it is.\nURL: {gateway.url}/function/f\n\n"
+    assert "0 built, 0 unchanged; 0 deployed, 1 left alone" in told.err
+    assert up(gateway, {**PROGRAM, "replicas": 0, "availableReplicas": 0}, fprocess="cat") == ["GET"]
+    assert up(gateway, {"name": "f", "image": PINNED, "availableReplicas": 1, "replicas": 1}, image=PINNED) == ["GET"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {**PROGRAM, "envProcess": "tac"},
+        {**PROGRAM, "labels": {"more": "1"}},
+        {**PROGRAM, "envVars": {"A": "1"}},
+        {**PROGRAM, "availableReplicas": 0},
+        {**PROGRAM, "instances": [{"id": "1", "state": "backoff", "reason": "it fell over"}]},
+    ],
+    ids=["program", "label", "variable", "not ready", "in trouble"],
+)
+def test_what_runs_otherwise_is_deployed(gateway: ScriptedGateway, status: dict[str, Any]) -> None:
+    assert up(gateway, status, fprocess="cat") == ["GET", "PUT"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"image": "acme/f:1"}, {"fprocess": "serve", "environment": {"mode": "http"}}],
+    ids=["behind a tag", "a program that stays"],
+)
+def test_what_may_have_changed_unseen_is_deployed(gateway: ScriptedGateway, keys: dict[str, Any]) -> None:
+    status = {
+        "name": "f", "replicas": 1, "availableReplicas": 1, "image": keys.get("image", ""),
+        "envProcess": keys.get("fprocess", ""), "envVars": keys.get("environment", {}),
+    }  # fmt: skip
+    assert up(gateway, status, **keys) == ["PUT"]
+
+
+def test_by_force_all_are_deployed(gateway: ScriptedGateway) -> None:
+    assert up(gateway, PROGRAM, fprocess="cat", force=True) == ["PUT"]

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from penstock.builders.model import Built
-from penstock.cli.deploying import Circumstances, Deployment, deployments
+from penstock.cli.deploying import AT_ONCE, Circumstances, Deployment, deployments
 from penstock.stack.load import read_stack
 from penstock.stack.payload import Overrides
-from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, run_cli
+from tests.unit.cli.support import Answer, Recorded, ScriptedGateway, answer_json, run_cli
 
 FUNCTIONS = "/system/functions"
 TEMPLATE = "language: mine\nfprocess: python index.py\n"
+
+
+class JudgingGateway(ScriptedGateway):
+    """Answers a deployment as `judge` says of the function's name."""
+
+    judge: Callable[[str], Answer] | None = None
+
+    def _reply(self, request: Recorded) -> Answer:
+        if self.judge is None or request.method != "PUT":
+            return super()._reply(request)
+        self.requests.append(request)
+        return self.judge(request.json["service"])
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgingGateway]:
+    made = JudgingGateway()
+    monkeypatch.setenv("PENSTOCK_URL", made.url)
+    yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -87,8 +114,9 @@ def test_a_stack_file_is_used_when_no_name_is_given(gateway: ScriptedGateway) ->
     accepted(gateway)
     result = run_cli("deploy", "--no-wait", "-e", "A=1", "-l", "l=1", "--cpu-limit", "1", "-n", "staging")
     assert result.exit_code == 0
-    assert [request.json["service"] for request in gateway.requests] == ["f0", "f1", "f2", "f3", "f4"]
-    assert gateway.requests[0].json == {
+    bodies = sorted((request.json for request in gateway.requests), key=lambda body: str(body["service"]))
+    assert [body["service"] for body in bodies] == ["f0", "f1", "f2", "f3", "f4"]
+    assert bodies[0] == {
         "service": "f0",
         "namespace": "staging",
         "envProcess": "cat",
@@ -122,9 +150,9 @@ def test_nothing_to_deploy(gateway: ScriptedGateway) -> None:
     assert result.exit_code == 2 and "nothing to deploy: give a --name, or a stack file with -f" in result.stderr
 
 
-def test_one_of_five_fails_and_the_others_are_deployed(gateway: ScriptedGateway) -> None:
+def test_one_of_five_fails_and_the_others_are_deployed(gateway: JudgingGateway) -> None:
     Path("stack.yml").write_text(FIVE)
-    accepted(gateway, Answer(202), Answer(202), Answer(500, b"no room"), Answer(202))
+    gateway.judge = lambda name: Answer(500, b"no room") if name == "f2" else Answer(202)
     result = run_cli("deploy", "--no-wait")
     assert result.exit_code == 1
     assert len(gateway.requests) == 5
@@ -157,13 +185,114 @@ def test_one_that_does_not_become_ready_has_failed(gateway: ScriptedGateway) -> 
     assert "deployed: a; failed: b" in result.stderr
 
 
-def test_a_login_that_is_asked_for_midway_says_what_was_done(gateway: ScriptedGateway) -> None:
+def test_a_login_that_is_asked_for_midway_says_what_was_done(gateway: JudgingGateway) -> None:
     Path("stack.yml").write_text(FIVE)
-    accepted(gateway, Answer(202), Answer(401))
+    gateway.judge = lambda name: Answer(401) if name in ("f1", "f3") else Answer(202)
     result = run_cli("deploy", "--no-wait")
     assert result.exit_code == 4
-    assert "penstock login" in result.stderr and "(deployed: f0; not tried: f1, f2, f3, f4)" in result.stderr
-    assert len(gateway.requests) == 2
+    assert "penstock login" in result.stderr and "(deployed: f0, f2, f4; failed: f1, f3)" in result.stderr
+
+
+def test_a_gateway_that_goes_away_midway_has_those_named_that_it_may_have_taken(gateway: JudgingGateway) -> None:
+    Path("stack.yml").write_text("functions:\n  a: {fprocess: cat}\n  b: {fprocess: cat}\n")
+
+    def judge(name: str) -> Answer:
+        if name == "b":
+            raise ConnectionAbortedError("the connection is closed without an answer")
+        return Answer(202)
+
+    gateway.judge = judge
+    result = run_cli("deploy", "--no-wait")
+    assert result.exit_code == 3
+    assert "(deployed: a; perhaps deployed, since there was no answer: b)" in result.stderr
+
+
+def test_functions_are_sent_at_once_and_told_of_in_their_order(gateway: JudgingGateway) -> None:
+    Path("stack.yml").write_text(FIVE)
+    last = threading.Event()
+
+    def judge(name: str) -> Answer:
+        if name == "f4":
+            last.set()
+        return (
+            Answer(202) if name == "f4" or last.wait(60) else Answer(500, b"f4 is not sent before this one is answered")
+        )
+
+    gateway.judge = judge
+    result = run_cli("deploy", "--no-wait")
+    assert result.exit_code == 0, result.stderr
+    assert re.findall(r"Deploying: (\w+)\.\n\nDeployed\. 202", result.stdout) == ["f0", "f1", "f2", "f3", "f4"]
+
+
+def test_only_so_many_are_sent_at_once(gateway: JudgingGateway) -> None:
+    count = 3 * AT_ONCE
+    Path("stack.yml").write_text("functions:\n" + "".join(f"  f{n}: {{fprocess: cat}}\n" for n in range(count)))
+    together = threading.Barrier(AT_ONCE)
+    lock = threading.Lock()
+    here, most = 0, 0
+
+    def judge(name: str) -> Answer:
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+        together.wait(120)
+        with lock:
+            here -= 1
+        return Answer(202)
+
+    gateway.judge = judge
+    result = run_cli("deploy", "--no-wait")
+    assert result.exit_code == 0, result.stderr
+    assert (most, result.stdout.count("Deployed. 202")) == (AT_ONCE, count)
+
+
+def test_ctrl_c_says_what_is_deployed_and_what_is_not(gateway: JudgingGateway) -> None:
+    count = AT_ONCE + 3
+    Path("stack.yml").write_text("functions:\n" + "".join(f"  f{n}: {{fprocess: cat}}\n" for n in range(count)))
+    release = threading.Event()
+
+    def judge(name: str) -> Answer:
+        if name != "f0":
+            release.wait(240)
+        return Answer(202)
+
+    gateway.judge = judge
+    command = [sys.executable, "-m", "penstock", "deploy", "-f", "stack.yml", "--no-wait", "--gateway", gateway.url]
+    with (
+        Path("out").open("wb") as out,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        try:
+            wait_until(lambda: len(gateway.requests) == AT_ONCE + 1, process)
+            process.send_signal(signal.SIGINT)
+            told = process.communicate(timeout=120)[1]
+        finally:
+            release.set()
+            if process.poll() is None:
+                process.kill()
+    between = ", ".join(f"f{n}" for n in range(1, AT_ONCE + 1))
+    left = ", ".join(f"f{n}" for n in range(AT_ONCE + 1, count))
+    assert process.returncode == 130, told
+    assert told.strip() == (
+        f"Interrupted (deployed: f0; perhaps deployed, since no answer was waited for: {between}; not tried: {left})"
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_replace_has_deleted_and_not_made_again_is_told(gateway: ScriptedGateway) -> None:
+    Path("stack.yml").write_text("functions:\n  a: {fprocess: cat}\n")
+    gateway.on(f"DELETE {FUNCTIONS}", Answer(202))
+    gateway.on(f"POST {FUNCTIONS}", Answer(400, b"no such label"))
+    result = run_cli("deploy", "--replace", "--update=false", "--no-wait")
+    assert result.exit_code == 1
+    assert "no such label; what was there before is deleted, as --replace asks" in result.stderr
 
 
 def test_no_gateway_ends_with_3(monkeypatch: pytest.MonkeyPatch) -> None:

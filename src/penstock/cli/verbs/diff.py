@@ -11,14 +11,12 @@ from penstock.builders.choose import PROCESS_PROVIDER
 from penstock.builders.tag import STYLES, Style
 from penstock.cli.client import Gateway, status_of, talk
 from penstock.cli.commands import Verb
-from penstock.cli.deploying import Circumstances, Deployment, deployments, provider_of
-from penstock.cli.options import connected, namespace_option, output_option
+from penstock.cli.deploying import Circumstances, Deployment, deployments, provider_of, specification_of
+from penstock.cli.options import connected, namespace_option, note, output_option
 from penstock.cli.output import print_json, printable
-from penstock.cli.schema import FunctionStatus
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
-from penstock.errors import NotFound, PenstockError
-from penstock.model import FunctionSpec, Resources
+from penstock.errors import GatewayUnavailable, NotFound, PenstockError, Unauthorized
 from penstock.stack.compare import Difference, Variables, differences
 from penstock.stack.model import Stack
 from penstock.stack.payload import Overrides
@@ -28,15 +26,17 @@ _LEAST_WIDTH = 40
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """One function; no differences and `deployed` means that it is as the file has it."""
+    """One function; no differences, no error and `deployed` means that it is as the file has it."""
 
     function: str
     deployed: bool
     differences: tuple[Difference, ...] = ()
+    error: str = ""
+    """Why it cannot be compared, and then nothing else is known."""
 
     @property
     def same(self) -> bool:
-        return self.deployed and not self.differences
+        return self.deployed and not self.differences and not self.error
 
 
 @click.command("diff", cls=Verb)
@@ -54,7 +54,8 @@ class Comparison(msgspec.Struct, frozen=True):
 @namespace_option
 @connected()
 def command(target: Target, stack_file: StackFile, variables: Variables, tag: Style, output: str) -> None:
-    """Show where deployed functions are not what the stack file says. Exits with 1 when there is such a function.
+    """Show where deployed functions are not what the stack file says. Exits with 1 when there is such a function, or one that
+    cannot be compared.
 
     Nothing is changed. Functions that are deployed and not in the file are not looked at.
 
@@ -70,13 +71,23 @@ def command(target: Target, stack_file: StackFile, variables: Variables, tag: St
         print_json(found)
     else:
         for comparison in found:
-            if not comparison.same:
+            if comparison.error:
+                note(f"Error: function {comparison.function!r}: {comparison.error}")
+            elif not comparison.same:
                 _print(comparison, stack.file)
-    different = [comparison.function for comparison in found if not comparison.same]
-    if different:
-        raise PenstockError(f"{len(different)} of {len(found)} functions differ: {', '.join(different)}")
+    _check(found)
     if output != "json":
         click.echo(f"{stack.file} matches what is deployed, no differences found.")
+
+
+def _check(found: Sequence[Comparison]) -> None:
+    """Raises PenstockError, naming them, where functions differ or cannot be compared."""
+    different = [comparison.function for comparison in found if not comparison.same and not comparison.error]
+    unknown = [comparison.function for comparison in found if comparison.error]
+    parts = (("differ", different), ("cannot be compared", unknown))
+    told = [f"{len(names)} of {len(found)} functions {what}: {', '.join(names)}" for what, names in parts if names]
+    if told:
+        raise PenstockError("; ".join(told))
 
 
 async def _compare(gateway: Gateway, stack: Stack, tag: Style, variables: Variables) -> list[Comparison]:
@@ -87,34 +98,18 @@ async def _compare(gateway: Gateway, stack: Stack, tag: Style, variables: Variab
 
 
 async def _compare_one(gateway: Gateway, deployment: Deployment, variables: Variables) -> Comparison:
-    if deployment.spec is None:
-        raise deployment.fault or PenstockError(f"function {deployment.name!r} cannot be deployed")
     label = f"{deployment.name}.{deployment.namespace}" if deployment.namespace else deployment.name
+    if deployment.spec is None:
+        return Comparison(label, deployed=False, error=str(deployment.fault or "it cannot be deployed"))
     try:
         status = status_of(await gateway.within(deployment.namespace).function(deployment.name))
     except NotFound:
         return Comparison(label, deployed=False)
-    return Comparison(label, True, tuple(differences(deployment.spec, _specification(status), variables)))
-
-
-def _specification(status: FunctionStatus) -> FunctionSpec:
-    limits, requests = (
-        Resources(memory=part.memory, cpu=part.cpu) if part else Resources()
-        for part in (status.limits, status.requests)
-    )
-    return FunctionSpec(
-        name=status.name,
-        image=status.image,
-        env_process=status.env_process,
-        env_vars=status.env_vars or {},
-        constraints=tuple(status.constraints or ()),
-        secrets=tuple(status.secrets or ()),
-        labels=status.labels or {},
-        annotations=status.annotations or {},
-        limits=limits,
-        requests=requests,
-        read_only_root=status.read_only_root_filesystem,
-    )
+    except (GatewayUnavailable, Unauthorized):
+        raise
+    except PenstockError as error:
+        return Comparison(label, deployed=False, error=str(error))
+    return Comparison(label, True, tuple(differences(deployment.spec, specification_of(status), variables)))
 
 
 def _print(comparison: Comparison, file: str) -> None:

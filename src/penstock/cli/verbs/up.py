@@ -33,6 +33,7 @@ from penstock.stack.payload import Overrides
 @click.option("--platforms", default="", metavar="LIST", help="With --publish: such as linux/amd64,linux/arm64.")
 @click.option("--skip-push", is_flag=True, help="Leave images where they were built.")
 @click.option("--skip-deploy", is_flag=True, help="Build and push only.")
+@click.option("--force", is_flag=True, help="Deploy also what runs as it is wanted, with new replicas.")
 @click.option("--watch", is_flag=True, help="Go on, and build and deploy a function again when its source changes.")
 @click.option("--read-template/--no-read-template", expose_value=False, hidden=True)
 @namespace_option
@@ -51,10 +52,13 @@ def command(
     platforms: str,
     skip_push: bool,
     skip_deploy: bool,
+    force: bool,
     watch: bool,
     wait: bool,
 ) -> None:
     """Build the functions of a stack file and deploy them.
+
+    A function that runs as it is wanted, with the same build, is left alone unless --force is given.
 
     Each function is tried, whatever becomes of the others; the last line names those that failed. With --watch it stays,
     and a save is answered by the new source a moment later; Ctrl-C ends it.
@@ -91,6 +95,7 @@ def command(
         push=builder.makes_images and builder.name != "remote" and not skip_push and not publish,
         publish=publish,
         deploy=not skip_deploy,
+        force=force,
     )
     if watch:
         follow(delivery, stack, stack_file.load)

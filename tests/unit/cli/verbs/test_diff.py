@@ -46,3 +46,27 @@ def test_json(gateway: ScriptedGateway) -> None:
     assert result.exit_code == 1
     [found] = json.loads(result.stdout)
     assert found["differences"] == [{"field": "image", "wanted": "a:latest", "deployed": "a:old"}]
+
+
+def test_one_that_cannot_be_compared_does_not_keep_the_others_from_it(gateway: ScriptedGateway) -> None:
+    Path("stack.yml").write_text(
+        "functions:\n  lost: {handler: ./nowhere.py}\n  broken: {fprocess: cat}\n  a: {image: a}\n  lost-too: {handler: ./no}\n"
+    )
+    gateway.on("GET /system/function/a", answer_json({**SAME, "image": "a:old"}))
+    gateway.on("GET /system/function/broken", answer_json("no function", 500))
+    result = run_cli("diff")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == "a"
+    *said, last = result.stderr.splitlines()
+    assert said[0].startswith("Error: function 'lost': stack.yml:2: handler: there is no file or folder './nowhere.py'")
+    assert said[1].startswith("Error: function 'broken': the gateway answered 500")
+    assert said[2].startswith("Error: function 'lost-too': stack.yml:5: handler: ")
+    assert last == ("Error: 1 of 4 functions differ: a; 3 of 4 functions cannot be compared: lost, broken, lost-too")
+    found = json.loads(run_cli("diff", "--json").stdout)
+    assert [bool(each["error"]) for each in found] == [True, True, False, True]
+
+
+def test_a_gateway_that_cannot_be_asked_is_said_once(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/function/a", answer_json("", 401))
+    result = run_cli("diff")
+    assert result.exit_code == 4 and result.stderr.count("Error: ") == 1
