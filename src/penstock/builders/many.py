@@ -6,23 +6,17 @@ stop all of them with every program they have started.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from queue import SimpleQueue
-from types import FrameType
 from typing import Protocol
 
 import msgspec
 
 from penstock.builders.model import Builder, BuildRequest, Built
+from penstock.endsignals import unwinding
 from penstock.errors import PenstockError
-
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that would end us without a word to our programs, which lead sessions of their own."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,24 +89,3 @@ def _translated(error: OSError) -> PenstockError:
     fault = PenstockError(f"{error.filename + ': ' if error.filename else ''}{error.strerror or error}")
     fault.__cause__ = error
     return fault
-
-
-@contextmanager
-def unwinding() -> Iterator[None]:
-    """Have signals that end us raise instead; only a main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.getsignal(number) for number in _ENDING}
-    try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, leave)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

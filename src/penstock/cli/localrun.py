@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.builders.many import unwinding
 from penstock.builders.model import Built
 from penstock.cli.options import note
 from penstock.cli.watching import Sources, watched
 from penstock.core.quantity import parse_bytes
+from penstock.endsignals import unwinding
 from penstock.errors import InvalidInput, PenstockError
 from penstock.model import FunctionSpec
 from penstock.providers.runtimes import processes

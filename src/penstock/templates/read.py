@@ -5,7 +5,9 @@ Called by `catalogue` and `repository`. Looks at one folder only and runs nothin
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from penstock.core.shown import shown
 from penstock.errors import InvalidInput
 from penstock.templates.model import BuildOption, Native, Template
 
@@ -77,13 +80,13 @@ def read_template(folder: Path, name: str, *, shipped: bool = False) -> Template
     return Template(
         name=name,
         folder=folder,
-        language=content.language or "",
+        language=shown(content.language or ""),
         fprocess=content.fprocess or "",
         build_options=tuple(content.build_options or ()),
-        welcome_message=content.welcome_message or "",
+        welcome_message=shown(content.welcome_message or ""),
         handler_folder=_inside(file, content.handler_folder or "function"),
         mount_ssh=content.mount_ssh or False,
-        description=content.description or "",
+        description=shown(content.description or ""),
         needs=tuple(content.needs or ()),
         native=_with_known_places(file, content.native) if content.native is not None else None,
         shipped=shipped,
@@ -115,7 +118,10 @@ def check_ref(ref: str) -> str:
 
 def _parse(file: Path) -> _File:
     try:
-        with file.open("rb") as stream:
+        # Without waiting: a pipe in its place would have us wait for somebody to write.
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise InvalidInput(f"{file}: is no file")
             text = stream.read(LARGEST + 1)
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read: {error.strerror}") from error
@@ -128,13 +134,13 @@ def _parse(file: Path) -> _File:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise InvalidInput(f"{where}: {error.problem}") from error
+        raise InvalidInput(f"{where}: {shown(str(error.problem))}") from error
     except yaml.YAMLError as error:
-        raise InvalidInput(f"{file}: is not YAML: {error}") from error
+        raise InvalidInput(f"{file}: is not YAML: {shown(str(error))}") from error
     except RecursionError as error:
         raise InvalidInput(f"{file}: is nested too deeply") from error
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{file}: {error}") from error
+        raise InvalidInput(f"{file}: {shown(str(error))}") from error
 
 
 def _inside(file: Path, folder: str) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.core.shown import shown
+from penstock.endsignals import unwinding
 from penstock.errors import AlreadyExists, InvalidInput, NotFound
 from penstock.templates.catalogue import FOLDER
 from penstock.templates.git import Git, GitFailed
@@ -24,6 +26,10 @@ from penstock.templates.source import Source
 
 NOTES = "meta.json"
 """In each template that was pulled: where it is from."""
+MOST_LISTED = 4 << 20
+"""Bytes of git's list of what a repository's templates hold, some ten thousand files. A few objects can name billions of them."""
+MOST_CONTENT = 256 << 20
+"""Bytes of all files of a repository's templates; a few kilobytes of a pack may be gigabytes of a file."""
 
 _FILES = (b"100644", b"100755", b"100664")
 _KINDS = {b"120000": "a link", b"160000": "a submodule"}
@@ -58,7 +64,7 @@ def pull(source: Source, directory: Path, environ: Mapping[str, str], wanted: Wa
     half-written, also when it is interrupted.
     """
     wanted = wanted or Wanted()
-    with tempfile.TemporaryDirectory(prefix="penstock-templates-") as temporary:
+    with unwinding(), tempfile.TemporaryDirectory(prefix="penstock-templates-") as temporary:
         clone = Path(temporary, "repository")
         sha = _clone(source, clone, Git(environ))
         templates = _chosen(clone, source, wanted)
@@ -86,7 +92,7 @@ def _clone(source: Source, clone: Path, git: Git) -> str:
     try:
         git.run(["clone", "--no-checkout", "--quiet", *depth, *branch, *plain, "--", source.url, str(clone)])
         sha = _commit(source, clone, git)
-        listing = git.run(["ls-tree", "-r", "-z", "--full-tree", sha, "--", FOLDER], clone)
+        listing = git.run(["ls-tree", "-r", "-l", "-z", "--full-tree", sha, "--", FOLDER], clone, MOST_LISTED)
         _check_entries(listing, source)
         if listing:
             git.run(["checkout", "--quiet", sha, "--", FOLDER], clone)
@@ -109,9 +115,15 @@ def _commit(source: Source, clone: Path, git: Git) -> str:
 
 def _check_entries(listing: bytes, source: Source) -> None:
     """Refuse what is no file, and names that lead elsewhere; git itself does only a part of it."""
+    total = 0
     for entry in listing.split(b"\0")[:-1]:
         head, _, path = entry.partition(b"\t")
-        mode = head.split(b" ")[0]
+        mode, *_, size = head.split()
+        total += int(size) if size.isdigit() else 0
+        if total > MOST_CONTENT:
+            raise InvalidInput(
+                f"{source.shown}: its templates have more than {MOST_CONTENT >> 20} MiB; they are not taken"
+            )
         name = path.decode(errors="surrogateescape")
         if mode not in _FILES:
             raise InvalidInput(
@@ -141,7 +153,7 @@ def _chosen(clone: Path, source: Source, wanted: Wanted) -> list[Template]:
 
 def _read(folder: Path) -> Template:
     if "@" in folder.name:
-        raise InvalidInput(f"{folder}: a template's name may not have an '@', which a pinned ref follows")
+        raise InvalidInput(f"{shown(str(folder))}: a template's name may not have an '@', which a pinned ref follows")
     return read_template(folder, check_template_name(folder.name))
 
 

@@ -54,7 +54,7 @@ def parse_source(text: str, directory: Path) -> Source:
     if "#" in text and not ref:
         raise InvalidInput(f"template source: {text!r} ends with '#', which a branch, a tag or sha-0123abc must follow")
     found = _URL.fullmatch(url)
-    if found and found[1].lower() in _SCHEMES and not found[2].startswith("-"):
+    if found and found[1].lower() in _SCHEMES and not _looks_like_an_option(found[2]):
         return Source(url, ref)
     if not found and _SCP.fullmatch(url):
         return Source(url, ref)
@@ -68,6 +68,12 @@ def parse_source(text: str, directory: Path) -> Source:
     raise NotFound(
         f"template source: there is no folder {url!r} in {directory}, and it is no URL (https://…, git@host:path)"
     )
+
+
+def _looks_like_an_option(behind_the_scheme: str) -> bool:
+    """Whether a program such as ssh could take the user or the host for an option."""
+    user, _, host = behind_the_scheme.partition("/")[0].rpartition("@")
+    return any(urllib.parse.unquote(part).lstrip("[").startswith("-") for part in (user, host))
 
 
 def _local(folder: Path, ref: str) -> Source:

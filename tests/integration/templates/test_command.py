@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -70,23 +74,78 @@ def test_new_brings_a_template_from_the_store(
     assert penstock(here, environ, "template", "store", "pull", "cobol").stdout.endswith(": ada, cobol\n")
 
 
-def test_an_interrupted_pull_leaves_neither_git_nor_folders(here: Path, environ: dict[str, str]) -> None:
+ENDED = pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=lambda value: str(value),
+)
+
+
+@contextmanager
+def pulling(here: Path, environ: dict[str, str], url: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "penstock", "template", "pull", url]
+    process = subprocess.Popen(command, cwd=here, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@ENDED
+def test_an_interrupted_pull_leaves_neither_git_nor_folders(
+    here: Path, environ: dict[str, str], number: signal.Signals, code: int
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(DEADLINE)
-        url = f"git://127.0.0.1:{silent.getsockname()[1]}/templates"
-        command = [sys.executable, "-m", "penstock", "template", "pull", url]
-        pulling = subprocess.Popen(command, cwd=here, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
+        with pulling(here, environ, f"git://127.0.0.1:{silent.getsockname()[1]}/templates") as process:
             connection, _ = silent.accept()  # git has asked, and waits
             with connection:
-                gits = psutil.Process(pulling.pid).children(recursive=True)
+                gits = psutil.Process(process.pid).children(recursive=True)
                 assert gits
-                pulling.send_signal(signal.SIGINT)
-                assert pulling.wait(DEADLINE) == 130
+                process.send_signal(number)
+                assert process.wait(DEADLINE) == code
                 assert psutil.wait_procs(gits, DEADLINE)[1] == []
+    assert os.listdir(environ["TMPDIR"]) == []
+    assert os.listdir(here) == []
+
+
+STUBBORN = """\
+#!/bin/sh
+trap '' INT TERM HUP
+for folder; do :; done
+mkdir -p "$folder/half"
+sh -c "trap '' INT TERM HUP; exec sleep 1000" &
+echo $$ $! > "$PIDS.new"
+mv "$PIDS.new" "$PIDS"
+wait
+"""
+"""A git that does not end when it is asked to, nor does its helper."""
+
+
+@ENDED
+def test_a_git_that_does_not_want_to_end_is_ended_with_its_helpers(
+    here: Path, environ: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text(STUBBORN)
+    (tmp_path / "bin/git").chmod(0o755)
+    told = tmp_path / "pids"
+    environ |= {"PATH": f"{tmp_path}/bin:{environ['PATH']}", "PIDS": str(told)}
+    with pulling(here, environ, "https://example.invalid/templates") as process:
+        deadline = time.monotonic() + DEADLINE
+        while not told.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        gits = [psutil.Process(int(pid)) for pid in told.read_text().split()]
+        try:
+            process.send_signal(number)
+            assert process.wait(DEADLINE) == code
+            assert psutil.wait_procs(gits, DEADLINE)[1] == []
         finally:
-            pulling.kill()
-            pulling.wait()
+            for git in gits:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    git.kill()
     assert os.listdir(environ["TMPDIR"]) == []
     assert os.listdir(here) == []
 

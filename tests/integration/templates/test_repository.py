@@ -13,7 +13,7 @@ import pytest
 from penstock.errors import AlreadyExists, InvalidInput, NotFound, NotSupported, PenstockError
 from penstock.templates.catalogue import find_template
 from penstock.templates.git import GitFailed
-from penstock.templates.repository import Wanted, pull
+from penstock.templates.repository import MOST_CONTENT, MOST_LISTED, Wanted, pull
 from penstock.templates.source import parse_source
 from tests.integration.templates.conftest import ENVIRON, Repository
 
@@ -122,6 +122,39 @@ def pinned_name(repository: Repository) -> None:
     repository.commit()
 
 
+def steering_name(repository: Repository) -> None:
+    repository.template("x@\x1b[31m")
+    repository.commit()
+
+
+def steering_folder(repository: Repository) -> None:
+    repository.template("x\x1b[31m")
+    repository.commit()
+
+
+def a_file_for_all(repository: Repository) -> None:
+    repository.git("rm", "-r", "--quiet", "template")
+    repository.write({"template": "no folder"})
+    repository.commit()
+
+
+def link_for_the_description(repository: Repository) -> None:
+    (repository.folder / "template/cobol/template.yml").unlink()
+    (repository.folder / "template/cobol/template.yml").symlink_to("/etc/hostname")
+    repository.commit()
+
+
+def large_description(repository: Repository) -> None:
+    repository.write({"template/cobol/template.yml": "#" * (100 << 20)})
+    repository.commit()
+
+
+def large_file(repository: Repository) -> None:
+    with (repository.folder / "template/cobol/function/zeros").open("wb") as file:
+        file.truncate(MOST_CONTENT)
+    repository.commit()
+
+
 def outside(repository: Repository) -> None:
     repository.write({"template/cobol/template.yml": "handler_folder: ../..\n"})
     repository.commit()
@@ -138,6 +171,11 @@ def outside(repository: Repository) -> None:
         (unreadable, ": template/cobol/template.yml:"),
         (pinned_name, "template/x@y: a template's name may not have an '@'"),
         (outside, "handler_folder: '../..' must be a folder below the template"),
+        (steering_name, "template/x@\ufffd[31m: a template's name may not have an '@'"),
+        (steering_folder, "'x\\x1b[31m' is no name of a template"),
+        (link_for_the_description, "'template/cobol/template.yml' is a link"),
+        (large_description, "template/cobol/template.yml: is larger than 65536 bytes"),
+        (large_file, "its templates have more than 256 MiB"),
     ],
     ids=lambda value: getattr(value, "__name__", "words"),
 )
@@ -151,6 +189,41 @@ def test_hostile_content_is_named_and_leaves_nothing(
     assert str(caught.value).startswith(f"{repository.url}: ")
     assert words in str(caught.value)
     assert everything(here.parent) == before
+
+
+def test_a_file_in_the_place_of_all_templates_has_none(repository: Repository, here: Path) -> None:
+    a_file_for_all(repository)
+    with pytest.raises(NotFound, match="has no templates"):
+        bring(repository.url, here)
+    assert everything(here) == []
+
+
+def test_a_few_objects_that_name_billions_of_files(repository: Repository, here: Path) -> None:
+    digits, mode = repository.git("hash-object", "-w", "--stdin", given=b"x"), b"100644"
+    for _ in range(9):
+        names = b"".join(mode + f" {name}".encode() + b"\0" + bytes.fromhex(digits) for name in "0123456789")
+        digits, mode = repository.git("hash-object", "-t", "tree", "-w", "--stdin", given=names), b"40000"
+    tree = b"40000 template\0" + bytes.fromhex(digits)
+    digits = repository.git("hash-object", "-t", "tree", "-w", "--stdin", given=tree)
+    repository.git("update-ref", "refs/heads/main", repository.git("commit-tree", digits, "-m", "x"))
+    with pytest.raises(GitFailed, match=f"git says more than {MOST_LISTED} bytes"):
+        bring(repository.url, here)
+    assert everything(here) == []
+
+
+def test_hooks_and_settings_of_a_repository_do_nothing(repository: Repository, here: Path, tmp_path: Path) -> None:
+    repository.write({".gitattributes": "* filter=x\n", ".lfsconfig": "[lfs]\nurl = http://127.0.0.1:1/\n"})
+    repository.write({".gitmodules": '[submodule "x"]\npath = x\nurl = ext::sh -c touch\n'})
+    repository.add_entry("160000", "x")
+    hooks = repository.folder / ".git/hooks"
+    hooks.mkdir(exist_ok=True)
+    for name in ("post-checkout", "post-upload-pack", "pre-receive", "reference-transaction"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+        (hooks / name).chmod(0o755)
+    repository.git("config", "filter.x.smudge", f"touch {tmp_path}/owned")
+    repository.git("config", "uploadpack.packObjectsHook", f"touch {tmp_path}/owned; true")
+    assert bring(repository.url, here) == ("ada", "cobol")
+    assert not (tmp_path / "owned").exists()
 
 
 def test_links_beside_the_templates_are_of_no_concern(repository: Repository, here: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from penstock.core.shown import shown
 from penstock.errors import InvalidInput
 from penstock.templates.model import BuildOption, Native
 from penstock.templates.read import LARGEST, check_ref, check_template_name, read_template
@@ -87,6 +89,42 @@ def test_what_cannot_be_used_is_named_with_its_file(tmp_path: Path, text: str, w
         read_template(template(tmp_path, text), "x")
     assert str(caught.value).startswith(str(tmp_path / "template.yml"))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "template.yml"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("/dev/zero")
+    with pytest.raises(InvalidInput, match=r"template\.yml: (is no file|cannot be read: Is a directory)"):
+        read_template(tmp_path, "x")
+
+
+def test_what_would_steer_a_terminal_is_not_kept(tmp_path: Path) -> None:
+    text = 'language: "\\e[31mred\\u009b2J"\nwelcome_message: "a\\u202eb\\a\\tc\\n\\r"\ndescription: "\\0"\n'
+    read = read_template(template(tmp_path, text), "x")
+    assert (read.language, read.description) == ("\ufffd[31mred\ufffd2J", "\ufffd")
+    assert read.welcome_message == "a\ufffdb\ufffd\tc\n\ufffd"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'native: {toolchain: "\\e[31m"}',
+        '"\\e[31m": 1\n"\\e[31m": 2\n',
+        'mount_ssh: "\\e[31m"',
+        "!<\\e> x",
+        "handler_folder: '/\u202e'",
+    ],
+)
+def test_nor_is_it_told_of(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_template(template(tmp_path, text), "x")
+    assert shown(str(caught.value)) == str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def test_folders_become_urls(tmp_path: Path) -> None:
     [
         "", "--upload-pack=touch x", "-c", "ext::sh -c x", "fd::7", "ftp://example.com/a", "javascript://x", "https://-x/",
         "https://example.com/a\nb", "git@example.com::x", "https://example.com/a#", "https://example.com/a#-b",
-        "https://example.com/a#../x", "https://example.com/a#a b",
+        "https://example.com/a#../x", "https://example.com/a#a b", "ssh://-oProxyCommand=x/a", "ssh://[-oProxyCommand=x]/a", "ssh://git@-oProxyCommand=x/a",
+        "ssh://%2DoProxyCommand=x/a", "ssh://-l@example.com/a", "EXT::sh", "file://-x/a",
     ],
 )  # fmt: skip
 def test_what_is_no_repository(tmp_path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from penstock.cli.output import print_columns, print_json
 from penstock.cli.remotebuilding import RemoteWish, remote_options
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
+from penstock.endsignals import unwinding
 from penstock.errors import InvalidInput, NotSupported, PenstockError
 from penstock.stack.model import Stack
 
@@ -106,7 +107,8 @@ def _save(builder: Archiver, outcomes: Sequence[Outcome], folder: Path) -> None:
     for outcome in outcomes:
         if outcome.built is not None:
             file = folder / f"{outcome.name}.tar"
-            builder.save(outcome.built.image, file)
+            with unwinding():
+                builder.save(outcome.built.image, file)
             note(f"{outcome.built.image} is in {file}")
 
 
