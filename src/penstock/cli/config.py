@@ -1,13 +1,15 @@
 """The saved logins, in the file and format that faas-cli uses, so that both programs share them (contract watchdog-cli §4.1).
 
 Used by `target` to find credentials and by `login` and `logout` to change them. Keys it does not know are kept. What the file
-holds is judged by the reader of stack files first, which survives anything; commands of who has no such file import no YAML.
+holds is judged by the reader of stack files first, which survives anything. A file as both programs write it needs no reader of
+YAML to be understood, whose import takes longer than quick verbs have.
 """
 
 from __future__ import annotations
 
 import binascii
 import os
+import re
 import stat
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +24,15 @@ MAX_BYTES = 1 << 20
 MAX_DIGITS = 100
 """Of a number in it; faas-cli writes none."""
 
+_PLAIN_ENTRY = re.compile(
+    r"( *)- gateway: (?P<gateway>https?://[a-zA-Z0-9._~:/\[\]-]*[a-zA-Z0-9/\]])\n"
+    r"\1  auth: (?P<auth>basic|oauth2)\n"
+    r"\1  token: (?P<token>[a-zA-Z][a-zA-Z0-9+/_.=-]{5,})\n"
+    r"(?:\1  options: \[\]\n)?",
+    re.ASCII,
+)
+"""A login as it is written by us and by faas-cli. Such a token is text to every reader of YAML: words like `true` are shorter."""
+
 
 def config_path(environ: Mapping[str, str]) -> str:
     """`config.yml` in the directory `$OPENFAAS_CONFIG`, or in `~/.openfaas`."""
@@ -35,7 +46,11 @@ def basic_token(user: str, password: str) -> str:
 
 def saved_authorization(path: FilePath, url: str) -> str:
     """The Authorization header value saved for a gateway, or "" when there is none. Raises PenstockError on a broken file."""
-    entry = _find(_entries(_load(path), path), url)
+    text = _read(path)
+    if text is None:
+        return ""
+    entries = _plain_entries(text)
+    entry = _find(_entries(_parsed(text, path), path) if entries is None else entries, url)
     token = entry.get("token") if entry else None
     if entry is None or not token:
         return ""
@@ -81,10 +96,30 @@ def _find(entries: list[Document], url: str) -> Document | None:
     return None
 
 
+def _plain_entries(text: str) -> list[Document] | None:
+    """The logins of a file that holds nothing else; None for any other, which need not be wrong."""
+    head = "auths:\n"
+    if not text.startswith(head):
+        return None
+    found: list[Document] = []
+    indents = set()
+    position = len(head)
+    while position < len(text):
+        entry = _PLAIN_ENTRY.match(text, position)
+        if entry is None:
+            return None
+        found.append(entry.groupdict())
+        indents.add(entry[1])
+        position = entry.end()
+    return found if len(indents) == 1 else None
+
+
 def _load(path: FilePath) -> Document:
     text = _read(path)
-    if text is None:
-        return {}
+    return {} if text is None else _parsed(text, path)
+
+
+def _parsed(text: str, path: FilePath) -> Document:
     import yaml  # late: only who has logged in pays for it
 
     from penstock.stack.document import parse

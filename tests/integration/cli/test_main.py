@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from penstock.cli.config import config_path, save_login
 from tests.unit.cli.support import ScriptedGateway, answer_json, refusing
 
 _HEAVY = ("aiohttp", "rich", "asyncio", "yaml", "ssl", "http.client", "penstock.cli.client")
@@ -38,6 +39,19 @@ def test_quick_verbs_import_nothing_heavy(words: tuple[str, ...], code: int, unw
         command = [sys.executable, "-c", script, ",".join(unwanted), str(code), *words, "-g", url]
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_saved_login_is_found_without_a_reader_of_yaml(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/functions", answer_json([]))
+    save_login(config_path(os.environ), gateway.url, "YWRtaW46cHc=")
+    script = (
+        "import sys\nfrom penstock.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as e:\n    assert e.code == 0, e.code\n"
+        "assert 'yaml' not in sys.modules and 'click' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "list"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert gateway.requests[0].headers["Authorization"] == "Basic YWRtaW46cHc="
 
 
 def test_a_reader_that_goes_away_ends_us_quietly(gateway: ScriptedGateway) -> None:

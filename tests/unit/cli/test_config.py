@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from penstock.cli import config
 from penstock.cli.config import MAX_BYTES, basic_token, config_path, remove_login, save_login, saved_authorization
 from penstock.errors import PenstockError
 
@@ -128,6 +129,46 @@ def test_a_hostile_file_is_refused_by_its_name_and_left_alone(tmp_path: Path, co
             use()
         assert len(str(caught.value)) < 1000
     assert path.read_bytes() == content
+
+
+PLAIN = {
+    "as Penstock writes it": f"auths:\n- gateway: {URL}\n  auth: basic\n  token: YWRtaW46cHc=\n",
+    "as faas-cli writes it": f"auths:\n- gateway: {URL}\n  auth: basic\n  token: YWRtaW46cHc=\n  options: []\n",
+    "indented": f"auths:\n    - gateway: {URL}\n      auth: oauth2\n      token: eyJhbGciOi.J9.a-b_c\n      options: []\n",
+    "two": "auths:\n"
+    + f"- gateway: https://[::1]:8443/faas\n  auth: basic\n  token: abcdef\n- gateway: {URL}\n  auth: basic\n  token: ghijkl\n",
+}
+NOT_PLAIN = {
+    "more": PLAIN["as Penstock writes it"] + "more: 1\n",
+    "two indents": f"auths:\n- gateway: {URL}\n  auth: basic\n  token: abcdef\n - gateway: {URL}\n   auth: basic\n   token: abcdef\n",
+    "a number": f"auths:\n- gateway: {URL}\n  auth: basic\n  token: 123456\n",
+    "a word": f"auths:\n- gateway: {URL}\n  auth: basic\n  token: false\n",
+    "a comment": f"auths:\n- gateway: {URL} # here\n  auth: basic\n  token: abcdef\n",
+    "a mapping": f"auths:\n- gateway: {URL}:\n  auth: basic\n  token: abcdef\n",
+    "no end of the line": f"auths:\n- gateway: {URL}\n  auth: basic\n  token: abcdef",
+    "no logins": "auths:\n",
+    "quotes": f"auths:\n- gateway: '{URL}'\n  auth: basic\n  token: abcdef\n",
+    "carriage returns": PLAIN["as Penstock writes it"].replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize("text", PLAIN.values(), ids=PLAIN.keys())
+def test_what_both_programs_write_is_read_without_yaml_and_alike(text: str) -> None:
+    found = config._plain_entries(text)
+    document = yaml.safe_load(text)
+    assert found == [{key: entry[key] for key in ("gateway", "auth", "token")} for entry in document["auths"]]
+
+
+@pytest.mark.parametrize("text", NOT_PLAIN.values(), ids=NOT_PLAIN.keys())
+def test_anything_else_is_left_to_yaml(text: str) -> None:
+    assert config._plain_entries(text) is None
+
+
+def test_what_we_write_is_plain(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    for number in range(3):
+        save_login(path, f"http://host-{number}:8080", basic_token("admin", "pässword"))
+    assert len(config._plain_entries(path.read_text()) or []) == 3
 
 
 @pytest.mark.parametrize("token", ["'a\tb'", '"a\\r\\nX-Evil: 1"', '"\\0"', "ä", "[a]", "{a: b}", "12"])
