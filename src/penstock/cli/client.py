@@ -7,7 +7,7 @@ is made. Redirects are never followed, so credentials go nowhere but to the URL 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -84,13 +84,29 @@ class Gateway:
         except aiohttp.ClientError as error:
             raise _failure(self.target, error, answered) from error
 
+    @asynccontextmanager
+    async def ask(self, method: str, path: str, **request: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """As `stream`, for what the gateway itself answers: on a terminal the wait for it is explained.
+
+        Raises GatewayUnavailable also for a gateway that takes connections and does not begin to answer in time.
+        """
+        begun = False
+        try:
+            with ExitStack() as wait:
+                wait.enter_context(waiting_said(self.target))
+                async with self.stream(method, path, **request) as response:
+                    begun = True
+                    wait.close()
+                    yield response
+        except TookTooLong as error:
+            if begun:
+                raise
+            raise silent(self.target, error) from error
+
     async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: object = None
     ) -> Reply:
-        """One exchange of the REST API, whatever its status, except 401, which raises Unauthorized.
-
-        Raises GatewayUnavailable also for one that takes connections and does not answer in time. On a terminal a wait is explained.
-        """
+        """One exchange of the REST API, whatever its status, except 401, which raises Unauthorized. Raises as `ask` does."""
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -100,16 +116,8 @@ class Gateway:
             data = msgspec.json.encode(body) if body is not None else None
         except UnicodeEncodeError as error:
             raise InvalidInput("an argument holds bytes that are not UTF-8, which JSON cannot carry") from error
-        begun = False
-        try:
-            with waiting_said(self.target):
-                async with self.stream(method, path, params=params, headers=headers, data=data) as response:
-                    begun = True
-                    reply = Reply(response.status, response.reason or "", await response.read())
-        except TookTooLong as error:
-            if begun:
-                raise
-            raise silent(self.target, error) from error
+        async with self.ask(method, path, params=params, headers=headers, data=data) as response:
+            reply = Reply(response.status, response.reason or "", await response.read())
         if reply.status == 401:
             raise unauthorized(self.target)
         return reply

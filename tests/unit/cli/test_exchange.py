@@ -52,6 +52,7 @@ def hanging() -> Iterator[str]:
         ("namespace", "list"),
         ("ready", "--attempts", "1"),
         ("ready", "f", "--attempts", "1"),
+        ("logs", "f"),
         ("health",),
     ],
     ids=" ".join,

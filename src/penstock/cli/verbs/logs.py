@@ -92,7 +92,7 @@ def _begin(since: float | None, since_time: str | None) -> datetime | None:
 
 async def _print(gateway: Gateway, params: dict[str, str], render: Render) -> None:
     headers = {"Authorization": gateway.target.authorization} if gateway.target.authorization else {}
-    async with gateway.stream("GET", "/system/logs", params=params, headers=headers) as response:
+    async with gateway.ask("GET", "/system/logs", params=params, headers=headers) as response:
         if response.status == 401:
             raise unauthorized(gateway.target)
         if response.status == 404:

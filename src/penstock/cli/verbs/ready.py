@@ -8,7 +8,7 @@ import click
 
 from penstock.cli.client import Gateway, segment, status_of, talk
 from penstock.cli.commands import Verb
-from penstock.cli.exchange import Reply, TookTooLong, check_acknowledged, silent, waiting_said
+from penstock.cli.exchange import Reply, check_acknowledged
 from penstock.cli.options import DURATION, connected, namespace_option, note
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
@@ -78,10 +78,6 @@ async def _look(gateway: Gateway, name: str) -> str:
 
 async def _health(gateway: Gateway) -> Reply:
     """The answer to the one question that anybody may ask, hence without a login. Raises GatewayUnavailable."""
-    try:
-        with waiting_said(gateway.target):
-            async with gateway.stream("GET", "/healthz") as response:
-                start = await response.content.read(_ENOUGH) if response.status == 200 else b""
-                return Reply(response.status, response.reason or "", start)
-    except TookTooLong as error:
-        raise silent(gateway.target, error) from error
+    async with gateway.ask("GET", "/healthz") as response:
+        start = await response.content.read(_ENOUGH) if response.status == 200 else b""
+        return Reply(response.status, response.reason or "", start)
