@@ -6,6 +6,7 @@ arguments, environment, working directory and standard streams are its own. Test
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -60,6 +61,7 @@ def serve(requests: socket.socket) -> None:
     """Fork a process for each request, and answer with its exit code."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # otherwise each process looks through all of it for garbage as it ends, and copies it by that
     while True:
         what, streams, _, _ = socket.recv_fds(requests, 2 * LARGEST, 3)
         if not what:
