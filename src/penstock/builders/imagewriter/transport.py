@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -85,10 +86,14 @@ class Transport:
     def __init__(self, environ: Mapping[str, str], silence: float = SILENCE) -> None:
         self._silence = silence
         self._environ = environ
-        self._context = ssl.create_default_context()
         self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
         self._cancelled = False
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Made when TLS is first spoken: to read the certificates takes longer than a request to this machine's own registry."""
+        return ssl.create_default_context()
 
     def root(self, registry: str) -> str:
         """The URL that a registry's API is below: plain text for this machine's own, and for those that the user names."""
