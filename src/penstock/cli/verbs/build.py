@@ -72,8 +72,7 @@ def command(
     \b
     Examples:
       penstock build
-      penstock build -f hello.yml --filter "api-*" --parallel 4
-      penstock build --builder docker --tag sha --build-arg PYTHON_VERSION=3.13
+      penstock build -f hello.yml --filter "api-*" --parallel 4 --build-arg PYTHON_VERSION=3.13
       penstock build --builder image --archive . && docker load -i hello.tar
       penstock build --name hello --lang python3-http --handler ./hello --image registry.example.com/hello
     """
