@@ -28,6 +28,7 @@ from penstock.cli.functionflags import ContainerFlags
 from penstock.cli.options import note
 from penstock.cli.pushing import check_pushed, push_all
 from penstock.cli.target import Target
+from penstock.core.shown import shown
 from penstock.errors import InvalidInput, NotFound, NotSupported, PenstockError
 from penstock.examples import find_program
 from penstock.functionstore.model import Source, StoreFunction
@@ -145,7 +146,7 @@ def with_program(function: StoreFunction, line: str) -> str:
     found = find_program(program, path)
     if not found:
         remedy = f": apt-get install {' '.join(function.packages)}" if function.packages else ""
-        raise NotFound(f"{function.name!r} runs {program}, which is not installed on this machine{remedy}")
+        raise NotFound(f"{function.name!r} runs {shown(program)}, which is not installed on this machine{remedy}")
     return line if found == shutil.which(program, path=path) else f"{found} {arguments}".rstrip()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 import penstock
+from penstock.core.shown import shown
 from penstock.errors import InvalidInput, NotFound, PenstockError
 from penstock.functionstore.model import FunctionStore, StoreFunction
 
@@ -56,7 +57,20 @@ def parse_store(data: bytes, place: str) -> FunctionStore:
         raise InvalidInput(f"{place}: is not a function store: {error}") from error
     for function in store.functions:
         _check(function, place)
-    return store
+    return msgspec.structs.replace(store, functions=tuple(_as_shown(function) for function in store.functions))
+
+
+def _as_shown(function: StoreFunction) -> StoreFunction:
+    """The same without what would steer a terminal, in all that is only there to be read."""
+    return msgspec.structs.replace(
+        function,
+        title=shown(function.title),
+        description=shown(function.description),
+        author=shown(function.author),
+        icon=shown(function.icon),
+        repo_url=shown(function.repo_url),
+        images={shown(platform): image for platform, image in function.images.items()},
+    )
 
 
 def _check(function: StoreFunction, place: str) -> None:
@@ -91,11 +105,11 @@ def _fetch(url: str) -> bytes:
         with urllib.request.urlopen(request, timeout=TIMEOUT, context=ssl.create_default_context()) as answer:  # noqa: S310
             return _bounded(answer.read(MAX_BYTES + 1), url)
     except urllib.error.HTTPError as error:
-        raise PenstockError(f"{url}: the store answered {error.code} {error.reason}") from error
+        raise PenstockError(f"{url}: the store answered {error.code} {shown(str(error.reason))}") from error
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise PenstockError(
-            f"{url}: the store cannot be had: {reason}; without --url the built-in one is used"
+            f"{url}: the store cannot be had: {shown(str(reason))}; without --url the built-in one is used"
         ) from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.shown import shown
 from penstock.errors import InvalidInput, NotFound, PenstockError
 from penstock.stack import fetch
 from penstock.templates.catalogue import shipped
@@ -73,7 +74,7 @@ def parse_store(data: bytes, place: str) -> Store:
             check_template_name(template.template)
         except InvalidInput as error:
             raise InvalidInput(f"{place}: {error}") from error
-    return Store(place=place, templates=tuple(sorted(templates, key=_order)))
+    return Store(place=place, templates=tuple(sorted(map(_as_shown, templates), key=_order)))
 
 
 def find(store: Store, name: str) -> StoreTemplate:
@@ -92,6 +93,18 @@ def find(store: Store, name: str) -> StoreTemplate:
 def on_platform(templates: Iterable[StoreTemplate], platform: str) -> list[StoreTemplate]:
     """Those for a platform, such as x86_64; those that name none are for all."""
     return [template for template in templates if template.platform.lower() in ("", platform.lower())]
+
+
+def _as_shown(template: StoreTemplate) -> StoreTemplate:
+    """The same without what would steer a terminal, in all that is only there to be read."""
+    return msgspec.structs.replace(
+        template,
+        platform=shown(template.platform),
+        language=shown(template.language),
+        description=shown(template.description),
+        repo=shown(template.repo),
+        official=shown(template.official),
+    )
 
 
 def _order(template: StoreTemplate) -> tuple[bool, bool, str]:

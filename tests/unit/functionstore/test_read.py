@@ -86,6 +86,15 @@ def test_what_is_no_store_is_refused_by_its_place(data: bytes) -> None:
         parse_store(data, "place")
 
 
+def test_what_would_steer_a_terminal_is_not_kept() -> None:
+    text = "\x1b[31mred\x9b2J\u202e"
+    entry = {"name": "a", "title": text, "description": text, "author": text, "repo_url": text, "images": {text: "b"}}
+    [function] = parse_store(json.dumps({"functions": [entry]}).encode(), "x").functions
+    clean = "\ufffd[31mred\ufffd2J\ufffd"
+    assert [function.title, function.description, function.author, function.repo_url] == [clean] * 4
+    assert function.images == {clean: "b"}
+
+
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(NotFound, match=r"nowhere\.json"):
         read_store("nowhere.json", {})

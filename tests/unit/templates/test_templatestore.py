@@ -47,6 +47,15 @@ def test_what_is_no_store_is_told_with_its_place(data: bytes) -> None:
         parse_store(data, "https://example.com/x")
 
 
+def test_what_would_steer_a_terminal_is_not_kept() -> None:
+    text = "\x1b[31mred\x9b2J\u202e"
+    entry = {"template": "a", "platform": text, "language": text, "description": text, "repo": text, "official": text}
+    [template] = parse_store(json.dumps([entry]).encode(), "x").templates
+    clean = "\ufffd[31mred\ufffd2J\ufffd"
+    shown = [template.platform, template.language, template.description, template.repo, template.official]
+    assert shown == [clean] * 5
+
+
 def test_a_template_is_found_by_its_name_or_by_owner_and_name() -> None:
     found = parse_store(store(entry("go", repo="one"), entry("GO-http", repo="two")), "x")
     assert find(found, "go-HTTP").repo == "two"

@@ -11,6 +11,7 @@ import hashlib
 import io
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +32,7 @@ from penstock.builders.imagewriter.image import (
     read_manifest,
 )
 from penstock.builders.imagewriter.store import Store
-from penstock.builders.imagewriter.tree import normal
+from penstock.builders.imagewriter.tree import Bounded, BoundedInfo, normal
 from penstock.errors import BuildFailed, InvalidInput
 
 MOST_DOCUMENT = 4 << 20
@@ -42,12 +43,12 @@ _BLOCK = 1 << 20
 def read_archive(path: Path, store: Store) -> Image:
     """The only image, or the first, of an archive. Raises InvalidInput where there is none, BuildFailed for a damaged one."""
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(path, "r:", tarinfo=BoundedInfo) as archive:
             files = _Files(archive, path)
             return _docker(files, store) if files.has("manifest.json") else _oci(files, store)
     except FileNotFoundError as error:
         raise InvalidInput(f"there is no archive {str(path)!r}") from error
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile, RecursionError) as error:
         raise BuildFailed(f"{path} is not an image's archive, or damaged: {error}") from error
 
 
@@ -124,7 +125,7 @@ def _keep_layer(files: _Files, name: str, store: Store) -> Layer:
     with files.open(name) as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        plain: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+        plain = Bounded(gzip.GzipFile(fileobj=file) if packed else file)
         total = hashlib.sha256()
         with store.writing() as (target, path):
             with gzip.GzipFile("", "wb", 6, fileobj=target, mtime=0) as zipped:

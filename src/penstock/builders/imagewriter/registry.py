@@ -33,7 +33,7 @@ from penstock.builders.imagewriter.image import (
 )
 from penstock.builders.imagewriter.interpret import Platform
 from penstock.builders.imagewriter.store import Store
-from penstock.builders.imagewriter.transport import Answer, Lost, Transport, join, same_host
+from penstock.builders.imagewriter.transport import Answer, Lost, Transport, check_url, join, same_host
 from penstock.builders.model import Progress
 from penstock.errors import BuildFailed, NotFound, Unauthorized
 from penstock.providers.containers.reference import HUB, Reference
@@ -232,7 +232,7 @@ class Registry:
                 if answer.status == 201:
                     return ""
                 if answer.status == 202:
-                    return join(answer.url, answer.header("Location"))
+                    return _next_place(answer)
         except Unauthorized:
             return self._begin(name)
         return self._begin(name)
@@ -242,7 +242,7 @@ class Registry:
         with self._client.ask("POST", name, _path(name, "blobs", "uploads/"), "pull,push") as answer:
             if answer.status != 202:
                 _check(answer, name)
-            return join(answer.url, answer.header("Location"))
+            return _next_place(answer)
 
     def _upload(self, name: Reference, place: str, digest: str, size: int, progress: Progress) -> None:
         sent = 0
@@ -270,7 +270,7 @@ class Registry:
         with self._client.plainly("PATCH", name, place, headers, file.read(count)) as answer:
             if answer.status not in (202, 204):
                 _check(answer, name)
-            return join(answer.url, answer.header("Location") or place)
+            return _next_place(answer, place)
 
     def _put_manifest(self, name: Reference, version: str, manifest: bytes, kind: str) -> None:
         headers = {"Content-Type": kind}
@@ -309,6 +309,15 @@ def _check(answer: Answer, name: Reference) -> None:
     if answer.status != 200:
         said = answer.read().decode("utf-8", "replace").strip()[:300]
         raise BuildFailed(f"{name.registry}: answers {answer.status} for {name}" + (f": {said}" if said else ""))
+
+
+def _next_place(answer: Answer, otherwise: str = "") -> str:
+    """Where an upload goes on. Raises BuildFailed for nowhere, and for a place that is less safe than the registry."""
+    location = answer.header("Location") or otherwise
+    place = join(answer.url, location)
+    if not location or (check_url(answer.url).scheme == "https" and check_url(place).scheme != "https"):
+        raise BuildFailed(f"{answer.url[:200]}: has an upload sent to {location[:200]!r}, which is not as safe")
+    return place
 
 
 def _path(name: Reference, kind: str, last: str) -> str:

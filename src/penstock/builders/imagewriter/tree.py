@@ -183,18 +183,18 @@ def normal(name: str) -> str | None:
     return None if ".." in parts or len(parts) > MOST_PARTS else "/".join(parts)
 
 
-class _Info(tarfile.TarInfo):
-    """Refuses extended headers that would fill the memory."""
+class BoundedInfo(tarfile.TarInfo):
+    """An entry of an archive from elsewhere; refuses extended headers that would fill the memory."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Info:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> BoundedInfo:
         found = super().frombuf(buf, encoding, errors)
         if found.type in _EXTENDED and found.size > MOST_HEADER:
             raise BuildFailed(f"an entry has a header of {found.size} bytes")
         return found
 
 
-class _Bounded:
+class Bounded:
     """Reads what a layer holds, and no more than a layer may hold."""
 
     def __init__(self, source: BinaryIO | gzip.GzipFile) -> None:
@@ -223,8 +223,8 @@ def reading(path: Path, what: str) -> Iterator[tarfile.TarFile]:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            source = _Bounded(gzip.GzipFile(fileobj=file) if packed else file)
-            with tarfile.open(fileobj=source, mode="r|", tarinfo=_Info) as archive:  # type: ignore[call-overload]
+            source = Bounded(gzip.GzipFile(fileobj=file) if packed else file)
+            with tarfile.open(fileobj=source, mode="r|", tarinfo=BoundedInfo) as archive:  # type: ignore[call-overload]
                 yield archive
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise BuildFailed(f"{what} is damaged: {error}") from error

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from penstock.builders.imagewriter import registry as module
+from penstock.builders.imagewriter import transport as transport_module
 from penstock.builders.imagewriter.auth import User
 from penstock.builders.imagewriter.image import (
     CONFIG,
@@ -25,7 +29,7 @@ from penstock.builders.imagewriter.image import (
 from penstock.builders.imagewriter.interpret import Platform
 from penstock.builders.imagewriter.registry import Registry, check_login
 from penstock.builders.imagewriter.store import Store
-from penstock.builders.imagewriter.transport import Lost, Transport
+from penstock.builders.imagewriter.transport import Answer, Lost, Transport
 from penstock.errors import BuildFailed, NotFound, NotSupported, Unauthorized
 from penstock.providers.containers.reference import parse
 from tests.unit.builders.imagewriter.scripted import Request, Script, Scripted
@@ -112,6 +116,54 @@ def test_something_else_than_the_digest_says_is_refused(environ: dict[str, str],
     with Scripted(serve(files(**{name: wrong}))) as server, pytest.raises(BuildFailed, match="it is refused"):
         pull(environ, server)
     assert digest_of(right).removeprefix("sha256:") not in blobs(environ)
+
+
+@pytest.mark.parametrize("name", ["blob", "config", "manifest"])
+@pytest.mark.parametrize("length", ["longer", "endless", "none"])
+def test_a_length_that_is_a_lie(environ: dict[str, str], name: str, length: str) -> None:
+    """Longer than what comes, endless, and shorter than what comes, so that the rest is not read."""
+    said = {"longer": 1 << 30, "endless": 1 << 62, "none": 0}[length]
+    place = {"blob": digest_of(BLOB), "config": digest_of(CONFIG_DOCUMENT), "manifest": "manifests/1"}[name]
+
+    def script(request: Request) -> None:
+        if request.path.endswith(place):
+            request.reply(200, files()[request.path], length=said)
+        else:
+            serve(files())(request)
+
+    with Scripted(script) as server, pytest.raises(BuildFailed, match=r"too early|refused|not JSON|cut off"):
+        pull(environ, server)
+    assert {digest_of(BLOB).removeprefix("sha256:"), digest_of(CONFIG_DOCUMENT).removeprefix("sha256:")} & set(
+        blobs(environ)
+    ) == (set() if name != "blob" else {digest_of(CONFIG_DOCUMENT).removeprefix("sha256:")})
+
+
+@pytest.mark.parametrize("name", ["blob", "config", "manifest", "token"])
+def test_what_does_not_end_is_cut(environ: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_DOCUMENT", 1 << 16)
+    monkeypatch.setattr(transport_module.Answer.read, "__defaults__", (1 << 16,))
+    place = {
+        "blob": digest_of(BLOB),
+        "config": digest_of(CONFIG_DOCUMENT),
+        "manifest": "manifests/1",
+        "token": "/token",
+    }
+
+    def script(request: Request) -> None:
+        if place[name] in request.path:
+            request.send_response(200)
+            request.end_headers()
+            with contextlib.suppress(OSError):  # we go away
+                while True:
+                    request.wfile.write(b" " * (1 << 16))
+            request.close_connection = True
+        elif name == "token":
+            request.reply(401, WWW_Authenticate=f'Bearer realm="http://{server.host}/token"')
+        else:
+            serve(files())(request)
+
+    with Scripted(script) as server, pytest.raises(BuildFailed, match="more than"):
+        pull(environ, server)
 
 
 def test_another_manifest_than_the_one_asked_for_is_refused(environ: dict[str, str]) -> None:
@@ -246,6 +298,80 @@ def test_what_is_no_token(environ: dict[str, str], answer: bytes) -> None:
 
     with Scripted(script) as server, pytest.raises(BuildFailed, match="token"):
         pull(environ, server)
+
+
+@pytest.mark.parametrize("kind", ["Bearer", "Basic", "Negotiate", "nothing"])
+def test_a_login_that_is_asked_for_again_and_again_is_given_up(environ: dict[str, str], kind: str) -> None:
+    def script(request: Request) -> None:
+        if request.path.startswith("/token"):
+            request.reply(200, b'{"token": "tok"}')
+            return
+        if kind == "nothing":
+            request.reply(401)
+        else:
+            request.reply(401, WWW_Authenticate=f'{kind} realm="http://{server.host}/token"')
+
+    with Scripted(script) as server:
+        login(environ, server.host)
+        with pytest.raises(Unauthorized, match="refuses ada"):
+            pull(environ, server)
+        assert len([line for line in server.lines if "/v2/" in line]) <= 2
+        assert len(server.lines) <= 3
+
+
+def test_a_token_server_that_sends_round_in_circles_is_given_up(environ: dict[str, str]) -> None:
+    def script(request: Request) -> None:
+        if request.path.startswith("/token"):
+            request.reply(307, Location=request.path)
+        else:
+            request.reply(401, WWW_Authenticate=f'Bearer realm="http://{server.host}/token"')
+
+    with Scripted(script) as server:
+        with pytest.raises(BuildFailed, match="more than 5 redirects"):
+            pull(environ, server)
+        assert len(server.seen) == 7
+
+
+def test_a_token_servers_redirect_takes_no_password_to_another_host(environ: dict[str, str]) -> None:
+    with Scripted(lambda request: request.reply(200, b'{"token": "tok"}')) as other:
+
+        def script(request: Request) -> None:
+            if request.path.startswith("/token"):
+                request.reply(307, Location=f"http://{other.host}/token")
+            elif request.headers.get("Authorization") == "Bearer tok":
+                serve(files())(request)
+            else:
+                request.reply(401, WWW_Authenticate=f'Bearer realm="http://{server.host}/token"')
+
+        with Scripted(script) as server:
+            login(environ, server.host)
+            pull(environ, server)
+        [request] = other.seen
+        assert request.headers["Authorization"] is None
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "http://registry.example.com/token",
+        "file:///etc/passwd",
+        "ftp://x/",
+        "https://a b/",
+        "",
+        "https://[/",
+        "\\x1b[31m",
+    ],
+)
+def test_a_realm_that_is_no_safe_url_gets_no_password(environ: dict[str, str], realm: str) -> None:
+    environ["PENSTOCK_INSECURE_REGISTRIES"] = ""
+    with Scripted(lambda request: request.reply(401, WWW_Authenticate=f'Bearer realm="{realm}"')) as server:
+        login(environ, server.host)
+        transport = Transport(environ)
+        transport.is_plain = lambda registry: False  # type: ignore[method-assign]
+        transport.root = lambda registry: f"http://{registry}"  # type: ignore[method-assign]
+        registry = Registry(environ, Store(environ), transport)
+        with pytest.raises(BuildFailed, match=r"no URL|not encrypted"):
+            registry.pull(parse(f"{server.host}/a:1"), AMD, lambda words: None)
 
 
 def test_who_has_no_login_is_told_how_to_get_one(environ: dict[str, str]) -> None:
@@ -441,6 +567,47 @@ def test_an_upload_that_is_sent_elsewhere_takes_no_credentials(environ: dict[str
             Registry(environ, store).push(parse(f"{server.host}/a:1"), image, lambda words: None)
         assert {request.headers["Authorization"] for request in other.seen} == {None}
         assert len(other.seen) == 4
+
+
+@pytest.mark.parametrize(
+    "location", ["http://elsewhere.example.com/u", "http://{host}/u", "", "file:///etc/passwd", "//[/"]
+)
+@pytest.mark.parametrize("moment", ["POST", "PATCH"])
+def test_an_upload_is_not_sent_to_a_less_safe_place(environ: dict[str, str], location: str, moment: str) -> None:
+    """As if the registry spoke TLS: its name stands for another that does not, as a test has no certificate."""
+    store = Store(environ)
+    image = Image(dict(json.loads(CONFIG_DOCUMENT)), (layer_of(store.add(BLOB)),))
+
+    def script(request: Request) -> None:
+        if request.command == "HEAD":
+            request.reply(404)
+        else:
+            asked = location.format(host=server.host) if request.command == moment else "/v2/a/blobs/uploads/1"
+            request.reply(202, Location=asked)
+
+    with Scripted(script) as server:
+        transport = Secure(environ, server.host)
+        with pytest.raises(BuildFailed, match=r"not as safe|no URL|answers 202"):
+            Registry(environ, store, transport).push(parse("secure.example.com/a:1"), image, lambda words: None)
+        assert all("Authorization" not in request.headers for request in server.seen)
+
+
+class Secure(Transport):
+    """Lets requests to https://secure.example.com go to a server without TLS."""
+
+    def __init__(self, environ: dict[str, str], host: str) -> None:
+        super().__init__(environ)
+        self._host = host
+
+    @contextlib.contextmanager
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | BinaryIO = b"", length: int | None = None
+    ) -> Iterator[Answer]:
+        assert url.startswith("https://secure.example.com/")
+        plain = url.replace("https://secure.example.com/", f"http://{self._host}/")
+        with super().request(method, plain, headers, body, length) as answer:
+            answer.url = url
+            yield answer
 
 
 def test_a_login_is_tried(environ: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.builders.imagewriter import tree as tree_module
 from penstock.builders.imagewriter.image import Layer
 from penstock.builders.imagewriter.store import Store
 from penstock.builders.imagewriter.tree import Node, Tree
@@ -123,3 +124,17 @@ def test_headers_that_would_fill_the_memory_are_refused(store: Store) -> None:
     info.type, info.size = tarfile.XHDTYPE, 1 << 34
     with pytest.raises(BuildFailed, match="has a header of 17179869184 bytes"):
         applied(store, keep(store, info.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024))
+
+
+def test_a_layer_that_unpacks_without_end_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "MOST_BLOB", 1 << 22)
+    bomb = layer(store, entry("zeros", data=bytes(1 << 23)))
+    assert bomb.size < 1 << 15
+    with pytest.raises(BuildFailed, match="unpacks to more than 4194304 bytes"):
+        applied(store, bomb)
+
+
+def test_a_layer_of_more_entries_than_there_may_be_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "MOST_ENTRIES", 3)
+    with pytest.raises(BuildFailed, match="has more than 3 entries"):
+        applied(store, layer(store, *(entry(str(number)) for number in range(4))))
