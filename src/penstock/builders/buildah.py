@@ -58,7 +58,7 @@ class BuildahBuilder:
     def build(self, request: BuildRequest, progress: Progress) -> Built:
         """Assemble the context, let buildah build it, and give it to the engine where there is one."""
         started = time.monotonic()
-        context = assemble(request)
+        context = assemble(request, self._programs.check)
         _settle(context, time_of(self._environ))
         given = self._watchdog(request, context, progress)
         before = self._identity(request.image)

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from penstock.builders.model import BuildRequest
-from penstock.builders.tree import Tree, copy, file_entry, overlay, place, walk
+from penstock.builders.tree import Check, Tree, copy, file_entry, go_on, overlay, place, walk
 from penstock.errors import InvalidInput
 from penstock.templates.model import MANIFESTS
 
@@ -30,12 +30,12 @@ def context_folder(function: str) -> Path:
     return Path.cwd() / BUILD_FOLDER / function
 
 
-def assemble(request: BuildRequest) -> Path:
+def assemble(request: BuildRequest, check: Check = go_on) -> Path:
     """Wipe `./build/<function>` and make it anew, only for the user's own eyes; returns it, absolute.
 
     With a template, the handler is in its `handler_folder`; without one, for `lang: dockerfile`, the handler is the root. A
     template that brings no such folder can do without a handler.
-    Raises InvalidInput for what cannot be copied, before anything is wiped; OSError.
+    Raises InvalidInput for what cannot be copied, before anything is wiped; OSError, and what `check` raises.
     """
     folder = context_folder(request.function.name)
     tree = sources(request, keep_out=folder.parent)
@@ -44,7 +44,7 @@ def assemble(request: BuildRequest) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, parents=True)
-    copy(tree, folder)
+    copy(tree, folder, check)
     return folder
 
 

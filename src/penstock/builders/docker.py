@@ -45,7 +45,7 @@ class DockerBuilder:
             raise NotSupported(
                 f"an engine keeps an image for one platform, and {len(request.platforms)} are wanted; penstock publish builds several"
             )
-        context = assemble(request)
+        context = assemble(request, self._programs.check)
         given = self._watchdog(request, context, progress)
         before = self._identity(request.image)
         if request.pull:
@@ -59,7 +59,8 @@ class DockerBuilder:
             if _NO_BUILDX in error.words:
                 raise NotSupported(
                     f"function {request.function.name!r} needs BuildKit for its build secrets or ssh, and this docker command"
-                    " has no buildx: install docker-buildx, or build with --builder buildah"
+                    " has no buildx: install docker-buildx (Debian 13 or later) or Docker's docker-buildx-plugin, or build with"
+                    " --builder buildah"
                 ) from error
             raise
         after = self._identity(request.image)
@@ -78,10 +79,10 @@ class DockerBuilder:
         """`docker buildx build --push`, by a buildx builder of our own, since an engine's own mostly cannot build for others."""
         if not self._answers("docker", "buildx", "version"):
             raise NotSupported(
-                "an image for several platforms needs buildx, and this docker command has none: install docker-buildx; where"
-                " nothing has to run, --builder image makes one too"
+                "an image for several platforms needs buildx, and this docker command has none: install docker-buildx (Debian 13"
+                " or later) or Docker's docker-buildx-plugin; for a Dockerfile without RUN, --builder image makes one without it"
             )
-        context = assemble(request)
+        context = assemble(request, self._programs.check)
         watchdogimage.wanted(request, read_dockerfile(context))  # raises, for there is none for all platforms
         if not self._answers("docker", "buildx", "inspect", BUILDX):
             create = ["docker", "buildx", "create", "--name", BUILDX, "--driver", "docker-container"]

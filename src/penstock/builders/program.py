@@ -110,6 +110,11 @@ class Programs:
             raise BuildFailed(f"{os.path.basename(arguments[0])} ended with {_end(code)}", words)
         return words
 
+    def check(self) -> None:
+        """Raises BuildFailed when builds have been cancelled."""
+        if self._cancelled:
+            raise BuildFailed("the build was cancelled")
+
     def cancel(self) -> None:
         """End every program with its descendants, and let no new one start. Returns when they are gone."""
         with self._lock:

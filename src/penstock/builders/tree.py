@@ -8,9 +8,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +19,16 @@ from penstock.errors import InvalidInput
 
 LEFT_OUT = frozenset({".git", "__pycache__"})
 """Folders that no build needs, wherever they are: history, and what Python writes beside sources that are tried out."""
+
+
+Check = Callable[[], None]
+"""Called again and again while something takes long; raises when it is to end."""
+_STEP = 16 << 20
+"""Bytes that are copied between two checks."""
+_PIECE = 1 << 18
+"""Bytes that are read at once."""
+_CANNOT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY)
+"""Errors of file systems that do not copy inside the kernel, or know no holes."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -123,9 +132,17 @@ def place(tree: Tree, path: str, entry: Entry) -> None:
     overlay(tree, parent, iter([Entry(name, entry.source, entry.kind, entry.mode, entry.target)]))
 
 
-def copy(tree: Tree, folder: Path) -> None:
-    """Make the tree's files in an existing folder; the bits of modes are kept, with all of the owner's own. Raises OSError."""
+def go_on() -> None:
+    """The check of who cannot be cancelled."""
+
+
+def copy(tree: Tree, folder: Path, check: Check = go_on) -> None:
+    """Make the tree's files in an existing folder; the bits of modes are kept, with all of the owner's own, and so are holes.
+
+    Raises OSError, and what `check` raises.
+    """
     for entry in tree.values():
+        check()
         target = os.path.join(folder, entry.path)
         if entry.kind == "folder":
             os.makedirs(target, exist_ok=True)
@@ -133,27 +150,96 @@ def copy(tree: Tree, folder: Path) -> None:
         elif entry.kind == "link":
             os.symlink(entry.target, target)
         else:
-            shutil.copyfile(entry.source, target, follow_symlinks=False)
+            _copy_file(entry.source, target, check)
             os.chmod(target, entry.mode & 0o777 | 0o600)
 
 
-def digest(tree: Tree) -> str:
-    """SHA-256, in hexadecimal, of paths, kinds, executable bits and contents. Raises InvalidInput for a file that is gone."""
+def _copy_file(source: str, target: str, check: Check) -> None:
+    """What one file holds, in pieces. What has taken its place since it was seen, such as a link or a pipe, is not followed or
+    waited for."""
+    reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            size = os.fstat(reader).st_size
+            os.truncate(writer, size)
+            for start, end in _written(reader, size):
+                _copy_range(reader, writer, start, end, check)
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def _written(reader: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file has content, which is everywhere but in its holes."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(reader, end, os.SEEK_DATA)
+            end = min(size, os.lseek(reader, start, os.SEEK_HOLE))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end, or the file is shorter now
+                return
+            if error.errno not in _CANNOT:
+                raise
+            start, end = end, size
+        if start < end:
+            yield start, end
+
+
+def _copy_range(reader: int, writer: int, start: int, end: int, check: Check) -> None:
+    """Inside the kernel, which may share what is the same, where the file systems let it."""
+    inside = True
+    while start < end:
+        check()
+        wanted = min(_STEP, end - start)
+        if inside:
+            try:
+                count = os.copy_file_range(reader, writer, wanted, start, start)
+            except OSError as error:
+                if error.errno not in _CANNOT:
+                    raise
+                inside = False
+                continue
+        else:
+            count = os.pwrite(writer, os.pread(reader, min(wanted, _PIECE), start), start)
+        if count == 0:  # it is shorter now
+            return
+        start += count
+
+
+def digest(tree: Tree, check: Check = go_on) -> str:
+    """SHA-256, in hexadecimal, of paths, kinds, executable bits and contents.
+
+    Raises InvalidInput for a file that is gone, and what `check` raises.
+    """
     total = hashlib.sha256()
     for path in sorted(tree):
         entry = tree[path]
         executable = entry.kind == "file" and bool(entry.mode & 0o100)
-        held = _file_digest(entry.source) if entry.kind == "file" else os.fsencode(entry.target)
+        held = _file_digest(entry.source, check) if entry.kind == "file" else os.fsencode(entry.target)
         for part in (os.fsencode(path), entry.kind.encode(), b"x" if executable else b"", held):
             total.update(len(part).to_bytes(8, "big") + part)
     return total.hexdigest()
 
 
-def _file_digest(path: str) -> bytes:
+def _file_digest(path: str, check: Check) -> bytes:
+    total = hashlib.sha256()
+    piece = memoryview(bytearray(_PIECE))
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        with open(path, "rb", buffering=0, opener=_opened) as file:
+            check()
+            while count := file.readinto(piece):
+                total.update(piece[:count])
+                check()
+            return total.digest()
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise InvalidInput(f"{path!r} went away while it was read; build again") from error
         raise
+
+
+def _opened(path: str, flags: int) -> int:
+    """Does not wait for a pipe that has taken a file's place."""
+    return os.open(path, flags | os.O_NONBLOCK)

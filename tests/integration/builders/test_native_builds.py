@@ -166,27 +166,41 @@ _BACKEND = textwrap.dedent("""
 
 
 def test_a_full_disk_leaves_nothing(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: str, target: str, **options: object) -> None:
-        Path(target).write_text("half of it")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+    def full(reader: int, writer: int, count: int, start: int, to: int) -> int:
+        os.write(writer, b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(os, "copy_file_range", full)
     with pytest.raises(BuildFailed, match=r"no space is left for builds in .*; nothing was kept"):
         place.build()
+    assert place.left() == set()
+
+
+def test_cancelled_in_the_middle_of_a_copy_it_leaves_nothing(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = place.builder()
+    whole = os.copy_file_range
+
+    def cancelled(reader: int, writer: int, count: int, start: int, to: int) -> int:
+        builder.cancel()
+        return whole(reader, writer, 1, start, to)  # and there is more to copy
+
+    monkeypatch.setattr(os, "copy_file_range", cancelled)
+    with pytest.raises(BuildFailed, match="the build was cancelled"):
+        builder.build(place.request(), place.told.append)
     assert place.left() == set()
 
 
 def test_sources_that_change_while_they_are_copied_are_read_again(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, changes = shutil.copyfile, iter(["echo 1\n", "echo 2\n"])
+    real, changes = os.copy_file_range, iter(["echo 1\n", "echo 2\n"])
 
-    def copyfile(source: str, target: str, **options: object) -> None:
+    def changed(reader: int, writer: int, count: int, start: int, to: int) -> int:
         if text := next(changes, ""):
             place.handler({"run.sh": text})
-        real(source, target)
+        return real(reader, writer, count, start, to)
 
-    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    monkeypatch.setattr(os, "copy_file_range", changed)
     folder = place.build().folder
     assert folder is not None
     assert (folder / "function/run.sh").read_text() == "echo 2\n"
@@ -194,13 +208,13 @@ def test_sources_that_change_while_they_are_copied_are_read_again(
 
 
 def test_sources_that_never_rest(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, count = shutil.copyfile, iter(range(1000))
+    real, numbers = os.copy_file_range, iter(range(1000))
 
-    def copyfile(source: str, target: str, **options: object) -> None:
-        place.handler({"run.sh": f"echo {next(count)}\n"})
-        real(source, target)
+    def changed(reader: int, writer: int, count: int, start: int, to: int) -> int:
+        place.handler({"run.sh": f"echo {next(numbers)}\n"})
+        return real(reader, writer, count, start, to)
 
-    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    monkeypatch.setattr(os, "copy_file_range", changed)
     with pytest.raises(BuildFailed, match="change all the time"):
         place.build()
     assert place.left() == set()

@@ -66,6 +66,18 @@ def test_python_environments_are_shared_by_what_they_hold(python: Workplace) -> 
     assert python.build().environment["python_path"] != first.environment["python_path"]
 
 
+def test_a_python_environment_whose_interpreter_is_gone_is_made_again(python: Workplace) -> None:
+    wheel(python.here / "fn/wheels", "tiny", "WORD = 'again'\n")
+    python.handler({"requirements.txt": "./wheels/tiny-1.0-py3-none-any.whl\n"})
+    interpreter = Path(python.build().fprocess.split(" ")[0])
+    assert python.build().cached
+    interpreter.unlink()
+    interpreter.symlink_to(python.here / "an-interpreter-that-was-here")
+    built = python.build()
+    assert not built.cached
+    assert run(*built.fprocess.split(" ")) == "again"
+
+
 def test_python_dependencies_of_a_project_file(python: Workplace) -> None:
     wheel(python.here.parent / "wheels", "tiny", "WORD = 'project'\n")
     python.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(python.here.parent / "wheels")}

@@ -99,7 +99,7 @@ class ImageWriter:
         self._programs.cancel()
 
     def _interpret(self, request: BuildRequest, progress: Progress) -> Image:
-        context = assemble(request)
+        context = assemble(request, self._programs.check)
         text = read_dockerfile(context)
         if not text:
             raise InvalidInput(f"function {request.function.name!r}: its template has no Dockerfile")

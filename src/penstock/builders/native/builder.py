@@ -22,7 +22,7 @@ from penstock.builders.native.store import Record, Store, builds_root, content
 from penstock.builders.native.work import Places, Toolchain, Work, find_tool, key_of
 from penstock.builders.plan import PACKAGES
 from penstock.builders.program import Programs
-from penstock.builders.tree import Tree, copy, digest, walk
+from penstock.builders.tree import Check, Tree, copy, digest, walk
 from penstock.errors import BuildFailed, InvalidInput, NotSupported
 from penstock.templates.model import Native
 
@@ -91,18 +91,21 @@ class NativeBuilder:
         self._cancelled = True
         self._programs.cancel()
 
+    def _check(self) -> None:
+        if self._cancelled:
+            raise BuildFailed("the build was cancelled")
+
     def _attempt(self, request: BuildRequest, native: Native, progress: Progress) -> tuple[Path, Record, bool] | None:
         """Folder, record and whether it was there already; None when the sources have changed meanwhile."""
         source = self._read(request, native)
         parent = self._store.function(request.function.name)
 
         def waiting() -> None:
-            if self._cancelled:
-                raise BuildFailed("the build was cancelled")
+            self._check()
             progress("waiting for another build of it")
 
         def fill(folder: Path) -> Record:
-            _copy(source, folder)
+            _copy(source, folder, self._check)
             with self._store.temporary(parent) as temporary:
                 work = Work(
                     build=folder,
@@ -133,7 +136,7 @@ class NativeBuilder:
 
     def _read(self, request: BuildRequest, native: Native) -> _Source:
         tree = sources(request, keep_out=self._store.root)
-        content = digest(tree)
+        content = digest(tree, self._check)
         identity = _TOOLCHAINS[native.toolchain].identity(self._environ)
 
         def key(arguments: Mapping[str, str]) -> str:
@@ -184,15 +187,15 @@ def _arguments_of_file(request: BuildRequest) -> dict[str, str]:
     return {name: value for name, value in request.function.build_args.items() if name != PACKAGES}
 
 
-def _copy(source: _Source, folder: Path) -> None:
+def _copy(source: _Source, folder: Path, check: Check) -> None:
     """Copy what was read. Raises _Changed when it is not the same any more."""
     try:
-        copy(source.tree, folder)
+        copy(source.tree, folder, check)
     except OSError as error:
-        if error.errno == errno.ENOENT:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
             raise _Changed from error
         raise
-    if digest({entry.path: entry for entry in walk(folder, what="copy")}) != source.content:
+    if digest({entry.path: entry for entry in walk(folder, what="copy")}, check) != source.content:
         raise _Changed
 
 

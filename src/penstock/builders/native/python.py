@@ -35,7 +35,7 @@ def make(work: Work) -> Places:
         return Places(python=_base())
     alone = all(_PLAIN.fullmatch(line) for line in requirements)
     key = key_of("\n".join(requirements), identity(work.environ), "" if alone else work.digest)
-    venv = work.share("venvs", key, lambda folder: _install(work, folder, requirements))
+    venv = work.share("venvs", key, lambda folder: _install(work, folder, requirements), ("bin/python",))
     return Places(python=str(venv / "bin/python"), site=str(_site(venv)), uses=(str(venv),))
 
 

@@ -46,6 +46,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Shared folders, absolute."""
     needs: tuple[str, ...] = ()
     """What was in the folder when it was complete, relative; without it somebody has been at it since."""
+    leads: tuple[str, ...] = ()
+    """Links, relative, that must lead somewhere: what they lead to is not ours, such as an interpreter."""
 
 
 def builds_root(environ: Mapping[str, str]) -> Path:
@@ -167,7 +169,8 @@ def content(folder: Path) -> tuple[str, ...]:
 
 
 def _whole(folder: Path, record: Record) -> bool:
-    return all(os.path.lexists(folder / path) for path in record.needs)
+    there = all(os.path.lexists(folder / path) for path in record.needs)
+    return there and all(os.path.exists(folder / path) for path in record.leads)
 
 
 def _shared_whole(folder: str) -> bool:

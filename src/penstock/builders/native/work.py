@@ -65,13 +65,16 @@ class Work:
             return words
         return re.sub(rf"(?<![\w./-])(?:\./)?{re.escape(str(inside))}/", lambda _: f"{self.shown}/", words)
 
-    def share(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
-        """The shared folder of that key, made by `fill` when there is none. Raises what `fill` raises."""
+    def share(self, kind: str, key: str, fill: Callable[[Path], None], leads: tuple[str, ...] = ()) -> Path:
+        """The shared folder of that key, made by `fill` when there is none, or when one of the links `leads` leads nowhere any more.
+
+        Raises what `fill` raises.
+        """
         parent = self.store.shared(kind)
 
         def make(folder: Path) -> Record:
             fill(folder)
-            return Record(needs=tuple(sorted(os.listdir(folder))))
+            return Record(needs=tuple(sorted(os.listdir(folder))), leads=leads)
 
         with self.store.locked(parent, self.waiting, key):
             found = None if self.again else self.store.find(parent, key)
