@@ -42,7 +42,8 @@ class Publisher:
         if len(request.platforms) > 1:
             if not isinstance(self._builder, ManyPlatforms):
                 raise NotSupported(
-                    f"--builder {self.name} makes images for one platform; several take --builder docker, or image"
+                    f"--builder {self.name} makes images for one platform; several take --builder docker with buildx, or, for a"
+                    " Dockerfile without RUN, --builder image"
                 )
             self._builder.publish(request, names, progress)
             return Built(function=request.function.name, image=request.image)
