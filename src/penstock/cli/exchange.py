@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 import penstock
+from penstock.cli.output import printable
 from penstock.cli.target import Target
 from penstock.errors import (
     AlreadyExists,
@@ -121,7 +122,8 @@ def waiting_said(target: Target) -> Iterator[None]:
 def refusal(reply: Reply) -> PenstockError:
     """The domain error that an unwanted status stands for, with the gateway's own words."""
     kind = _ERRORS.get(reply.status, PenstockError)
-    return kind(f"the gateway answered {reply.status} {reply.reason}: {reply.text or 'it gave no reason'}")
+    words = "\n".join("\t".join(map(printable, line.split("\t"))) for line in reply.text.splitlines())
+    return kind(f"the gateway answered {reply.status} {printable(reply.reason)}: {words or 'it gave no reason'}")
 
 
 def unauthorized(target: Target) -> Unauthorized:

@@ -12,7 +12,7 @@ import pytest
 
 from penstock.cli import exchange
 from penstock.cli.client import Gateway, talk
-from penstock.cli.exchange import check_acknowledged, fetch, waiting_said
+from penstock.cli.exchange import Reply, check_acknowledged, fetch, refusal, waiting_said
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, PenstockError
 from tests.unit.cli.support import run_cli
@@ -129,16 +129,18 @@ def test_a_terminal_is_told_what_is_waited_for(monkeypatch: pytest.MonkeyPatch, 
     assert terminal.getvalue().startswith(f"Waiting for the gateway at http://a:1 to answer ({limit}, ")
 
 
-def timers() -> list[threading.Timer]:
-    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+def timers() -> set[threading.Timer]:
+    """Those that run, or are about to end."""
+    return {thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)}
 
 
 def test_nothing_is_said_of_a_short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setattr(exchange, "PATIENCE", 3600.0)
+    before = timers()
     with waiting_said(Target("http://a:1")):
-        [timer] = timers()
+        [timer] = timers() - before
     timer.join(60)
     assert not timer.is_alive()
     assert terminal.getvalue() == ""
@@ -146,8 +148,14 @@ def test_nothing_is_said_of_a_short_wait(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_nobody_waits_to_say_something_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
+    before = timers()
     with waiting_said(Target("http://a:1")):
-        assert timers() == []
+        assert timers() <= before
+
+
+def test_the_words_of_a_refusal_do_not_steer_the_terminal() -> None:
+    said = str(refusal(Reply(500, "Bad\x1b[2J", b"one\x1b]0;x\x07\r\ntwo\t3\n")))
+    assert said == "the gateway answered 500 Bad\ufffd[2J: one\ufffd]0;x\ufffd\ntwo\t3"
 
 
 @pytest.mark.parametrize("body", [b"", b"OK", b"ok\n", b" \r\n"])

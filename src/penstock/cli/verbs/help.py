@@ -11,7 +11,7 @@ from penstock.cli.commands import Verb
 @click.argument("words", metavar="[VERB...]", nargs=-1)
 @click.pass_context
 def command(ctx: click.Context, words: tuple[str, ...]) -> None:
-    """Show what a verb does and its options, as --help behind it does; without one, all verbs.
+    """Show what a verb does, as its --help does; without one, all verbs.
 
     \b
     Examples:
