@@ -194,7 +194,8 @@ async def test_a_bundle_of_this_installation_is_made_once(tmp_path: Path, monkey
 
 
 def making(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Have this program, instead of the one of the command line, make a bundle in the directory `t`."""
+    """Have this program, instead of the one of the command line, make a bundle in the directory `t`, whose digest is known."""
+    monkeypatch.setattr(bundle_module, "digest", lambda: "abc")
     script = f"import os, pathlib, sys, time; t = pathlib.Path(sys.argv[1]); {program}"
     monkeypatch.setattr(bundle_module, "MAKE", (sys.executable, "-I", "-c", script))
 
