@@ -27,7 +27,9 @@ from penstock.builders.plan import PACKAGES
 from penstock.builders.program import KEPT
 from penstock.builders.remotepayload import Config, pack, secret_values, sign
 from penstock.builders.scratch import scratch_folder
+from penstock.core.shown import shown
 from penstock.errors import BuildFailed, InvalidInput, NotSupported, Unauthorized
+from penstock.providers.containers.reference import parse
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection."""
@@ -37,6 +39,8 @@ MOST_LINE = 4 << 20
 """Bytes of one line of an answer."""
 MOST_ANSWER = 64 << 10
 """Bytes of any other answer."""
+_MOST_SHOWN = 1000
+"""Characters of a builder's reason for a refusal."""
 ALGORITHM = "nacl/box"
 
 Seal = Callable[[str, Mapping[str, bytes]], bytes]
@@ -177,17 +181,29 @@ def _outcome(response: http.client.HTTPResponse, builder: str, progress: Progres
             if text.strip():
                 progress(text.strip()[:200])
     if last.status == "success":
-        return last.image
+        return _named(last.image, builder)
     if last.status == "failed":
-        raise BuildFailed(f"{builder}: the build failed: {last.error or 'it gave no reason'}", words)
+        raise BuildFailed(
+            f"{builder}: the build failed: {shown(last.error[:_MOST_SHOWN]) or 'it gave no reason'}", words
+        )
     raise BuildFailed(f"{builder}: its answer ended before the build did", words)
+
+
+def _named(image: str, builder: str) -> str:
+    """The name that a builder says its image has; it may say none. Raises BuildFailed for what can be no name."""
+    try:
+        if image:
+            parse(image)
+    except InvalidInput as error:
+        raise BuildFailed(f"{builder}: says that it has built {image[:200]!r}, which is no name of an image") from error
+    return image
 
 
 def _check(response: http.client.HTTPResponse, builder: str) -> None:
     if response.status in (200, 202):
         return
-    text = response.read(MOST_ANSWER).decode(errors="replace").strip()[:1000]
-    answer = f"{builder}: answered {response.status} {response.reason}: {text or 'it gave no reason'}"
+    text = shown(response.read(MOST_ANSWER).decode(errors="replace").strip()[:_MOST_SHOWN])
+    answer = f"{builder}: answered {response.status} {shown(response.reason)}: {text or 'it gave no reason'}"
     if response.status in (401, 403):
         raise Unauthorized(f"{answer}; --payload-secret must name a file with the secret that the builder has")
     raise BuildFailed(answer)

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from penstock.builders.tree import walk
 from penstock.errors import InvalidInput, NotSupported
+from penstock.providers.containers.reference import parse
 
 Style = Literal["latest", "sha", "branch", "describe", "digest"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -24,11 +25,13 @@ def tagged(image: str, style: Style, handler: Path) -> str:
     """The image's name with its tag; `latest` where it has none, then what the style adds.
 
     `sha`, `branch` and `describe` ask git about the current directory and append to the tag; `digest` replaces the tag by one
-    that depends on the handler's files alone. Raises InvalidInput for a name with a digest, and where git knows nothing.
+    that depends on the handler's files alone. Raises InvalidInput for a name with a digest, for one that no image can have, and
+    where git knows nothing.
     """
     if "@" in image:
         raise InvalidInput(f"image {image!r}: names an image by its digest, which no build can make")
     name, tag = _split(image)
+    parse(f"{name}:{tag}")  # also since programs are given it, which would take a dash at its beginning for an option
     if style == "digest":
         return f"{name}:{_digest(handler)}"
     if style == "sha":

@@ -7,6 +7,7 @@ import hmac
 import io
 import json
 import os
+import re
 import socket
 import tarfile
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from penstock.builders import remote
 from penstock.builders.model import BuildRequest
 from penstock.builders.remote import Remote, RemoteBuilder
 from penstock.errors import BuildFailed, InvalidInput, NotSupported, PenstockError, Unauthorized
@@ -179,6 +181,36 @@ def test_builds_that_fail_show_the_log(server: ScriptedGateway, here: Path, answ
     with pytest.raises(BuildFailed, match=words) as caught:
         builder(server, here).build(request(), print)
     assert caught.value.words == "gcc: no\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ({"status": "failed", "error": "\x1b[31mred\x9b2J"}, "the build failed: \ufffd\\[31mred\ufffd2J$"),
+        ({"status": "failed", "error": "x" * 5000}, "the build failed: x{1000}$"),
+        ({"status": "success", "image": "a\x1b[31m"}, r"'a\\x1b\[31m', which is no name of an image"),
+        ({"status": "success", "image": "--help"}, "which is no name of an image"),
+        ({"status": "success", "image": "a" * 5000}, "'a{200}', which is no name of an image"),
+    ],
+    ids=["steering", "long", "image-steering", "image-option", "image-long"],
+)
+def test_hostile_answers(server: ScriptedGateway, here: Path, line: dict[str, str], words: str) -> None:
+    server.on(BUILD, answer_lines(line))
+    with pytest.raises(BuildFailed, match=words):
+        builder(server, here).build(request(), print)
+
+
+def test_a_line_without_end_is_cut(server: ScriptedGateway, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MOST_LINE", 1 << 20)
+    server.on(BUILD, Answer(body=b" " * (2 << 20)))
+    with pytest.raises(BuildFailed, match="a line of more than 1 MiB"):
+        builder(server, here).build(request(), print)
+
+
+def test_a_refusal_does_not_steer_the_terminal(server: ScriptedGateway, here: Path) -> None:
+    server.on(BUILD, Answer(500, b"\x1b[31mred"))
+    with pytest.raises(BuildFailed, match=re.escape("\ufffd[31mred")):
+        builder(server, here).build(request(), print)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,15 @@ def test_latest_is_added_where_there_is_no_tag(here: Path, image: str, expected:
     assert tagged(image, "latest", here / "fn") == expected
 
 
+@pytest.mark.parametrize("style", ["latest", "digest"])
+@pytest.mark.parametrize(
+    "image", ["-v/x", "--help", "UPPER", "a b", "a/../b", "a:b:c", "a\x1b[31m", "http://a/b", "a/fn:-x"]
+)
+def test_a_name_that_no_image_can_have(here: Path, image: str, style: Style) -> None:
+    with pytest.raises(InvalidInput, match="image"):
+        tagged(image, style, here / "fn")
+
+
 @pytest.mark.service("git")
 def test_the_states_of_a_repository(here: Path, repository: str) -> None:
     assert tagged("a/fn:1", "sha", here / "fn") == f"a/fn:1-{repository}"

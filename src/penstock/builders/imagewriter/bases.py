@@ -17,6 +17,7 @@ from penstock.builders.imagewriter.store import Store
 from penstock.builders.model import Progress
 from penstock.builders.program import Programs
 from penstock.builders.scratch import scratch_folder
+from penstock.core.shown import shown
 from penstock.errors import BuildFailed, NotFound
 from penstock.providers.containers.reference import parse
 
@@ -101,8 +102,8 @@ class Bases:
 
     def _fitting(self, image: Image, platform: Platform, reference: str) -> Image:
         if not self._fits(image, platform):
-            system, machine = image.config.get("os"), image.config.get("architecture")
-            raise NotFound(f"{reference} is for {str(system)[:40]}/{str(machine)[:40]}, and {platform} is wanted")
+            system, machine = (str(image.config.get(key))[:40] for key in ("os", "architecture"))
+            raise NotFound(f"{reference} is for {shown(system)}/{shown(machine)}, and {platform} is wanted")
         return image
 
     @staticmethod

@@ -35,6 +35,7 @@ from penstock.builders.imagewriter.interpret import Platform
 from penstock.builders.imagewriter.store import Store
 from penstock.builders.imagewriter.transport import Answer, Lost, Transport, check_url, join, same_host
 from penstock.builders.model import Progress
+from penstock.core.shown import shown
 from penstock.errors import BuildFailed, NotFound, Unauthorized
 from penstock.providers.containers.reference import HUB, Reference
 
@@ -297,7 +298,7 @@ def _for_platform(document: dict[str, Any], name: Reference, platform: Platform)
         described = entry.get("platform")
         known = described if isinstance(described, dict) else {}
         has = Platform(*(str(known.get(key, ""))[:40] for key in ("os", "architecture", "variant")))
-        found.append(str(has))
+        found.append(shown(str(has)))
         fits = (has.os, has.architecture) == (platform.os, platform.architecture)
         if fits and (not platform.variant or platform.variant == has.variant):
             return descriptor(entry, f"the list of manifests of {name}")
@@ -307,7 +308,7 @@ def _for_platform(document: dict[str, Any], name: Reference, platform: Platform)
 def _check(answer: Answer, name: Reference) -> None:
     """Raises BuildFailed unless it went well."""
     if answer.status != 200:
-        said = answer.read().decode("utf-8", "replace").strip()[:300]
+        said = shown(answer.read().decode("utf-8", "replace").strip()[:300])
         raise BuildFailed(f"{name.registry}: answers {answer.status} for {name}" + (f": {said}" if said else ""))
 
 

@@ -383,6 +383,18 @@ def test_who_has_no_login_is_told_how_to_get_one(environ: dict[str, str]) -> Non
             pull(environ, server)
 
 
+def test_what_a_registry_says_does_not_steer_the_terminal(environ: dict[str, str]) -> None:
+    red = "\x1b[31mred\x9b2J"
+    with Scripted(lambda request: request.reply(418, red.encode())) as server, pytest.raises(BuildFailed) as refused:
+        pull(environ, server)
+    listed = dump({"schemaVersion": 2, "manifests": [{"platform": {"os": red, "architecture": red}}]})
+    with Scripted(serve({"/v2/a/manifests/1": listed})) as server, pytest.raises(NotFound) as absent:
+        pull(environ, server)
+    for caught in (refused, absent):
+        assert "\ufffd[31mred\ufffd2J" in str(caught.value)
+        assert "\x1b" not in str(caught.value)
+
+
 def test_a_registry_that_is_broken_for_a_moment_is_asked_again(environ: dict[str, str]) -> None:
     answers = iter([503, 500])
 
