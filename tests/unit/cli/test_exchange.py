@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
+import aiohttp
 import pytest
 
 from penstock.cli import exchange
 from penstock.cli.client import Gateway, talk
-from penstock.cli.exchange import Reply, check_acknowledged, fetch, refusal, waiting_said
+from penstock.cli.exchange import Reply, check_acknowledged, fetch, refusal, too_long, waiting_said
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, PenstockError
-from tests.unit.cli.support import run_cli
+from tests.unit.cli.support import ScriptedGateway, run_cli
 
 
 class Terminal(io.StringIO):
@@ -97,25 +99,22 @@ def test_bytes_that_come_one_by_one_do_not_prolong_the_time() -> None:
             thread.join()
 
 
-def test_an_answer_that_is_not_ended_in_time_is_no_missing_gateway() -> None:
-    ended = threading.Event()
+class Slow(Gateway):
+    """Begins to answer, and does not end."""
 
-    def begin(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(1 << 16)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[")
-            ended.wait()
+    @asynccontextmanager
+    async def stream(self, method: str, path: str, **request: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with super().stream(method, path, **request) as response:
+            yield response
+            raise too_long(method, path, self.target)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=begin, args=(listener,))
-        thread.start()
-        try:
-            with pytest.raises(PenstockError, match="longer than") as caught:
-                talk(Target(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=2), Gateway.functions)
-        finally:
-            ended.set()
-            thread.join()
+
+def test_an_answer_that_is_not_ended_in_time_is_no_missing_gateway(gateway: ScriptedGateway) -> None:
+    async def ask(there: Gateway) -> Reply:
+        return await Slow(there.target, there._session).request("GET", "/")
+
+    with pytest.raises(PenstockError, match="longer than") as caught:
+        talk(Target(gateway.url), ask)
     assert caught.value.exit_code == 1
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cli import quick
+from penstock.cli import quick, versions
 from penstock.cli.endings import code_of
 from penstock.cli.root import cli
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json, refusing, run_cli
@@ -45,7 +45,8 @@ NOT_PLAIN = [
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def patient_in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "TIMEOUT", 60.0)  # as `run_cli` has it
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
