@@ -20,9 +20,14 @@ help: ## show this list
 run: $(STAMPS)/run ## install into .venv and start Penstock with the examples
 	@exec $(BIN)/penstock serve --examples
 
-test: $(STAMPS)/dev ## install what tests need and run every check
-	@tools/debian_packages.sh
-	@tools/check.sh
+# Debian's packages are brought while all is done that needs none of them; what apt has begun it ends, whatever fails beside it.
+test: ## install what tests need and run every check
+	@export PENSTOCK_CHECKS_STARTED=$$(date +%s); \
+	tools/debian_packages.sh & packages=$$!; \
+	$(MAKE) --silent $(STAMPS)/dev && tools/check.sh lint; status=$$?; \
+	wait $$packages || exit; \
+	[ $$status -eq 0 ] || exit $$status; \
+	tools/check.sh tests
 
 unit: $(STAMPS)/dev ## run the fast tests only
 	@tools/unit.sh

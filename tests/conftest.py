@@ -66,7 +66,7 @@ PACKAGES = {
 STAGES = ("unit", "integration", "conformance", "e2e")
 
 STARTED = "PENSTOCK_CHECKS_STARTED"
-"""Set by `make test` to the second (since 1970) at which it began, so that the total includes linting."""
+"""Set by `make test` to the second (since 1970) at which it began, so that the total includes all before tests."""
 
 CACHE = "PENSTOCK_TEST_CACHE"
 """Names a folder for what is made once for all test runs of a machine; by default it is in the user's own home."""
