@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penstock.builders import watchdogimage
+from penstock.builders.arguments import tell_of_unknown
 from penstock.builders.choose import engine_answers
 from penstock.builders.context import assemble
 from penstock.builders.docker import proxies, read_dockerfile
@@ -60,6 +61,7 @@ class BuildahBuilder:
         started = time.monotonic()
         context = assemble(request, self._programs.check)
         _settle(context, time_of(self._environ))
+        tell_of_unknown(request, read_dockerfile(context), progress)
         given = self._watchdog(request, context, progress)
         before = self._identity(request.image)
         command = self._buildah("bud", *self._flags(request, given), "--tag", request.image, ".")

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.builders import watchdogimage
+from penstock.builders.arguments import tell_of_unknown
 from penstock.builders.context import assemble
 from penstock.builders.imagewriter.dockerfile import base_images
 from penstock.builders.model import BuildRequest, Built, Progress
@@ -46,6 +47,7 @@ class DockerBuilder:
                 f"an engine keeps an image for one platform, and {len(request.platforms)} are wanted; penstock publish builds several"
             )
         context = assemble(request, self._programs.check)
+        tell_of_unknown(request, read_dockerfile(context), progress)
         given = self._watchdog(request, context, progress)
         before = self._identity(request.image)
         if request.pull:
@@ -83,6 +85,7 @@ class DockerBuilder:
                 " or later) or Docker's docker-buildx-plugin; for a Dockerfile without RUN, --builder image makes one without it"
             )
         context = assemble(request, self._programs.check)
+        tell_of_unknown(request, read_dockerfile(context), progress)
         watchdogimage.wanted(request, read_dockerfile(context))  # raises, for there is none for all platforms
         if not self._answers("docker", "buildx", "inspect", BUILDX):
             create = ["docker", "buildx", "create", "--name", BUILDX, "--driver", "docker-container"]

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 import penstock
+from penstock.builders.arguments import takes
 from penstock.builders.model import BuildRequest, Progress
 from penstock.builders.native.store import builds_root
 from penstock.errors import NotSupported
@@ -37,7 +38,6 @@ FOLDER = ".watchdog"
 PYTHON = "PYTHON_VERSION"
 """Build argument by which our templates' Dockerfiles take the version of Python that runs handlers, which is the watchdog's own."""
 
-_ARGUMENT_OF_FILE = r"^[ \t]*ARG[ \t]+(?:[^\n]*[ \t])?{}(?:[=\s]|$)"
 _making = threading.Lock()
 
 
@@ -53,7 +53,7 @@ def wanted(request: BuildRequest, dockerfile: str) -> bool:
 
     Raises NotSupported when it is for other machines than this one, for which we have no watchdog.
     """
-    if ARGUMENT in request.build_args or not _takes(dockerfile, ARGUMENT):
+    if ARGUMENT in request.build_args or not takes(dockerfile, ARGUMENT):
         return False
     others = [platform for platform in request.platforms if platform != machine()]
     if others:
@@ -66,13 +66,9 @@ def wanted(request: BuildRequest, dockerfile: str) -> bool:
 
 def arguments(request: BuildRequest, dockerfile: str) -> dict[str, str]:
     """What a build is given where our image is `wanted`: its name, and in our own templates the Python that it has."""
-    ours = request.template is not None and request.template.shipped and _takes(dockerfile, PYTHON)
+    ours = request.template is not None and request.template.shipped and takes(dockerfile, PYTHON)
     version = {PYTHON: f"{sys.version_info.major}.{sys.version_info.minor}"} if ours else {}
     return {ARGUMENT: reference(), **version}
-
-
-def _takes(dockerfile: str, name: str) -> bool:
-    return re.search(_ARGUMENT_OF_FILE.format(name), dockerfile, re.IGNORECASE | re.MULTILINE) is not None
 
 
 def machine() -> str:

@@ -35,19 +35,6 @@ def test_a_template_that_was_pulled_means_its_own_default(tmp_path: Path) -> Non
     assert "PYTHON_VERSION" not in watchdogimage.arguments(request(chosen), dockerfile)
 
 
-@pytest.mark.parametrize(
-    "dockerfile",
-    ["ARG WATCHDOG\n", "arg watchdog=x\n", "  ARG WATCHDOG=x\n", "ARG OTHER=1 WATCHDOG=x\n", "ARG WATCHDOG"],
-)
-def test_a_dockerfile_that_takes_the_image(dockerfile: str) -> None:
-    assert watchdogimage.wanted(request(None), dockerfile)
-
-
-@pytest.mark.parametrize("dockerfile", ["", "ARG WATCHDOGS=x\n", "ENV WATCHDOG=x\n", "# ARG WATCHDOG=x\n"])
-def test_a_dockerfile_that_does_not(dockerfile: str) -> None:
-    assert not watchdogimage.wanted(request(None), dockerfile)
-
-
 def test_an_image_of_somebody_elses_and_other_machines() -> None:
     assert not watchdogimage.wanted(request(None, build_args={"WATCHDOG": "x"}), "ARG WATCHDOG\n")
     with pytest.raises(NotSupported, match="not for linux/riscv64"):

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.builders import watchdogimage
+from penstock.builders.arguments import tell_of_unknown
 from penstock.builders.choose import engine_answers
 from penstock.builders.context import assemble
 from penstock.builders.docker import proxies, read_dockerfile
@@ -103,6 +104,7 @@ class ImageWriter:
         text = read_dockerfile(context)
         if not text:
             raise InvalidInput(f"function {request.function.name!r}: its template has no Dockerfile")
+        tell_of_unknown(request, text, progress)
         given, files = self._watchdog(request, text, progress)
         bases = Bases(self._environ, self._store, self._registry, self._programs, files)
         bases.pull = request.pull
