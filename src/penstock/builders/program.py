@@ -26,6 +26,8 @@ GRACE = 2.0
 _PIECE = 1 << 16
 _PIECES = 64
 """Reads between two looks at whether the program still runs: what it leaves behind may write without end."""
+_PASSES = 20
+"""Times that orphans are looked for: one pass may miss what is being started meanwhile."""
 
 Hear = Callable[[str], None]
 """Told each line of a program's output, without its line end."""
@@ -34,8 +36,8 @@ Hear = Callable[[str], None]
 class _Child:
     """A running program and the mark by which whatever it starts is known, also in another session."""
 
-    def __init__(self, arguments: Sequence[str], directory: Path | None, environ: Mapping[str, str]) -> None:
-        self.mark = f"build-{uuid.uuid4().hex}"
+    def __init__(self, mark: str, arguments: Sequence[str], directory: Path | None, environ: Mapping[str, str]) -> None:
+        self.mark = f"{mark}-{uuid.uuid4().hex}"
         self.output, writer = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -79,6 +81,8 @@ class Programs:
     """What one builder has running. `run` from any number of threads, `cancel` from any other."""
 
     def __init__(self) -> None:
+        self.mark = f"build-{uuid.uuid4().hex}"
+        """By which all that they start is known, as `end_orphans` wants it."""
         self._running: set[_Child] = set()
         self._lock = threading.Lock()
         self._cancelled = False
@@ -134,13 +138,27 @@ class Programs:
             if self._cancelled:
                 raise BuildFailed("the build was cancelled")
             try:
-                child = _Child(arguments, directory, environ)
+                child = _Child(self.mark, arguments, directory, environ)
             except FileNotFoundError as error:
                 if directory is not None and not directory.is_dir():
                     raise
                 raise NotSupported(f"the program {arguments[0]!r} is not installed, or not in PATH") from error
             self._running.add(child)
         return child
+
+
+def end_orphans(mark: str) -> None:
+    """Kill what is left of the Programs of that mark, whose process was killed before it could."""
+    for _ in range(_PASSES):
+        left = [
+            stat.pid
+            for stat in processes.all_processes()
+            if stat.state not in "ZX" and processes.mark_of(stat.pid).startswith(f"{mark}-")
+        ]
+        if not left:
+            return
+        for pid in left:
+            processes.kill(pid)
 
 
 def _listen(child: _Child, hear: Hear | None) -> str:

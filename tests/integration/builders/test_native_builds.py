@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from penstock.builders.native import store
+from penstock.builders.native import latest, store
 from penstock.builders.native.store import Store
 from penstock.errors import BuildFailed, InvalidInput, NotSupported
+from penstock.providers.runtimes.processes import kill, mark_of, stat_of
 from tests.integration.builders.workplace import Workplace
 from tests.unit.builders.requests import request, template
 
@@ -114,6 +115,46 @@ def test_what_a_killed_build_left_is_not_taken_for_one(place: Workplace) -> None
     assert (folder / "function/run.sh").read_text() == "cat\n"
 
 
+def test_programs_of_a_killed_build_end_before_its_folder_is_made_again(project: Path) -> None:
+    """A build is killed while its compiler writes; the next one of the same sources must not share the folder with it."""
+    script = project.parent / "run.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        from penstock.builders.native import node
+        from tests.integration.builders.workplace import Workplace
+
+        def make(work):
+            work.run([sys.executable, "-I", "-S", "-c", {SLOW!r}, {str(project.parent / "begun")!r}])
+
+        node.make, node.identity = make, lambda environ: ""
+        Workplace(Path({str(project)!r}), "node").build()
+        """)
+    )
+    place = Workplace(project, "node")
+    place.handler({"handler.js": ""})
+    repository = Path(__file__).parents[3]
+    environ = {**os.environ, "PYTHONPATH": f"{repository}:{repository / 'src'}"}
+    killed = subprocess.Popen([sys.executable, str(script)], cwd=project, env=environ, stdin=subprocess.DEVNULL)
+    begun = project.parent / "begun"
+    try:
+        wait_until(begun.exists, "a program at work")
+    finally:
+        killed.kill()
+        killed.wait()
+    orphan = int(begun.read_text())
+    try:
+        assert stat_of(orphan) is not None, "it has survived who started it"
+        with Store(place.builds).locked(place.builds / "fn", lambda: None):
+            stat = stat_of(orphan)
+            assert stat is None or stat.state in "ZX"
+        assert place.left() == set()
+    finally:
+        if mark_of(orphan).startswith("build-"):
+            kill(orphan)
+
+
 def test_a_build_from_which_something_was_taken_is_made_again_beside_it(place: Workplace) -> None:
     first = place.build().folder
     assert first is not None
@@ -171,9 +212,18 @@ def test_a_full_disk_leaves_nothing(place: Workplace, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "copy_file_range", full)
-    with pytest.raises(BuildFailed, match=r"no space is left for builds in .*; nothing was kept"):
+    with pytest.raises(BuildFailed, match=r"no space is left for builds in .*; nothing half built was kept"):
         place.build()
     assert place.left() == set()
+
+
+def test_a_disk_that_is_full_at_the_very_end_says_so_too(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(latest, "write", full)
+    with pytest.raises(BuildFailed, match=r"no space is left for builds in"):
+        place.build()
 
 
 def test_cancelled_in_the_middle_of_a_copy_it_leaves_nothing(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,9 +351,11 @@ def test_shared_folders_that_nobody_uses_go_after_a_day(tmp_path: Path) -> None:
 
 
 SLOW = """
-import sys, time
+import os, sys, time
 from pathlib import Path
-Path(sys.argv[1]).write_text("begun")
+aside = Path(sys.argv[1] + ".new")
+aside.write_text(str(os.getpid()))
+aside.rename(sys.argv[1])
 time.sleep(600)
 """
 

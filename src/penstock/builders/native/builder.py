@@ -42,8 +42,8 @@ class NativeBuilder:
 
     def __init__(self, environ: Mapping[str, str], root: Path | None = None) -> None:
         self._environ = environ
-        self._store = Store(root or builds_root(environ))
         self._programs = Programs()
+        self._store = Store(root or builds_root(environ), self._programs.mark)
         self._cancelled = False
 
     def build(self, request: BuildRequest, progress: Progress) -> Built:
@@ -60,7 +60,8 @@ class NativeBuilder:
         if packages := request.build_args.get(PACKAGES):
             progress(f"not installed, since a native build takes what this machine has: {packages}")
         for _ in range(_ATTEMPTS):
-            built = self._attempt(request, native, progress)
+            with self._store.room():
+                built = self._attempt(request, native, progress)
             if built is not None:
                 folder, record, cached = built
                 return _built(request, folder, record, cached, time.monotonic() - started)

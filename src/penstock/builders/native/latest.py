@@ -38,8 +38,12 @@ def write(root: Path, request: BuildRequest, latest: Latest) -> None:
     path = _path(root, request)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".new-{path.name}-{os.getpid()}-{threading.get_ident()}")
-    aside.write_bytes(msgspec.json.encode(latest))
-    aside.rename(path)
+    try:
+        aside.write_bytes(msgspec.json.encode(latest))
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def read(root: Path, request: BuildRequest) -> Latest | None:

@@ -5,8 +5,9 @@
     <root>/.deployed/, .latest/     which builds run somewhere, and which were the last; see `deployed` and `latest`
 
 A folder is made in its place, since programs write its path into it, and is complete when its record has been written, last
-and in one step. Who finds one without takes it away. A lock for each function and each shared folder keeps other processes
-out meanwhile; the kernel releases it however its holder ends.
+and in one step. Who finds one without takes it away, and first ends the programs of who was killed over it, as a note beside it
+says. A lock for each function and each shared folder keeps other processes out meanwhile; the kernel releases it however its
+holder ends.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,9 @@ from pathlib import Path
 import msgspec
 
 from penstock.builders.native.deployed import Deployed
+from penstock.builders.program import end_orphans
 from penstock.errors import BuildFailed
+from penstock.providers.runtimes import processes
 
 KEEP = 3
 """Builds of one function that stay in any case; those that are deployed stay as well."""
@@ -32,6 +36,9 @@ UNUSED = 86_400.0
 _RECORD = ".penstock-build.json"
 _LOCK = ".lock"
 _TEMPORARY = ".tmp-"
+_NOTE = ".made-"
+_MARK = re.compile(r"build-[0-9a-f]{32}")
+"""Nothing shorter, by which others could be meant."""
 _SHARED = ".shared"
 _POLL = 0.05
 """Seconds between two tries to get a lock: a wait inside the kernel could not be cancelled."""
@@ -57,11 +64,21 @@ def builds_root(environ: Mapping[str, str]) -> Path:
     return Path(given).expanduser().absolute() if given else home.absolute() / "builds"
 
 
-class Store:
-    """The folders below one root. Safe for any number of threads and processes."""
+class Maker(msgspec.Struct, frozen=True):
+    """Who is making a folder, as it is noted beside it."""
 
-    def __init__(self, root: Path) -> None:
+    mark: str
+    """Of the programs that it starts."""
+    pid: int
+    started: int
+
+
+class Store:
+    """The folders below one root. Safe for any number of threads and processes. `mark` is that of the programs which fill them."""
+
+    def __init__(self, root: Path, mark: str = "") -> None:
         self.root = root
+        self._mark = mark
 
     def function(self, name: str) -> Path:
         return self.root / name
@@ -86,6 +103,9 @@ class Store:
             while not _try_lock(file.fileno()):
                 waiting()
                 time.sleep(_POLL)
+            for note in parent.glob(f"{_NOTE}{digest}*"):
+                _end_programs(note)
+                note.unlink()
             for folder in _folders(parent):
                 if folder.name.startswith(digest) and read_record(folder) is None:
                     shutil.rmtree(folder)
@@ -94,21 +114,35 @@ class Store:
     def make(self, parent: Path, digest: str, fill: Callable[[Path], Record]) -> tuple[Path, Record]:
         """Make a folder; the lock must be held. It lies beside one of that digest, which may be in use, if there is one.
 
-        Whatever `fill` raises leaves nothing behind. Raises BuildFailed when the disk is full.
+        Whatever `fill` raises leaves nothing behind.
         """
         folder = parent / digest
         if folder.exists():
             folder = parent / f"{digest}-{time.time_ns()}"
-        folder.mkdir(mode=0o700)
+        note = parent / f"{_NOTE}{folder.name}"
         try:
+            note.write_bytes(msgspec.json.encode(_this_process(self._mark)))
+            folder.mkdir(mode=0o700)
             record = fill(folder)
             _write(folder / _RECORD, msgspec.json.encode(record))
-        except BaseException as error:
+        except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise BuildFailed(f"no space is left for builds in {str(self.root)!r}; nothing was kept") from error
             raise
+        finally:
+            note.unlink(missing_ok=True)
         return folder, record
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Raises BuildFailed when the disk turns out to be full meanwhile."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise BuildFailed(
+                    f"no space is left for builds in {str(self.root)!r}; nothing half built was kept"
+                ) from error
+            raise
 
     @contextlib.contextmanager
     def temporary(self, parent: Path) -> Iterator[Path]:
@@ -149,6 +183,21 @@ class Store:
             for folder in _folders(parent):
                 record = read_record(folder)
                 yield from record.uses if record else ()
+
+
+def _this_process(mark: str) -> Maker:
+    stat = processes.stat_of(os.getpid())
+    return Maker(mark, os.getpid(), stat.started if stat else 0)
+
+
+def _end_programs(note: Path) -> None:
+    """End what is left of the programs of a maker that was killed."""
+    try:
+        maker = msgspec.json.decode(note.read_bytes(), type=Maker)
+    except msgspec.MsgspecError:  # it was killed before it had written all, and so before it had started anything
+        return
+    if _MARK.fullmatch(maker.mark) and not processes.is_running(maker.pid, maker.started):
+        end_orphans(maker.mark)
 
 
 def read_record(folder: Path) -> Record | None:
