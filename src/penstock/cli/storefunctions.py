@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-import penstock
+from penstock.builders import watchdogimage
 from penstock.builders.choose import PROCESS_PROVIDER, choose
 from penstock.builders.many import Job
 from penstock.builders.model import Builder, Built
@@ -239,7 +239,9 @@ def _build(builder: Builder, function: StackFunction, template: Template | None,
 
 def _image(wanted: Wanted, recipe: str, wish: BuildWish) -> str:
     """A name that changes with all that decides what the image holds."""
-    parts = (penstock.__version__, recipe, *(f"{key}={value}" for key, value in wish.flags.build_args))
+    given = dict(wish.flags.build_args)
+    watchdog = watchdogimage.ARGUMENT in given or watchdogimage.reference()
+    parts = (str(watchdog), recipe, *(f"{key}={value}" for key, value in given.items()))
     tag = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_TAG]
     image = f"{wanted.prefix.rstrip('/') or REPOSITORY}/{wanted.function.name}:{tag}"
     try:

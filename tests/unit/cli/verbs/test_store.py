@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from penstock.builders import watchdogimage
 from penstock.builders.model import BuildRequest, Built, Progress
 from penstock.cli import storefunctions
 from penstock.cli.storefunctions import dockerfile, with_program
@@ -202,6 +203,18 @@ def test_packages_become_an_image_whose_name_follows_from_the_recipe(gateway: Sc
     assert "apt-get install -y --no-install-recommends bash jq " in engine.dockerfiles[0]
     assert gateway.requests[-1].json["envProcess"] == "sh -c $HOME"
     assert not Path("build").exists()
+
+
+def test_another_watchdog_makes_another_name(
+    gateway: ScriptedGateway, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = set()
+    for tag in ("one", "two"):
+        monkeypatch.setattr(watchdogimage, "reference", lambda tag=tag: f"penstock-watchdog:{tag}")
+        deploy_packed(gateway, engine, "penstock-docker")
+        deploy_packed(gateway, engine, "penstock-docker", "-b", "WATCHDOG=mine:1")
+        names |= {request.image for request in engine.requests}
+    assert len(names) == 3
 
 
 def deploy_packed(gateway: ScriptedGateway, engine: Engine, name: str, *flags: str, **env: str | None) -> Result:
