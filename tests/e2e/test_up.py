@@ -173,6 +173,41 @@ def test_what_has_not_changed_is_not_built_again(project: Project) -> None:
     assert project.server.invoke("program", b"echo").body == b"echo"
 
 
+def test_what_runs_as_it_is_wanted_keeps_its_replicas(project: Project) -> None:
+    def replicas() -> set[str]:
+        functions = [project.server.function(name) for name in ("kept", "program")]
+        return {replica["id"] for function in functions if function for replica in function["instances"]}
+
+    project.python("kept", "one")
+    project.stack(
+        kept="lang: python3-http\nhandler: ./kept\nlabels: {a: b}\nenvironment: {A: 1}\n", program="fprocess: cat\n"
+    )
+    project.ran("up")
+    before = replicas()
+    again = project.ran("up")
+    assert again.stdout.count("Unchanged, left as it is.") == 2
+    assert "0 built, 1 unchanged; 0 deployed, 2 left alone" in again.stderr
+    assert replicas() == before and len(before) == 2
+    forced = project.ran("up", "--force")
+    assert "2 deployed, 0 left alone" in forced.stderr
+    project.python("kept", "two")
+    assert "1 built, 0 unchanged; 1 deployed, 1 left alone" in project.ran("up").stderr
+    answers(project, "kept", "two")
+
+
+def test_a_handler_that_is_missing_or_broken_is_deployed_nowhere(project: Project) -> None:
+    for name, file in (("missing", "handlr.py"), ("broken", "handler.sh")):
+        (project.folder / name).mkdir()
+        (project.folder / name / file).write_text("if then\n")
+    project.stack(missing="lang: python3-http\nhandler: ./missing\n", broken="lang: bash\nhandler: ./broken\n")
+    done = project.run("up")
+    assert done.returncode == 1
+    assert "there is no handler.py in './missing'" in done.stderr and "is it 'handlr.py'?" in done.stderr
+    assert "broken: ./broken/handler.sh cannot be compiled\n    handler.sh: line 1: syntax error" in done.stderr
+    assert done.stderr.count("syntax error") == 1, "its words are said once"
+    assert project.server.function("missing") is None and project.server.function("broken") is None
+
+
 def test_packages_of_requirements_are_there(project: Project) -> None:
     project.python("packed", "").write_text("import tiny\n\ndef handle(event, context):\n    return tiny.WORD\n")
     wheel(project.folder / "packed/wheels", "tiny", "WORD = 'packed'\n")

@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.builders.native.checks import check_each
 from penstock.builders.native.work import Places, Work, find_tool, identity_of, key_of
-from penstock.errors import InvalidInput
+from penstock.errors import BuildFailed, InvalidInput
 
 _LOCKS = ("npm-shrinkwrap.json", "package-lock.json")
 _SCRIPTS = ("preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare")
@@ -61,7 +61,10 @@ def _packages(work: Work, folder: Path, package: dict[str, Any]) -> Path | None:
 def _install(work: Work, folder: Path, lock: str) -> None:
     work.progress("npm ci" if lock else "npm install")
     quiet = ("--no-audit", "--no-fund", "--no-update-notifier", "--omit=dev")
-    work.run(["npm", "ci" if lock else "install", *quiet], folder)
+    try:
+        work.run(["npm", "ci" if lock else "install", *quiet], folder)
+    except BuildFailed as error:
+        raise BuildFailed(f"{work.shown}: packages cannot be installed: {error}", error.words) from error
 
 
 def _needs_sources(package: dict[str, Any], lock: str) -> bool:

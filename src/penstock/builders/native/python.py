@@ -100,10 +100,14 @@ def _install(work: Work, venv: Path, requirements: list[str]) -> None:
     uv = shutil.which("uv", path=work.environ.get("PATH"))
     python = str(venv / "bin/python")
     if uv:
-        work.run([uv, "pip", "install", "--python", python, "-r", str(listed)])
+        command = [uv, "pip", "install", "--python", python, "-r", str(listed)]
     else:
         quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
-        work.run([*_pip(work), "--python", python, "install", *quiet, "-r", str(listed)])
+        command = [*_pip(work), "--python", python, "install", *quiet, "-r", str(listed)]
+    try:
+        work.run(command)
+    except BuildFailed as error:
+        raise BuildFailed(f"{work.shown}: packages cannot be installed: {error}", error.words) from error
 
 
 def _pip(work: Work) -> list[str]:
