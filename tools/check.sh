@@ -19,5 +19,8 @@ if [ "${1:-}" != tests ]; then
     stage "import contracts (import-linter)" lint-imports --no-cache
 fi
 if [ "${1:-}" = lint ]; then exit 0; fi
+# The Debians of containers take minutes where there are none yet: they are made while the first tests run.
+python -m tests.engines.images &
+trap wait EXIT
 stage "tests: unit" tools/unit.sh
 stage "tests: integration, conformance, end to end" tools/slow_tests.sh

@@ -19,10 +19,9 @@ from penstock.model import FunctionSpec
 from tests.e2e import test_examples as examples
 from tests.e2e.serving import Penstock, serving
 from tests.engines.engine import Engine
-from tests.engines.images import debian_tar, import_root
+from tests.engines.images import OF_EXAMPLES, debian_tar, import_root
 from tests.engines.swarm import SwarmNode
 
-PACKAGES = ("figlet", "jq", "python3", "python3-aiohttp")
 IMAGE = "examples:it"
 PLACE = "/examples"
 
@@ -67,7 +66,7 @@ def specification(name: str) -> FunctionSpec:
 
 def import_examples(engine: Engine) -> None:
     """Give the engine the image: Debian, the packages, the examples' files."""
-    import_root(engine, "examples-base:it", debian_tar(PACKAGES).read_bytes())
+    import_root(engine, "examples-base:it", debian_tar(OF_EXAMPLES).read_bytes())
     container = engine.docker("create", "examples-base:it", "/bin/true")
     files = io.BytesIO()
     with tarfile.open(fileobj=files, mode="w") as archive:

@@ -1,4 +1,7 @@
-"""Images that need no registry: a static busybox, a minimal Debian of the machine's own suite and mirror, or any files at all."""
+"""Images that need no registry: a static busybox, a minimal Debian of the machine's own suite and mirror, or any files at all.
+
+As a program it makes the Debians that are not there yet, which takes minutes, so that no test has to wait for them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +22,8 @@ from tests.conftest import debian_path
 from tests.engines.engine import Engine
 
 APPLETS = ("sh", "env", "cat", "sleep", "kill", "id", "echo", "true", "false", "ls", "head", "wget", "nc", "httpd")
+OF_EXAMPLES = ("figlet", "jq", "python3", "python3-aiohttp")
+"""Debian's packages that the bundled examples need in containers."""
 FIND_MIRROR = "$(RELEASE) $(COMPONENT) $(REPO_URI)"
 
 
@@ -96,7 +102,7 @@ def debian_tar(include: tuple[str, ...] = ()) -> Path:
     folder = _cache()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"debian-{suite}-{os.uname().machine}-{key}.tar"
-    with (folder / f"{kept.name}.lock").open("w") as lock:
+    with (folder / "debian.lock").open("w") as lock:  # one for all, which have most of what is downloaded in common
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
             _debootstrap(suite, packages, kept)
@@ -127,8 +133,10 @@ def _mirror(suite: str) -> str:
 
 def _debootstrap(suite: str, packages: str, target: Path) -> None:
     workshop = Path(tempfile.mkdtemp(prefix="pd-"))
+    downloads = target.parent / "debian-packages"
+    downloads.mkdir(exist_ok=True)
     try:
-        chosen = [f"--include={packages}"] if packages else []
+        chosen = [f"--cache-dir={downloads}", *([f"--include={packages}"] if packages else [])]
         _run("debootstrap", "--variant=minbase", *chosen, suite, str(workshop / "root"), _mirror(suite))
         for downloaded in (workshop / "root" / "var").glob("cache/apt/archives/*.deb"):
             downloaded.unlink()
@@ -150,3 +158,17 @@ def _run(*command: str) -> str:
     if done.returncode != 0:
         raise ImageFailed(f"{' '.join(command)}: {(done.stdout + done.stderr)[-2000:]}")
     return done.stdout
+
+
+def main() -> None:
+    """Make them where this user may; otherwise the tests that need them say what is missing."""
+    if os.geteuid() == 0 and shutil.which("debootstrap", path=debian_path()):
+        try:
+            for packages in ((), OF_EXAMPLES):
+                debian_tar(packages)
+        except ImageFailed as error:
+            sys.exit(f"a Debian for tests cannot be made yet: {error}")
+
+
+if __name__ == "__main__":
+    main()
