@@ -1,25 +1,33 @@
 #!/usr/bin/env bash
-# The tests that start servers, engines and clusters, in four lanes at the same time: each of them waits more than it computes.
+# The tests that start servers, engines and clusters, in six lanes at the same time: each of them waits more than it computes.
 # What a lane says is kept until those before it are through, so that none cuts into another's lines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
 
-# What waits for load to come and go, whole Swarms, and watchdogs are a lane of their own; what builds functions, and Docker another.
-waiting=(tests/integration/watchdog tests/e2e/test_{alerts,queries,autoscaling,swarm}*.py)
-building=(tests/integration/{builders,templates,stack} tests/e2e/test_{built,docker,stack,store,templates,tutorial,up}*.py)
+# Every process would compile every module anew.
+unset PYTHONDONTWRITEBYTECODE
+
+# What waits for load to come and go, and watchdogs; what builds functions; Docker Engines; Swarms. Two lanes have all others.
+waiting=(tests/integration/watchdog tests/e2e/test_{alerts,queries,autoscaling}*.py)
+building=(tests/integration/{builders,templates} tests/e2e/test_{built,stack,store,templates,tutorial,up}*.py)
+engines=(tests/integration/{engines,image,providers/docker} tests/e2e/test_{docker,examples_in}*.py)
+swarms=(tests/integration/{stack,providers/swarm} tests/e2e/test_swarm*.py)
 
 lanes=()
 lane() {
     .venv/bin/python -m pytest "$@" > "$said/${#lanes[@]}" 2>&1 &
     lanes+=($!)
 }
-rest=("${waiting[@]/#/--ignore=}" "${building[@]/#/--ignore=}")
-lane tests/integration "${rest[@]}" --ignore=tests/integration/image
-lane tests/conformance tests/e2e tests/integration/image "${rest[@]}"
+rest=("${waiting[@]}" "${building[@]}" "${engines[@]}" "${swarms[@]}")
+rest=("${rest[@]/#/--ignore=}")
+lane tests/integration "${rest[@]}"
+lane tests/conformance tests/e2e "${rest[@]}"
 lane "${waiting[@]}"
 lane "${building[@]}"
+lane "${engines[@]}"
+lane "${swarms[@]}"
 trap 'kill -INT "${lanes[@]}" || true' INT TERM HUP
 
 failed=0
