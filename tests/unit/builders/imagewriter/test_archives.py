@@ -116,7 +116,7 @@ def test_a_header_that_would_fill_the_memory(store: Store, tmp_path: Path) -> No
         read_archive(tmp_path / "image.tar", store)
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 1024, gzip.compress(b"x")])
+@pytest.mark.parametrize("data", [b"", b"x" * 1024, gzip.compress(b"x")], ids=["empty", "noise", "no tar"])
 def test_what_is_no_archive(store: Store, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "image.tar").write_bytes(data)
     with pytest.raises(BuildFailed, match="is not an image's archive"):
