@@ -12,11 +12,15 @@ import pytest
 from penstock.cli.plainhttp import get
 from tests.unit.cli.support import Answer, ScriptedGateway, refusing, run_cli
 
+DEADLINE = 60.0
+"""Seconds that a server waits for who should ask it; only a defect makes it wait so long."""
+
 
 @contextmanager
 def saying(data: bytes) -> Iterator[str]:
     """The URL of a server that says these bytes to whoever asks first, and closes."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(DEADLINE)
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -73,6 +77,7 @@ def test_nobody_there_is_an_os_error() -> None:
 
 def test_a_chunked_answer_is_asked_for_again_by_the_other_client(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(DEADLINE)
     heads = []
 
     def serve() -> None:
