@@ -18,7 +18,7 @@ from penstock.gateway.headers import SERVED_BY, RequestPlan, answer_fields, plan
 from penstock.gateway.routes import FunctionRoute, Replica, RouteTable
 from penstock.gateway.timing import Stopwatch
 from penstock.gateway.wakeup import Wakeup
-from penstock.wire.exchange import Exchange
+from penstock.wire.exchange import Exchange, Exchanging
 from penstock.wire.message import ResponseHead, origin_form
 from penstock.wire.relay import Failure, Relay
 from penstock.wire.timeouts import NEVER, Timers
@@ -80,7 +80,7 @@ class Invocation:
     _function: FunctionRoute
     _replica: Replica
 
-    def __init__(self, invoker: Invoker, exchange: Exchange, plan: RequestPlan) -> None:
+    def __init__(self, invoker: Invoker, exchange: Exchanging, plan: RequestPlan) -> None:
         self._invoker = invoker
         self._exchange = exchange
         self._plan = plan
@@ -258,7 +258,7 @@ class TimedInvocation(Invocation):
 
     __slots__ = ("_stopwatch",)
 
-    def __init__(self, invoker: Invoker, exchange: Exchange, plan: RequestPlan) -> None:
+    def __init__(self, invoker: Invoker, exchange: Exchanging, plan: RequestPlan) -> None:
         super().__init__(invoker, exchange, plan)
         self._stopwatch = Stopwatch(invoker.now())
 
@@ -281,7 +281,7 @@ class TimedInvocation(Invocation):
         super()._refuse(status, text, retry)
 
 
-def _refuse(exchange: Exchange, status: int, text: bytes, own: bytes, retry: bool = False) -> None:
+def _refuse(exchange: Exchanging, status: int, text: bytes, own: bytes, retry: bool = False) -> None:
     """An answer of the gateway's own, marked as such (contract gateway §3.2)."""
     fields = [
         (b"Content-Type", b"text/plain; charset=utf-8"),
