@@ -13,6 +13,7 @@ from typing import Protocol
 
 from penstock.core.balance import choose, rest_after
 from penstock.core.names import split_key
+from penstock.core.pipelinetarget import StageTarget, read_stage
 from penstock.core.policy import Policy
 from penstock.gateway.counters import FunctionCounters, WorkerCounters
 from penstock.gateway.messages import Route
@@ -62,13 +63,26 @@ class Replica:
 class FunctionRoute:
     """One function as the worker sees it. Its repr is its state."""
 
-    __slots__ = ("capacity", "closed", "counters", "failed", "inflight", "key", "policy", "replicas", "waiting")
+    __slots__ = (
+        "capacity",
+        "closed",
+        "counters",
+        "failed",
+        "inflight",
+        "key",
+        "policy",
+        "replicas",
+        "stages",
+        "waiting",
+    )
 
     def __init__(self, key: str, policy: Policy, counters: FunctionCounters) -> None:
         self.key = key
         self.policy = policy
         self.counters = counters
         self.replicas: list[Replica] = []
+        self.stages: tuple[StageTarget, ...] = ()
+        """Of a named pipeline; empty for a function."""
         self.waiting: deque[Waiter] = deque()
         self.inflight = 0
         self.capacity = 0
@@ -104,6 +118,7 @@ class FunctionRoute:
         known = {replica.address: replica for replica in self.replicas}
         had = bool(known)
         self.policy = route.policy
+        self.stages = tuple(map(read_stage, route.stages))
         self.replicas = [known.pop(a) if a in known else Replica(a, open_pool(a)) for a in route.endpoints]
         self.capacity = route.policy.max_inflight * len(self.replicas)
         for replica in known.values():
