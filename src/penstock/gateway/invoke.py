@@ -14,6 +14,7 @@ from penstock.core.callid import CallIds
 from penstock.core.duration import parse_duration
 from penstock.core.routing import function_target
 from penstock.errors import InvalidInput
+from penstock.gateway.byreference import ByReference
 from penstock.gateway.headers import SERVED_BY, RequestPlan, answer_fields, plan_answer, plan_request
 from penstock.gateway.routes import FunctionRoute, Replica, RouteTable
 from penstock.gateway.timing import Stopwatch
@@ -37,6 +38,7 @@ class Invoker:
         self.routes = routes
         self.wakeup = wakeup
         self.timers = timers
+        self.by_reference = ByReference()
         self.call_ids = CallIds(os.urandom)
         self.now = asyncio.get_running_loop().time
 
@@ -50,7 +52,13 @@ class Invoker:
                 _refuse(exchange, 404, b"no function has such a name: it is /function/NAME[.NAMESPACE][/path]", b"")
                 return
             plan = request.note = plan_request(request, *named, exchange.peer)
-        invocation = TimedInvocation(self, exchange, plan) if plan.timed else Invocation(self, exchange, plan)
+        if plan.ordinary:
+            invocation = Invocation(self, exchange, plan)
+        elif plan.by_reference:
+            self.by_reference.begin(exchange, self.invoke)
+            return
+        else:
+            invocation = TimedInvocation(self, exchange, plan)
         function = self.routes.find(plan.name)
         if function is None:
             invocation.unknown()
