@@ -1,10 +1,10 @@
-"""What the text of a stage means."""
+"""What the text of a stage means, and which stages a request target names."""
 
 from __future__ import annotations
 
 import pytest
 
-from penstock.core.pipelinetarget import MAX_STAGE_TEXT, StageTarget, read_stage
+from penstock.core.pipelinetarget import MAX_STAGE_TEXT, MAX_STAGES, StageTarget, pipeline_target, read_stage
 from penstock.errors import InvalidInput
 
 
@@ -49,3 +49,61 @@ def test_a_stage_is_limited_in_length() -> None:
     assert read_stage("s/" + "a" * (MAX_STAGE_TEXT - 2)).name == b"s"
     with pytest.raises(InvalidInput, match="2049 characters, at most 2048"):
         read_stage("s/" + "a" * (MAX_STAGE_TEXT - 1))
+
+
+@pytest.mark.parametrize(
+    ("target", "stages"),
+    [
+        (b"/function/a|b", [(b"a", b"/"), (b"b", b"/")]),
+        (b"/function/a%7Cb%7cc", [(b"a", b"/"), (b"b", b"/"), (b"c", b"/")]),
+        (b"/function/a.blue|b.green", [(b"a.blue", b"/"), (b"b.green", b"/")]),
+        (b"/function/a|a", [(b"a", b"/"), (b"a", b"/")]),
+        (b"/function/a|b/x%2Fy?q=1|2", [(b"a", b"/"), (b"b", b"/x%2Fy?q=1|2")]),
+        (b"/function/a|b/x|y", [(b"a", b"/"), (b"b", b"/x|y")]),
+        (b"/function/a|b?q", [(b"a", b"/"), (b"b", b"/?q")]),
+        (b"/function/a|b/", [(b"a", b"/"), (b"b", b"/")]),
+        (b"/function/a%3Fx=1|b%3Fy=2", [(b"a", b"/?x=1"), (b"b", b"/?y=2")]),
+        (b"/function/a%2Fp%2fq%3Fx=%2520|b", [(b"a", b"/p/q?x=%20"), (b"b", b"/")]),
+        (b"/function/a%3Fx=%257C|b/p", [(b"a", b"/?x=%7C"), (b"b", b"/p")]),
+    ],
+)
+def test_a_request_target_names_stages_with_their_paths_and_queries(
+    target: bytes, stages: list[tuple[bytes, bytes]]
+) -> None:
+    assert pipeline_target(target) == tuple(StageTarget(*stage) for stage in stages)
+
+
+@pytest.mark.parametrize(
+    "target", [b"/function/a", b"/function/a/x|y", b"/function/a?x|y", b"/function/a/%7C", b"/", b"/system/a|b", b"*"]
+)
+def test_pipes_outside_of_the_names_segment_are_none(target: bytes) -> None:
+    assert pipeline_target(target) is None
+
+
+@pytest.mark.parametrize("names", [b"|", b"a|", b"|a", b"a||b", b"a%7C%7Cb", b"a|b|", b"%7C"])
+def test_an_empty_stage_is_refused_with_its_number(names: bytes) -> None:
+    with pytest.raises(InvalidInput, match=r"stage [1-3] is empty"):
+        pipeline_target(b"/function/" + names)
+
+
+def test_the_number_of_stages_is_limited() -> None:
+    stages = pipeline_target(b"/function/" + b"|".join([b"a"] * MAX_STAGES))
+    assert stages is not None
+    assert len(stages) == MAX_STAGES
+    with pytest.raises(InvalidInput, match="at most 50 stages are accepted, not 51"):
+        pipeline_target(b"/function/" + b"|".join([b"a"] * (MAX_STAGES + 1)))
+
+
+@pytest.mark.parametrize("rest", [b"/x", b"?y", b"/?y"])
+def test_a_last_stage_with_two_paths_is_refused(rest: bytes) -> None:
+    with pytest.raises(InvalidInput, match="already"):
+        pipeline_target(b"/function/a|b%3Fy=2" + rest)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [b"a%", b"a%2", b"a%zz", b"a%00", b"a%0d%0aX:y", b"a%3F%0d%0aX:%20y", b"a%3Fx=%20", b"%C3%A9", b"..", b"a b"],
+)
+def test_a_stage_that_cannot_be_read_is_refused(stage: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        pipeline_target(b"/function/" + stage + b"|b")
