@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from penstock.autoscaler.scaler import Scaler
 from penstock.control.alert import Alerts
-from penstock.control.auth import Credentials, Guard
+from penstock.control.auth import Guard
 from penstock.control.documents import api_description, redirect_to_page, start_page
 from penstock.control.feed import Feed
 from penstock.control.functions import Functions
@@ -24,6 +24,7 @@ from penstock.control.routing import Resource, build_router
 from penstock.control.scale import Scale
 from penstock.control.scaling import ScalingOf
 from penstock.control.secrets import Secrets
+from penstock.credentials import Credentials
 from penstock.providers.base import Provider
 
 

@@ -29,12 +29,12 @@ from penstock.autoscaler.scaler import Scaler
 from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.usage import UsageSampler
 from penstock.control.app import create_app, route_table
-from penstock.control.auth import load_credentials
 from penstock.control.feed import Feed
 from penstock.control.metricfamilies import DeedsOfScaler, SettingsOfScaling, UseOfFunctions
 from penstock.control.requestmetrics import RequestMetrics
 from penstock.control.scrape import MetricsServer
 from penstock.control.sockets import listen_unix
+from penstock.credentials import load_credentials
 from penstock.errors import PenstockError
 from penstock.providers.base import Provider
 from penstock.providers.clock import SystemClock

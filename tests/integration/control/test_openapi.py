@@ -17,11 +17,11 @@ from schemathesis.specs.openapi.checks import unsupported_method
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.control.app import create_app, route_table
-from penstock.control.auth import Credentials
 from penstock.control.documents import packaged
 from penstock.control.feed import Feed
 from penstock.control.process import HttpServer
 from penstock.core.policy import Policy
+from penstock.credentials import Credentials
 from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.memory import MemoryProvider
 from tests.unit.control.support import DEADLINE, PASSWORD, USER, scaler_of
