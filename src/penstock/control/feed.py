@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from penstock.control.link import Link, frame
 from penstock.control.metrics import Totals
 from penstock.control.sockets import listen_unix
@@ -208,12 +210,13 @@ class Feed:
         return Route(key=function.key, endpoints=function.endpoints, policy=policy, failed=failed, stages=stages)
 
     def _policy(self, function: Function) -> Policy:
-        """Labels are checked when a function is deployed; one deployed by other means gets the defaults."""
+        """Labels are checked when a function is deployed; one deployed by other means gets the defaults, but no bucket: what
+        could not be read may have been a list of those."""
         try:
             return policy_of(function.spec, self._default_policy)
         except (InvalidInput, ValueError) as error:
             log.warning("%s: %s; the defaults apply", function.key, error)
-            return self._default_policy
+            return msgspec.structs.replace(self._default_policy, buckets=())
 
     # The workers' connections.
 

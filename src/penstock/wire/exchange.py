@@ -98,6 +98,14 @@ class Exchanging(Protocol):
     def connection_field(self) -> bytes: ...
 
 
+class Asking(Exchanging, Protocol):
+    """The same of somebody whose address is known."""
+
+    @property
+    def peer(self) -> str:
+        """`ip:port` of the client, empty on unix sockets."""
+
+
 class Exchange:
     """A request under way. `done` once it was answered completely, aborted, or the client went away."""
 

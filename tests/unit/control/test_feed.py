@@ -442,6 +442,7 @@ async def test_a_policy_that_cannot_be_read_becomes_the_default(
     feed._apply(FunctionEvent(kind="changed", key=KEY, function=msgspec.structs.replace(function, spec=bad)))
     assert "the defaults apply" in caplog.text
     assert feed.functions[KEY].spec.labels == {"com.penstock.timeout": "soon"}
+    assert feed._policy(feed.functions[KEY]).buckets == ()
 
 
 async def test_closing_drops_workers_and_tasks(directory: Path) -> None:
