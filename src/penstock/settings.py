@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from penstock.core.duration import parse_duration
 from penstock.errors import InvalidInput, SettingsError
-from penstock.storagesettings import StorageSettings
+from penstock.storagesettings import StorageSettings as StorageSettings
 from penstock.wiresettings import WireSettings as WireSettings  # for whoever wants all settings from one place
 
 if TYPE_CHECKING:
