@@ -27,6 +27,9 @@ class Waiter(Protocol):
 
     alive: bool
 
+    def needs(self, function: FunctionRoute) -> int:
+        """How many slots of it, at once."""
+
     def go(self) -> None:
         """There may be room now: try again."""
 
@@ -95,9 +98,9 @@ class FunctionRoute:
     def __repr__(self) -> str:
         return f"<FunctionRoute {self.key} {len(self.replicas)} replicas, {self.inflight} in flight, {len(self.waiting)} waiting>"
 
-    def has_room(self) -> bool:
-        """Whether a request could go to a replica now."""
-        return bool(self.replicas) and (not self.capacity or self.inflight < self.capacity)
+    def has_room(self, slots: int = 1) -> bool:
+        """Whether so many requests could go to replicas now."""
+        return bool(self.replicas) and (not self.capacity or self.inflight + slots <= self.capacity)
 
     def pick(self, now: float, tried: Collection[Replica] = ()) -> Replica:
         """The replica for a request that has room: none at which it has failed already, as long as there is another. Those of
@@ -107,7 +110,7 @@ class FunctionRoute:
 
     def release_waiting(self) -> None:
         """Let those go on who wait, in their order, as far as there is room."""
-        while self.waiting and self.has_room():
+        while self.waiting and self.has_room(self.waiting[0].needs(self)):
             waiter = self.waiting.popleft()
             if waiter.alive:
                 waiter.go()

@@ -23,6 +23,9 @@ class Waiting:
         self.told: list[bool] = []
         self._function = function
 
+    def needs(self, function: FunctionRoute) -> int:
+        return 1
+
     def go(self) -> None:
         self.gone += 1
         self._function.inflight += 1
