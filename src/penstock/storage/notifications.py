@@ -24,7 +24,7 @@ LONGEST_TEXT = 256
 
 _AS_IT_IS = "ceph:s3"
 """The `eventSource` whose keys are not encoded; all others encode them as a form is, so that a space is a plus sign."""
-_CREATED = ("ObjectCreated:", "ObjectSynced:Create", "ObjectRestore:Completed")
+_CREATED = ("ObjectCreated:", "ObjectSynced:Create")
 _REMOVED = ("ObjectRemoved:", "LifecycleExpiration:", "ObjectLifecycle:Expiration:", "ObjectSynced:Delete")
 
 
