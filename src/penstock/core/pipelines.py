@@ -20,6 +20,16 @@ _SHOWN = 12
 """Names of a cycle that a message has at most."""
 
 
+def split_pipeline(text: str) -> tuple[str, ...]:
+    """The stages of `sort | uniq?count=1 | wc`, as a person writes them in one line; spaces around pipes mean nothing. What each
+    stage says is not judged. Raises InvalidInput for a stage that is not there."""
+    stages = tuple(stage.strip() for stage in text.split("|"))
+    for number, stage in enumerate(stages, 1):
+        if not stage:
+            raise InvalidInput(f"pipeline: stage {number} of {text[:200]!r} is empty; write NAME | NAME")
+    return stages
+
+
 def resolve_stage(text: str, namespace: str) -> str:
     """A stage's text with its namespace: the one it names, else that of its pipeline."""
     name, rest = split_stage(text)

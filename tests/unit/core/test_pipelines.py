@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.core.pipelines import MAX_DEPTH, check_pipeline, resolve_stage, stage_keys
+from penstock.core.pipelines import MAX_DEPTH, check_pipeline, resolve_stage, split_pipeline, stage_keys
 from penstock.core.pipelinetarget import MAX_STAGES
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
@@ -117,3 +117,14 @@ def test_a_chain_of_thousands_that_somebody_made_by_hand_exhausts_nothing() -> N
 def test_a_stage_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(InvalidInput, match="does not begin with the name of a function"):
         check_pipeline(pipeline("p", "sort", "wc -l"), [])
+
+
+def test_a_line_with_pipes_is_split_and_spaces_around_them_mean_nothing() -> None:
+    assert split_pipeline(" sort/a?b=c |uniq| wc.dev\n") == ("sort/a?b=c", "uniq", "wc.dev")
+    assert split_pipeline("sort") == ("sort",)
+
+
+@pytest.mark.parametrize(("text", "number"), [("", 1), ("|", 1), ("sort|", 2), ("sort || wc", 2), ("a | b |  ", 3)])
+def test_a_stage_that_is_not_there_is_told_by_its_number(text: str, number: int) -> None:
+    with pytest.raises(InvalidInput, match=f"stage {number} of .* is empty"):
+        split_pipeline(text)
