@@ -105,7 +105,12 @@ class AnswerPlan:
         self.stream = False
         """Whether the answer goes on for as long as its function likes, so that a deadline for its end makes no sense."""
         if b"event-stream" in lower or b"ndjson" in lower:
-            self.stream = _value(head.raw_fields, lower, b"\ncontent-type:").lower().startswith(_STREAMS)
+            self.stream = is_stream(_value(head.raw_fields, lower, b"\ncontent-type:"))
+
+
+def is_stream(content_type: bytes) -> bool:
+    """Whether an answer of that type goes on for as long as its function likes."""
+    return content_type.lower().startswith(_STREAMS)
 
 
 def plan_answer(head: ResponseHead) -> AnswerPlan:
