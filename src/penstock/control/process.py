@@ -39,6 +39,8 @@ from penstock.errors import PenstockError
 from penstock.providers.base import Provider
 from penstock.providers.clock import SystemClock
 from penstock.settings import REASON_VARIABLE, SETTINGS_VARIABLE, ServeSettings, restore_settings
+from penstock.storage.handover import receive
+from penstock.storage.report import report
 from penstock.telemetry import configure_logging
 from penstock.wire.loop import run
 
@@ -134,6 +136,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
             )
         elif settings.examples:
             await _deploy_examples(provider)
+        await stack.enter_async_context(_running(report(settings.storage, os.environ)))
         await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
         log.info("control is up, metrics on port %d", metrics_port)
         await stopping.wait()
@@ -180,6 +183,7 @@ async def _run(settings: ServeSettings) -> None:
 def main() -> None:
     """Entry point of the process. Exits 0 after SIGTERM, with the error's own code when it cannot start."""
     settings = restore_settings(os.environ[SETTINGS_VARIABLE])
+    receive(os.environ)
     configure_logging(settings.log_level, "control")
     try:
         run(_run(settings))

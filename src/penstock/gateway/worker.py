@@ -27,6 +27,7 @@ from penstock.gateway.upstream import ControlProxy
 from penstock.gateway.wakeup import Wakeup
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.settings import SETTINGS_VARIABLE, ServeSettings, restore_settings
+from penstock.storage.handover import receive
 from penstock.telemetry import configure_logging
 from penstock.wire.client import Pool
 from penstock.wire.exchange import Exchange
@@ -140,6 +141,7 @@ def within_file_limit(settings: ServeSettings) -> ServeSettings:
 def main() -> None:
     """Entry of the process; settings come from `penstock.settings.SETTINGS_VARIABLE`."""
     settings = within_file_limit(restore_settings(os.environ[SETTINGS_VARIABLE]))
+    receive(os.environ)
     index = int(sys.argv[1])
     configure_logging(settings.log_level, f"worker-{index}")
     keep_buffers()

@@ -12,15 +12,6 @@ from typing import NamedTuple
 
 from penstock.storage.errors import StorageDenied
 
-SECRET_VARIABLES = (
-    "PENSTOCK_S3_ACCESS_KEY",
-    "PENSTOCK_S3_SECRET_KEY",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-)
-"""Environment variables that hold keys: no function, build or log may get them from us."""
-
 
 class Keys(NamedTuple):
     """An access key with its secret, and the token of a session where they are temporary."""

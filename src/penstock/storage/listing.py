@@ -21,7 +21,7 @@ from penstock.storage.credentials import Keys
 from penstock.storage.errors import StorageError, StorageUnavailable
 from penstock.storage.reference import ObjectRef
 from penstock.storage.signing import query_text, signed_headers
-from penstock.storage.translate import of_answer
+from penstock.storage.translate import of_answer, reason_of
 from penstock.storagesettings import StorageSettings
 
 PAGE = 1000
@@ -69,9 +69,14 @@ class Lister:
             if not token:
                 return
 
-    async def page(self, bucket: str, prefix: str = "", after: str = "", token: str = "", limit: int = PAGE) -> Page:
+    async def first(self, bucket: str) -> None:
+        """Ask for one object, once. Raises the errors of storage."""
+        url = f"{self._base(bucket)}?{query_text({'list-type': '2', 'max-keys': '1'})}"
+        read_page(await asyncio.to_thread(self._get, url, bucket))
+
+    async def page(self, bucket: str, prefix: str, after: str, token: str) -> Page:
         """One page; tried again until `retry_timeout` when the store is out of order. Raises the errors of storage."""
-        parameters = {"list-type": "2", "encoding-type": "url", "max-keys": str(limit), "prefix": prefix}
+        parameters = {"list-type": "2", "encoding-type": "url", "max-keys": str(PAGE), "prefix": prefix}
         if after:
             parameters["start-after"] = after
         if token:
@@ -108,7 +113,9 @@ class Lister:
             code = _error_code(error.read(65536))
             raise of_answer(error.code, code, ref) or StorageError(f"the store answers {error.code}") from error
         except (OSError, HTTPException) as error:
-            raise StorageUnavailable(f"the object store at {endpoint} is unavailable: it cannot be reached") from error
+            raise StorageUnavailable(
+                f"the object store at {endpoint} is unavailable: {reason_of(repr(error))}"
+            ) from error
         if len(body) > MAX_ANSWER:
             raise StorageError(f"the object store at {endpoint} gives a page of more than {MAX_ANSWER >> 20} MiB")
         return body

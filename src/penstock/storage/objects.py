@@ -180,7 +180,7 @@ class ObjectStore:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 for bucket in sorted(self._settings.allowed):
-                    await self._lister.page(bucket, limit=1)
+                    await self._lister.first(bucket)
         except TimeoutError as error:
             raise StorageUnavailable(
                 f"the object store at {self.endpoint} has not answered within {PROBE_TIMEOUT:g} s"

@@ -27,16 +27,18 @@ _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _REASONS = (
     ("ConnectionRefused", "it refuses connections"),
     ("dns error", "its name cannot be resolved"),
+    ("gaierror", "its name cannot be resolved"),
     ("TimedOut", "it does not answer in time"),
     ("timed out", "it does not answer in time"),
     ("deadline has elapsed", "it does not answer in time"),
     ("certificate", "its certificate is not trusted"),
+    ("RemoteDisconnected", "it cut the connection"),
     ("ConnectionReset", "it cut the connection"),
     ("IncompleteMessage", "it cut the connection"),
     ("IncompleteBody", "it cut the connection"),
     ("UnexpectedEof", "it cut the connection"),
 )
-"""Words of the library's chain of causes, and what they mean, most telling first."""
+"""Words of the chain of causes that a library tells, and what they mean, most telling first."""
 
 
 @contextlib.contextmanager
@@ -57,7 +59,7 @@ def translate(error: Exception, ref: ObjectRef, endpoint: str) -> StorageError |
     if isinstance(error, ValueError) or type(error).__name__ == "InvalidPathError":
         return InvalidInput(f"the store cannot be asked for {ref}")
     return of_answer(int(status or 0), code, ref) or StorageUnavailable(
-        f"the object store at {endpoint} is unavailable: {_reason(text)}"
+        f"the object store at {endpoint} is unavailable: {reason_of(text)}"
     )
 
 
@@ -90,5 +92,6 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
     return found.group(1) if found else ""
 
 
-def _reason(text: str) -> str:
+def reason_of(text: str) -> str:
+    """Why a store does not answer, in a few words, by what a library has said of it."""
     return next((meaning for word, meaning in _REASONS if word in text), "it cannot be reached")
