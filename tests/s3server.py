@@ -72,6 +72,7 @@ keyring={folder}/osd/keyring
 keyring={folder}/rgw/keyring
 rgw_frontends=beast endpoint=127.0.0.1:{port}
 rgw_enable_usage_log=false
+rgw_trust_forwarded_https=true
 """
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
