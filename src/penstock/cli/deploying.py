@@ -25,12 +25,13 @@ from penstock.builders.tag import Style, tagged
 from penstock.cli.client import Gateway, Reply, decode, refusal, status_of, talk
 from penstock.cli.options import note
 from penstock.cli.output import spinner
+from penstock.cli.pipelines import note_missing
 from penstock.cli.schema import FunctionStatus, Instance, Raw
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, Unauthorized
 from penstock.model import FunctionSpec
 from penstock.stack.model import Stack, StackFunction
-from penstock.stack.payload import Base, Overrides, body, is_runnable, specification
+from penstock.stack.payload import Base, Overrides, body, is_runnable, pipeline_specification, specification
 from penstock.templates.catalogue import find_template
 
 Strategy = Literal["update", "replace", "create"]
@@ -77,7 +78,8 @@ class Deployment:
 
 
 def deployments(stack: Stack, over: Overrides, circumstances: Circumstances | None = None) -> list[Deployment]:
-    """A deployment for each function of a stack, in its order. What is wrong with one is kept with it, since the others go on."""
+    """A deployment for each function of a stack, in its order, and then for each pipeline. What is wrong with one is kept with it,
+    since the others go on."""
     found = []
     circumstances = circumstances or Circumstances()
     for function in stack.functions:
@@ -90,6 +92,9 @@ def deployments(stack: Stack, over: Overrides, circumstances: Circumstances | No
             found.append(Deployment(name=function.name, namespace=namespace, fault=error))
         else:
             found.append(Deployment(name=function.name, namespace=namespace, spec=spec))
+    for pipeline in stack.pipelines:
+        spec = pipeline_specification(pipeline, over)
+        found.append(Deployment(name=pipeline.name, namespace=spec.namespace, spec=spec))
     return found
 
 
@@ -205,6 +210,9 @@ async def _deploy_all(gateway: Gateway, planned: Sequence[Deployment], strategy:
             await _deploy_one(gateway, deployment, strategy, outcome)
         if wait:
             await _wait_for_all(gateway, [item for item in planned if item.name in outcome.done], outcome)
+        for item in planned:
+            if item.name in outcome.done and item.spec is not None and item.spec.stages:
+                await note_missing(gateway, item.spec)
     except (GatewayUnavailable, Unauthorized) as error:
         raise type(error)(f"{error} ({outcome.summary()})" if outcome.done or outcome.failed else str(error)) from error
     except asyncio.CancelledError:

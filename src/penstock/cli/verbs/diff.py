@@ -114,6 +114,7 @@ def _specification(status: FunctionStatus) -> FunctionSpec:
         limits=limits,
         requests=requests,
         read_only_root=status.read_only_root_filesystem,
+        stages=tuple(status.pipeline or ()),
     )
 
 

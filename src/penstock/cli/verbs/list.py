@@ -62,9 +62,17 @@ def _sorted(raws: list[Raw], sort: str) -> list[tuple[Raw, FunctionStatus]]:
 
 def _print_table(functions: list[FunctionStatus], verbose: bool) -> None:
     if not verbose:
-        rows = [(f.name, f"{f.invocation_count:.0f}", str(f.replicas)) for f in functions]
+        rows = [(f.name, f"{f.invocation_count:.0f}", _replicas(f)) for f in functions]
         print_columns(("Function", "Invocations", "Replicas"), rows, (30, 15, 5))
         return
     width = max([_MIN_IMAGE_WIDTH, *(len(f.image) for f in functions)])
-    details = [(f.name, f.image, f"{f.invocation_count:.0f}", str(f.replicas), f.created_at) for f in functions]
+    details = [(f.name, _image(f), f"{f.invocation_count:.0f}", _replicas(f), f.created_at) for f in functions]
     print_columns(("Function", "Image", "Invocations", "Replicas", "CreatedAt"), details, (30, width, 15, 5, 5))
+
+
+def _image(function: FunctionStatus) -> str:
+    return "pipeline" if function.pipeline else function.image
+
+
+def _replicas(function: FunctionStatus) -> str:
+    return "-" if function.pipeline else str(function.replicas)

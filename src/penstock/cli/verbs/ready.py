@@ -9,6 +9,7 @@ import click
 from penstock.cli.client import Gateway, segment, status_of, talk
 from penstock.cli.commands import Verb
 from penstock.cli.options import DURATION, connected, namespace_option, note
+from penstock.cli.pipelines import stages_of
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, ProviderUnavailable
@@ -23,6 +24,8 @@ from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, Penstock
 @connected(timeout="10s", timeout_help="Longest wait for the answer to one look; 0 waits for ever.")
 def command(target: Target, name: str, stack_file: StackFile, attempts: int, interval: float) -> None:
     """Return when the gateway is ready or, with a name, when a replica of that function is.
+
+    A pipeline is ready when each of its stages is, or rests until a call wakes it.
 
     Of a stack file only its gateway is used, and only when it is named with -f.
 
@@ -64,6 +67,9 @@ async def _look(gateway: Gateway, name: str) -> str:
     """What is still missing; empty when nothing is."""
     if name:
         status = status_of(await gateway.function(name))
+        if status.pipeline:
+            waits = [f"{each.function} is {each.state}" for each in await stages_of(gateway, status) if not each.ready]
+            return waits[0] if waits else ""
         return "" if status.available_replicas else f"{status.available_replicas} of {status.replicas} replicas answer"
     async with gateway.stream("GET", "/healthz") as response:
         return "" if response.status == 200 else f"it answers {response.status} to /healthz"

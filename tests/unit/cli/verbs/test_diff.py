@@ -46,3 +46,17 @@ def test_json(gateway: ScriptedGateway) -> None:
     assert result.exit_code == 1
     [found] = json.loads(result.stdout)
     assert found["differences"] == [{"field": "image", "wanted": "a:latest", "deployed": "a:old"}]
+
+
+def test_a_pipeline_is_compared_by_its_stages(gateway: ScriptedGateway) -> None:
+    Path("stack.yml").write_text("pipelines:\n  p: {stages: sort | uniq}\n  q: {stages: [sort]}\n")
+    labels = {"faas_function": "p"}
+    gateway.on(
+        "GET /system/function/p",
+        answer_json({"name": "p", "image": "", "pipeline": ["sort", "uniq"], "labels": labels}),
+    )
+    gateway.on("GET /system/function/q", answer_json({"name": "q", "image": "", "pipeline": ["rev"]}))
+    result = run_cli("diff")
+    assert result.exit_code == 1
+    assert "1 of 2 functions differ: q" in result.stderr
+    assert result.stdout.splitlines()[3].split() == ["-", "stages:", "sort", "|", "+", "stages:", "rev"]

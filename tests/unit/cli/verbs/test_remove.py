@@ -67,3 +67,14 @@ def test_names_or_a_stack_file_and_one_of_them(
     result = run_cli("remove")
     assert result.exit_code == 2 and "nothing to remove: give names, or a stack file" in result.stderr
     assert gateway.requests == []
+
+
+def test_pipelines_of_a_stack_file_are_removed_before_its_functions(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    file = tmp_path / "stack.yml"
+    file.write_text("functions: {a: {image: x}}\npipelines: {p: {stages: a, namespace: dev}}\n")
+    gateway.on("DELETE /system/functions", Answer(202))
+    assert run_cli("remove", "-f", str(file)).exit_code == 0
+    assert [request.json for request in gateway.requests] == [
+        {"functionName": "p", "namespace": "dev"},
+        {"functionName": "a"},
+    ]
