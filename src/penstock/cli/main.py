@@ -24,8 +24,8 @@ PIPE_CLOSED = 141
 
 _VERBS = (
     "serve", "new", "template", "build", "push", "publish", "registry-login", "up", "local-run", "deploy", "invoke",
-    "list", "describe", "remove", "scale", "logs", "secret", "namespace", "store", "generate", "diff", "ready", "login",
-    "logout", "version", "health", "watchdog", "image", "completion",
+    "list", "describe", "remove", "scale", "logs", "secret", "token", "namespace", "store", "generate", "diff", "ready",
+    "login", "logout", "version", "health", "watchdog", "image", "completion",
 )  # fmt: skip
 _ALIASES = {"ls": "list", "rm": "remove", "delete": "remove", "ns": "namespace"}
 
