@@ -7,6 +7,8 @@ ends the whole listing, and which cannot begin in the middle of a name. Requests
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -69,10 +71,10 @@ class Lister:
             if not token:
                 return
 
-    async def first(self, bucket: str) -> None:
+    async def first(self, bucket: str, timeout: float) -> None:
         """Ask for one object, once. Raises the errors of storage."""
         url = f"{self._base(bucket)}?{query_text({'list-type': '2', 'max-keys': '1'})}"
-        read_page(await asyncio.to_thread(self._get, url, bucket))
+        read_page(await in_daemon(lambda: self._get(url, bucket, timeout)))
 
     async def page(self, bucket: str, prefix: str, after: str, token: str) -> Page:
         """One page; tried again until `retry_timeout` when the store is out of order. Raises the errors of storage."""
@@ -86,7 +88,7 @@ class Lister:
         pause = PAUSE
         while True:
             try:
-                return read_page(await asyncio.to_thread(self._get, url, bucket))
+                return read_page(await in_daemon(lambda: self._get(url, bucket, self._settings.timeout)))
             except StorageUnavailable:
                 if time.monotonic() + pause > deadline:
                     raise
@@ -100,14 +102,14 @@ class Lister:
         parts = urlsplit(endpoint)
         return f"{parts.scheme}://{bucket}.{parts.netloc}/"
 
-    def _get(self, url: str, bucket: str) -> bytes:
+    def _get(self, url: str, bucket: str, timeout: float) -> bytes:
         """In a thread: the body of the answer. Raises the errors of storage."""
         ref = ObjectRef(bucket, "")
         endpoint = self._settings.endpoint or f"Amazon S3 in {self._settings.region}"
         headers = signed_headers("GET", url, self._settings.region, self._keys(), datetime.now(UTC))
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - settings allow http and https only
         try:
-            with _OPENER.open(request, timeout=self._settings.timeout) as answer:
+            with _OPENER.open(request, timeout=timeout) as answer:
                 body: bytes = answer.read(MAX_ANSWER + 1)
         except urllib.error.HTTPError as error:
             code = _error_code(error.read(65536))
@@ -119,6 +121,32 @@ class Lister:
         if len(body) > MAX_ANSWER:
             raise StorageError(f"the object store at {endpoint} gives a page of more than {MAX_ANSWER >> 20} MiB")
         return body
+
+
+async def in_daemon(work: Callable[[], bytes]) -> bytes:
+    """What `work` returns or raises, in a thread that nobody waits for when we are cancelled or the process ends."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[bytes] = loop.create_future()
+
+    def tell(result: bytes | Exception) -> None:
+        if outcome.cancelled():
+            return
+        if isinstance(result, Exception):
+            outcome.set_exception(result)
+        else:
+            outcome.set_result(result)
+
+    def body() -> None:
+        result: bytes | Exception
+        try:
+            result = work()
+        except Exception as error:
+            result = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and whoever waited with it
+            loop.call_soon_threadsafe(tell, result)
+
+    threading.Thread(target=body, name="object store", daemon=True).start()
+    return await outcome
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -180,7 +180,7 @@ class ObjectStore:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 for bucket in sorted(self._settings.allowed):
-                    await self._lister.first(bucket)
+                    await self._lister.first(bucket, PROBE_TIMEOUT)
         except TimeoutError as error:
             raise StorageUnavailable(
                 f"the object store at {self.endpoint} has not answered within {PROBE_TIMEOUT:g} s"
