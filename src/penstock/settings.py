@@ -66,6 +66,11 @@ class Home:
         return self.path / "state.db"
 
     @property
+    def events_db(self) -> Path:
+        """Events of object storage that functions are to be told of, and what was seen in buckets."""
+        return self.path / "events.db"
+
+    @property
     def secrets(self) -> Path:
         return self.path / "secrets"
 

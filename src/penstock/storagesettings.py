@@ -53,6 +53,12 @@ class StorageSettings:
     """Buckets to look into for new objects, separated by commas, when the store cannot notify Penstock. Empty: none."""
     poll_interval: float = 30.0
     """Between two looks into such a bucket."""
+    poll_existing: bool = False
+    """Whether the first look into a bucket tells functions of what is there already; otherwise only of what comes later."""
+    events_in_flight: int = 8
+    """Calls at once that tell functions of objects that came or went. One function has three quarters of them at most."""
+    event_attempts: int = 10
+    """Calls that fail until an event is given up; ten take nine minutes."""
 
     @property
     def allowed(self) -> frozenset[str]:
@@ -87,6 +93,10 @@ class StorageSettings:
                 found.append(f"{variable.upper()}: must be more than 0 s")
         if not MIN_PART <= self.part_size <= MAX_PART:
             found.append(f"PART_SIZE: {self.part_size} must be from {MIN_PART} (5 MiB) to {MAX_PART} (5 GiB)")
+        if not 1 <= self.events_in_flight <= 1000:
+            found.append(f"EVENTS_IN_FLIGHT: {self.events_in_flight} must be from 1 to 1000")
+        if not 1 <= self.event_attempts <= 1000:
+            found.append(f"EVENT_ATTEMPTS: {self.event_attempts} must be from 1 to 1000")
         if not 1 <= self.parallel_parts <= 64:
             found.append(f"PARALLEL_PARTS: {self.parallel_parts} must be from 1 to 64")
         return found

@@ -34,6 +34,7 @@ from penstock.control.metricfamilies import DeedsOfScaler, SettingsOfScaling, Us
 from penstock.control.requestmetrics import RequestMetrics
 from penstock.control.scrape import MetricsServer
 from penstock.control.sockets import listen_unix
+from penstock.control.storagework import StorageWork
 from penstock.credentials import load_credentials
 from penstock.errors import PenstockError
 from penstock.providers.base import Provider
@@ -110,11 +111,14 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     )
     scaler = Scaler(provider, feed.functions, feed, SystemClock(), sources)
     feed.tell = scaler.saw
-    table = route_table(provider, feed, scaler, stopping)
+    storage = StorageWork(settings, provider, feed, scaler, credentials) if settings.storage.is_on else None
+    table = route_table(provider, feed, scaler, stopping, storage.events if storage else None, credentials)
     requests = RequestMetrics(table)
     app = requests.around(create_app(table, credentials))
     scaling, use = SettingsOfScaling(feed.functions), UseOfFunctions(feed.functions, sampler)
     families = [scaling.lines, use.lines, requests.lines, DeedsOfScaler(scaler).lines]
+    if storage:
+        families.append(storage.lines)
     metrics = MetricsServer(feed, settings.wire, families, identity)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(metrics.close)
@@ -124,6 +128,10 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         stack.push_async_callback(feed.close)
         await feed.start(paths.feed_socket)
         await stack.enter_async_context(_running(sampler.run()))
+        if storage:
+            await stack.enter_async_context(storage.caller)
+            for work in storage.works():
+                await stack.enter_async_context(_running(work))
         if peers:
             stack.push_async_callback(peers.close)
         if settings.autoscaling:

@@ -13,6 +13,9 @@ import hmac
 _SALT = b"penstock function tokens 1"
 """Fixed: all gateways of an installation must derive the same. The password is random unless somebody chose it."""
 
+_EVENTS = b"storage events"
+"""What the token of object stores signs; functions' begin otherwise."""
+
 _PURPOSE = b"function "
 """What is signed begins with it, so that the same key could sign something else one day."""
 
@@ -24,8 +27,12 @@ def derive_key(password: str) -> bytes:
 
 def function_token(key: bytes, function: str) -> str:
     """The token of a function or pipeline, named `NAME.NAMESPACE`: 43 characters that may stand in a header."""
-    digest = hmac.digest(key, _PURPOSE + function.encode(), "sha256")
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return _written(hmac.digest(key, _PURPOSE + function.encode(), "sha256"))
+
+
+def events_token(key: bytes) -> str:
+    """The token with which an object store may notify of events, and do nothing else."""
+    return _written(hmac.digest(key, _EVENTS, "sha256"))
 
 
 def bearer_token(authorization: str) -> str | None:
@@ -37,3 +44,7 @@ def bearer_token(authorization: str) -> str | None:
 def accepts(key: bytes, function: str, token: str) -> bool:
     """Whether `token` is this function's, compared in constant time."""
     return hmac.compare_digest(function_token(key, function).encode(), token.encode())
+
+
+def _written(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -32,6 +32,8 @@ LONGEST_WISH = 3600.0
 """Seconds that a function may ask for by `Retry-After`."""
 UNREACHABLE_PAUSE = 1.0
 """Seconds until a gateway worker is looked for again; this is no attempt, since no function heard of it."""
+LONGEST_REASON = 300
+"""Characters that are kept of why an attempt failed."""
 FORGET_EVERY = 600.0
 OPEN_EVERY = 5.0
 """Seconds between attempts to open the log: another gateway of the same home may have it."""
@@ -276,23 +278,21 @@ class Deliverer:
         return output
 
     async def _note(self, delivery: Delivery, outcome: Outcome) -> None:
-        now, function = self._now(), delivery.function
+        now, function, reason = self._now(), delivery.function, printable(outcome.reason)
         if 200 <= outcome.status < 400:
             await self.log.delivered(delivery.id, now)
             self.outcomes[function, "delivered"] += 1
             return
         if not outcome.reached:
-            await self.log.put_off(delivery.id, delivery.attempts, now + UNREACHABLE_PAUSE, outcome.reason)
+            await self.log.put_off(delivery.id, delivery.attempts, now + UNREACHABLE_PAUSE, reason)
             return
         attempts = delivery.attempts + 1
         self.outcomes[function, "failed"] += 1
         if outcome.status not in FINAL and attempts < self._limits.attempts:
-            log.info(
-                "attempt %d to tell %s failed (call %s): %s", attempts, function, delivery.id, shown(outcome.reason)
-            )
-            await self.log.put_off(delivery.id, attempts, now + pause_after(attempts, outcome), outcome.reason)
+            log.info("attempt %d to tell %s failed (call %s): %s", attempts, function, delivery.id, reason)
+            await self.log.put_off(delivery.id, attempts, now + pause_after(attempts, outcome), reason)
             return
-        await self.log.give_up(delivery.id, attempts, now, outcome.reason)
+        await self.log.give_up(delivery.id, attempts, now, reason)
         self.outcomes[function, "dead"] += 1
         log.error(
             "%s could not be told of %s %s and is not any more (call %s, %d attempts): %s",
@@ -301,7 +301,7 @@ class Deliverer:
             shown(str(delivery.event.ref)),
             delivery.id,
             attempts,
-            shown(outcome.reason),
+            reason,
         )
 
     async def _forget(self) -> None:
@@ -316,6 +316,11 @@ class Deliverer:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def printable(reason: str) -> str:
+    """A function's words, short and on one line."""
+    return reason[:LONGEST_REASON].encode("unicode_escape").decode()
 
 
 def pause_after(attempts: int, outcome: Outcome) -> float:

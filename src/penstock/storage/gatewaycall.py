@@ -12,7 +12,6 @@ import aiohttp
 from yarl import URL
 
 from penstock.storage.delivery import Outcome
-from penstock.storage.reference import shown
 
 CONNECT_TIMEOUT = 10.0
 MOST_REASON = 200
@@ -73,4 +72,4 @@ async def _outcome(answer: aiohttp.ClientResponse) -> Outcome:
     words = start.decode(errors="replace").strip()
     wish = answer.headers.get("Retry-After", "")
     seconds = float(wish) if wish.isascii() and wish.isdigit() and len(wish) < 10 else 0.0
-    return Outcome(answer.status, f"{answer.status}: {shown(words)}" if words else str(answer.status), seconds)
+    return Outcome(answer.status, f"{answer.status}: {words}" if words else str(answer.status), seconds)

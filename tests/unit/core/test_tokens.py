@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from penstock.core.tokens import accepts, bearer_token, derive_key, function_token
+from penstock.core.tokens import accepts, bearer_token, derive_key, events_token, function_token
 
 KEY = derive_key("a password")
 
@@ -48,3 +48,10 @@ def test_what_is_no_token_is_not_accepted(token: str) -> None:
 )
 def test_a_bearer_token_is_found_in_its_header(authorization: str, token: str | None) -> None:
     assert bearer_token(authorization) == token
+
+
+def test_the_token_of_stores_is_that_of_no_function() -> None:
+    assert re.fullmatch(r"[-_A-Za-z0-9]{43}", events_token(KEY))
+    assert events_token(KEY) == events_token(derive_key("a password")) != events_token(derive_key("another"))
+    for name in ("storage events", "events", "s.torage events"):
+        assert not accepts(KEY, name, events_token(KEY))
