@@ -82,11 +82,11 @@ class Delivery:
         unchanged = sum(1 for outcome in outcomes if outcome.built and outcome.built.cached)
         built = len(outcomes) - unchanged
         where = f"up at {self.target.url}" if self.deploy else "ready to deploy"
-        count, pipelines = len(stack.functions), len(stack.pipelines) if self.deploy else 0
-        functions = f"{count} function{'s' * (count != 1)}"
+        functions, pipelines = len(stack.functions), len(stack.pipelines) if self.deploy else 0
+        counts = [f"{functions} function{'s' * (functions != 1)}"] if functions or not pipelines else []
         if pipelines:
-            functions += f" and {pipelines} pipeline{'s' * (pipelines != 1)}"
-        return f"{functions} {'is' if count + pipelines == 1 else 'are'} {where}: {built} built, {unchanged} unchanged, in {seconds:.2f}s"
+            counts.append(f"{pipelines} pipeline{'s' * (pipelines != 1)}")
+        return f"{' and '.join(counts)} {'is' if functions + pipelines == 1 else 'are'} {where}: {built} built, {unchanged} unchanged, in {seconds:.2f}s"
 
 
 def follow(delivery: Delivery, stack: Stack, load: Callable[[], Stack]) -> None:

@@ -13,7 +13,7 @@ from penstock.cli.building import BuildWish, check_fit
 from penstock.cli.delivery import Delivery
 from penstock.cli.target import Target
 from penstock.errors import BuildFailed, NotSupported, PenstockError
-from penstock.stack.model import Position, Stack, StackFunction
+from penstock.stack.model import Position, Stack, StackFunction, StackPipeline
 from penstock.stack.payload import Overrides
 from tests.unit.cli.support import Answer, ScriptedGateway
 
@@ -126,3 +126,28 @@ def test_native_builds_fit_a_gateway_of_this_machine(provider: str, url: str, wo
         return
     with pytest.raises(NotSupported, match=words):
         check_fit(native, provider, Target(url=url))
+
+
+@pytest.mark.parametrize(
+    ("functions", "pipelines", "told"),
+    [
+        (1, 1, "1 function and 1 pipeline are up at"),
+        (2, 3, "2 functions and 3 pipelines are up at"),
+        (0, 1, "1 pipeline is up at"),
+        (0, 2, "2 pipelines are up at"),
+    ],
+)
+def test_pipelines_are_deployed_after_functions_and_counted(
+    gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str], functions: int, pipelines: int, told: str
+) -> None:
+    gateway.on("PUT /system/functions", Answer(202))
+    where = Position("stack.yml", 1)
+    stack = Stack(
+        file="stack.yml",
+        functions=tuple(StackFunction(name=f"f{n}", where=where, fprocess="cat") for n in range(functions)),
+        pipelines=tuple(StackPipeline(name=f"p{n}", where=where, stages=("f0",)) for n in range(pipelines)),
+    )
+    delivery(Engine(), gateway.url).deliver(stack)
+    sent = [json.loads(request.body)["service"] for request in gateway.requests if request.method == "PUT"]
+    assert sent == [*(f"f{n}" for n in range(functions)), *(f"p{n}" for n in range(pipelines))]
+    assert told in capsys.readouterr().err
