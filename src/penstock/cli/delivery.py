@@ -86,7 +86,8 @@ class Delivery:
         counts = [f"{functions} function{'s' * (functions != 1)}"] if functions or not pipelines else []
         if pipelines:
             counts.append(f"{pipelines} pipeline{'s' * (pipelines != 1)}")
-        return f"{' and '.join(counts)} {'is' if functions + pipelines == 1 else 'are'} {where}: {built} built, {unchanged} unchanged, in {seconds:.2f}s"
+        what = f"{' and '.join(counts)} {'is' if functions + pipelines == 1 else 'are'}"
+        return f"{what} {where}: {built} built, {unchanged} unchanged, in {seconds:.2f}s"
 
 
 def follow(delivery: Delivery, stack: Stack, load: Callable[[], Stack]) -> None:
