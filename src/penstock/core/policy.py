@@ -26,6 +26,10 @@ WATCHDOG_GRACE = 1.0
 """Seconds that the gateway waits longer than the function's own limit, so that the watchdog, which knows more, answers."""
 
 
+AS_STAGES_SAY = -1.0
+"""Timeout of a named pipeline that has none of its own: as long as its most patient stage."""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Numbers of one function. Durations in seconds; 0 means no limit."""
 
@@ -44,7 +48,9 @@ def policy_of(spec: FunctionSpec, default: Policy) -> Policy:
     """The policy that a specification asks for; what it does not mention comes from `default`. Raises InvalidInput."""
     labels = spec.labels
     timeout = _seconds(labels, TIMEOUT_LABEL, -1.0)
-    if timeout < 0:
+    if timeout < 0 and spec.stages:
+        timeout = AS_STAGES_SAY
+    elif timeout < 0:
         exec_timeout = _lenient_seconds(spec.env_vars.get("exec_timeout", ""))
         timeout = max(default.timeout, exec_timeout + WATCHDOG_GRACE) if exec_timeout > 0 else default.timeout
     return Policy(

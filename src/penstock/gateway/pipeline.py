@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from penstock.core.headers import Field
+from penstock.core.policy import AS_STAGES_SAY
 from penstock.gateway.headers import plan_answer
 from penstock.gateway.invocation import SERVED_BY_LINE, shorter
 from penstock.gateway.pipelineplan import Cast, PipelinePlan
@@ -173,8 +174,11 @@ class Pipeline:
 
     def _limit(self) -> float:
         """Seconds for the whole: of a named pipeline its own, else as long as the most patient function; 0 for no end."""
-        own = [pipeline.policy.timeout for pipeline in self._cast.pipelines[:1] if len(self._plan.asked) == 1]
-        limits = own or [function.policy.timeout for function in self._cast.functions]
+        named = self._cast.pipelines[0] if self._cast.pipelines and len(self._plan.asked) == 1 else None
+        if named is not None and named.policy.timeout != AS_STAGES_SAY:
+            limits = [named.policy.timeout]
+        else:
+            limits = [function.policy.timeout for function in self._cast.functions]
         limit = 0.0 if 0 in limits else max(limits)
         return shorter(limit, self._plan.timeout) if self._plan.timeout else limit
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from penstock.core.policy import WATCHDOG_GRACE, Policy, policy_of
+from penstock.core.policy import AS_STAGES_SAY, WATCHDOG_GRACE, Policy, policy_of
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
 
@@ -78,3 +78,10 @@ def test_an_empty_list_of_buckets_allows_none() -> None:
 def test_what_is_no_bucket_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"com\.penstock\.storage\.buckets"):
         policy_of(spec({"com.penstock.storage.buckets": f"good-one,{text}"}), DEFAULT)
+
+
+def test_a_pipeline_is_as_patient_as_its_stages_unless_it_says_otherwise() -> None:
+    stages = FunctionSpec(name="p", stages=("a", "b"))
+    assert policy_of(stages, DEFAULT).timeout == AS_STAGES_SAY
+    limited = FunctionSpec(name="p", stages=("a", "b"), labels={"com.penstock.timeout": "5s"})
+    assert policy_of(limited, DEFAULT).timeout == 5.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import h11
 import pytest
 
-from penstock.core.policy import Policy
+from penstock.core.policy import AS_STAGES_SAY, Policy
 from penstock.gateway.messages import Completed, Flush, Route, Synced
 from penstock.wire.exchange import Exchange
 from tests.unit.gateway.support import DEADLINE, Answer, Client, Gateway, Gather, Recorder, echo, eventually
@@ -882,6 +882,16 @@ async def test_a_named_pipeline_has_its_own_deadline(gateway: Gateway) -> None:
     slow.hold = True
     await deploy_all(gateway, a=slow)
     await name_pipeline(gateway, "p", "a.openfaas-fn", "a.openfaas-fn", timeout=0.2)
+    answer = await gateway.call("/function/p", b"-")
+    assert (answer.status, answer.get("x-pipeline-stage")) == (504, "1/2 a.openfaas-fn")
+    assert "within 0.2 s" in answer.text
+
+
+async def test_a_named_pipeline_without_a_deadline_is_as_patient_as_its_stages(gateway: Gateway) -> None:
+    slow = Recorder()
+    slow.hold = True
+    await gateway.deploy("a.openfaas-fn", await gateway.replica(slow), timeout=0.2)
+    await name_pipeline(gateway, "p", "a.openfaas-fn", "a.openfaas-fn", timeout=AS_STAGES_SAY)
     answer = await gateway.call("/function/p", b"-")
     assert (answer.status, answer.get("x-pipeline-stage")) == (504, "1/2 a.openfaas-fn")
     assert "within 0.2 s" in answer.text
