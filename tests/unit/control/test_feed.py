@@ -16,7 +16,7 @@ import pytest
 from penstock.control import link as link_module
 from penstock.control.feed import Feed
 from penstock.control.link import frame
-from penstock.core.policy import TIMEOUT_LABEL, Policy
+from penstock.core.policy import AS_STAGES_SAY, TIMEOUT_LABEL, Policy
 from penstock.errors import ProviderUnavailable
 from penstock.gateway.messages import (
     Completed,
@@ -492,7 +492,7 @@ async def test_a_pipeline_with_a_stage_that_cannot_be_read_answers_as_failed(
 ) -> None:
     feed = await follow(directory, provider, monkeypatch, FunctionSpec(name="p", stages=("sort", "\r\nX: y")))
     routes = await (await FakeWorker.connect(directory)).receive_snapshot()
-    assert routes == {"p.openfaas-fn": Route(key="p.openfaas-fn", failed=True)}
+    assert routes == {"p.openfaas-fn": Route(key="p.openfaas-fn", failed=True, policy=Policy(timeout=AS_STAGES_SAY))}
     assert "p.openfaas-fn: pipeline: stage '\\r\\nX: y.openfaas-fn' does not begin with" in caplog.text
     await feed.close()
 
