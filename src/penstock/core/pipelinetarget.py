@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from penstock.core.names import check_function_name, check_namespace, split_key
 from penstock.errors import InvalidInput
@@ -22,6 +21,7 @@ MAX_STAGE_TEXT = 2048
 _REQUEST = re.compile(rb"/function/([^/?]*)(/[^?]*)?(\?.*)?", re.DOTALL)
 _PIPE = re.compile(rb"\||%7[cC]")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
+_ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 
 _NAME_END = re.compile(r"[/?]")
 _TARGET = re.compile(r"[!-~]*", re.ASCII)
@@ -69,7 +69,7 @@ def _encoded_stage(text: bytes, number: int) -> StageTarget:
         raise InvalidInput(f"pipeline: stage {number} is empty; it is NAME|NAME with a function on each side of a pipe")
     if _BROKEN_ESCAPE.search(text):
         raise InvalidInput(f"pipeline: stage {number} has a % without two hexadecimal digits after it")
-    return read_stage(unquote_to_bytes(text).decode("latin-1"))
+    return read_stage(_ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), text).decode("latin-1"))
 
 
 def read_stage(text: str) -> StageTarget:
