@@ -27,6 +27,7 @@ PACKAGES = {
     "wrk": "wrk",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
+    "curl": "curl",
     "dockerd": "docker.io",
     "busybox": "busybox-static",
     "debootstrap": "debootstrap",

@@ -15,15 +15,18 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from penstock.core.policy import Policy
+from penstock.gateway.byreference import ByReference, Objects
+from penstock.gateway.callers import Callers
 from penstock.gateway.counters import WorkerCounters
 from penstock.gateway.invoke import Invoker
 from penstock.gateway.messages import Route
 from penstock.gateway.routes import RouteTable
 from penstock.gateway.wakeup import Wakeup
 from penstock.model import DEFAULT_NAMESPACE
-from penstock.settings import WireSettings
+from penstock.settings import Home, WireSettings
 from penstock.wire.client import ClientConnection, Pool
 from penstock.wire.connection import Connection
 from penstock.wire.loop import run
@@ -34,6 +37,10 @@ ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 06:00:00 GMT\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 3\r\nConnection: keep-alive\r\n\r\nok\n"
 )
+
+
+def _no_store() -> Objects:
+    raise RuntimeError("no request names an object")
 
 
 class NoTransport(asyncio.Transport):
@@ -90,7 +97,8 @@ class Relaying:
         self.upstream, self.to_upstream = ClientConnection(pool), NoTransport()
         self.upstream.connection_made(self.to_upstream)
         pool.put(self.upstream)
-        invoker = Invoker(routes, Wakeup(lambda key: None), timers)
+        by_reference = ByReference(routes, Callers(Home(Path("/nowhere")), {}, no_auth=True), frozenset(), _no_store)
+        invoker = Invoker(routes, Wakeup(lambda key: None), timers, by_reference)
         self.client, self.to_client = Connection(Server(invoker.invoke, settings)), NoTransport()
         self.client.connection_made(self.to_client)
 

@@ -21,7 +21,7 @@ import pytest
 
 from penstock.examples import find_program
 
-pytest_plugins = ("tests.engines.fixtures", "tests.image")
+pytest_plugins = ("tests.engines.fixtures", "tests.image", "tests.s3server")
 
 PACKAGES = {
     "curl": "curl",
@@ -72,7 +72,7 @@ CACHE = "PENSTOCK_TEST_CACHE"
 """Names a folder for what is made once for all test runs of a machine; by default it is in the user's own home."""
 
 OF_THE_CALLER = re.compile(
-    r"(PENSTOCK|OPENFAAS|GIT|DOCKER|BUILDAH|CONTAINERS|PIP|UV|NPM|npm_config|COMPOSER|BUNDLE|GEM)_.*|GO[A-Z0-9]+|CGO_.*|LC_.*|LANGUAGE"
+    r"(PENSTOCK|OPENFAAS|GIT|DOCKER|BUILDAH|CONTAINERS|PIP|UV|NPM|npm_config|COMPOSER|BUNDLE|GEM|AWS|RCLONE)_.*|GO[A-Z0-9]+|CGO_.*|LC_.*|LANGUAGE"
     r"|XDG_(CONFIG|CACHE|DATA|STATE)_HOME|(NODE|JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS|NODE_PATH|CLASSPATH|RUBY(OPT|LIB)|PHP_INI_SCAN_DIR|PHPRC"
     r"|NO_COLOR|FORCE_COLOR|CLICOLOR(_FORCE)?|COLUMNS|LINES|SOURCE_DATE_EPOCH"
 )

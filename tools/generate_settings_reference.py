@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from penstock.settings import ServeSettings, WireSettings
+from penstock.settings import ServeSettings, StorageSettings, WireSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 
@@ -27,12 +27,18 @@ CITATION = re.compile(r" \(contract [^)]*\)")
 HEAD = """\
 # Settings
 
-<!-- Written by tools/generate_settings_reference.py from settings.py and wiresettings.py in src/penstock. Change those. -->
+<!-- Written by tools/generate_settings_reference.py from settings.py, wiresettings.py and storagesettings.py. Change those. -->
 
 `penstock serve` reads these environment variables; a flag of the same name on the command line (see [cli](cli.md)) wins over
 its variable. All faults are reported together, and nothing starts. A duration is a number of seconds (`30`) or Go's syntax
 (`1m30s`, `500ms`). What a single function is told (time limits, requests at once) is in its labels and environment: see
 [limits](../how-to/limits-and-sandbox.md).
+"""
+
+STORAGE = """\
+An S3-compatible store. Sizes in bytes, times in seconds. The same variables are read by `penstock storage`. The keys come from
+`PENSTOCK_S3_ACCESS_KEY` and `PENSTOCK_S3_SECRET_KEY`, else from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, where they are
+temporary, `AWS_SESSION_TOKEN`; functions never see them. See [object storage](../how-to/object-storage.md).
 """
 
 
@@ -80,6 +86,9 @@ def render() -> str:
         "## Limits of the HTTP server\n",
         " ".join((inspect.getdoc(WireSettings) or "").split()) + "\n",
         table(WireSettings, "PENSTOCK_WIRE_"),
+        "## Object storage\n",
+        STORAGE,
+        table(StorageSettings, "PENSTOCK_S3_"),
     ]
     return "\n".join(sections)
 

@@ -48,6 +48,14 @@ class Unauthorized(PenstockError):
     blame = "client"
 
 
+class Forbidden(PenstockError):
+    """Whoever asks is known, or says so, and may not do that."""
+
+    status = 403
+    exit_code = 4
+    blame = "client"
+
+
 class NotFound(PenstockError):
     """The named thing does not exist."""
 

@@ -42,6 +42,8 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     limits: Resources = Resources()
     requests: Resources = Resources()
     read_only_root: bool = False
+    stages: tuple[str, ...] = ()
+    """`NAME[.NAMESPACE][/PATH][?QUERY]` each: with stages it is a named pipeline, which has no replicas of its own."""
 
     @property
     def key(self) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from penstock.core.duration import parse_duration
 from penstock.errors import InvalidInput, SettingsError
+from penstock.storagesettings import StorageSettings as StorageSettings
 from penstock.wiresettings import WireSettings as WireSettings  # for whoever wants all settings from one place
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Home:
     @property
     def state_db(self) -> Path:
         return self.path / "state.db"
+
+    @property
+    def events_db(self) -> Path:
+        """Events of object storage that functions are to be told of, and what was seen in buckets."""
+        return self.path / "events.db"
 
     @property
     def secrets(self) -> Path:
@@ -177,6 +183,7 @@ class ServeSettings:
     log_level: str = "info"
     """debug, info, warning or error."""
     wire: WireSettings = field(default_factory=WireSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
 
     @property
     def paths(self) -> Home:
@@ -198,9 +205,10 @@ def load_serve_settings(environ: Mapping[str, str], overrides: Mapping[str, Any]
     """Settings from `PENSTOCK_*` variables, then `overrides` (flags that were given). Raises SettingsError naming every fault."""
     faults: list[str] = []
     wire = WireSettings(**_read(WireSettings, environ, "PENSTOCK_WIRE_", faults))
+    storage = load_storage_settings(environ, faults)
     values = _read(ServeSettings, environ, "PENSTOCK_", faults)
     values.update({name: value for name, value in (overrides or {}).items() if value is not None})
-    settings = ServeSettings(**values, wire=wire)
+    settings = ServeSettings(**values, wire=wire, storage=storage)
     faults += _contradictions(settings)
     if faults:
         raise SettingsError("settings cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
@@ -216,7 +224,8 @@ def restore_settings(text: str) -> ServeSettings:
     """The settings that `dump_settings` wrote."""
     values = json.loads(text)
     wire = WireSettings(**values.pop("wire"))
-    return ServeSettings(**{**values, "home": Path(values["home"])}, wire=wire)
+    storage = StorageSettings(**values.pop("storage"))
+    return ServeSettings(**{**values, "home": Path(values["home"])}, wire=wire, storage=storage)
 
 
 def _contradictions(settings: ServeSettings) -> list[str]:
@@ -240,6 +249,13 @@ def _contradictions(settings: ServeSettings) -> list[str]:
     if settings.no_auth and settings.host not in ("127.0.0.1", "::1", "localhost"):
         faults.append(f"no_auth: refused on {settings.host}, it is allowed on loopback only")
     return faults
+
+
+def load_storage_settings(environ: Mapping[str, str], faults: list[str]) -> StorageSettings:
+    """The settings of `PENSTOCK_S3_*` variables; what is wrong with them is added to `faults`."""
+    settings = StorageSettings(**_read(StorageSettings, environ, "PENSTOCK_S3_", faults))
+    faults += [f"PENSTOCK_S3_{fault}" for fault in settings.faults()]
+    return settings
 
 
 def _is_http(text: str) -> bool:
@@ -279,7 +295,7 @@ def _read(group: type[Any], environ: Mapping[str, str], prefix: str, faults: lis
     for item in dataclasses.fields(group):
         variable = prefix + item.name.upper()
         text = environ.get(variable, "")
-        if not text or item.name == "wire":
+        if not text or item.name in ("wire", "storage"):
             continue
         try:
             values[item.name] = _parse(str(item.type), text)

@@ -19,11 +19,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from penstock.errors import PenstockError, SettingsError
 from penstock.settings import REASON_VARIABLE, SECRETS_VARIABLE, SETTINGS_VARIABLE, ServeSettings, dump_settings
+from penstock.storage.handover import PIPE_VARIABLE, keys_pipe, withhold
 from penstock.telemetry import configure_logging
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
@@ -66,6 +67,8 @@ class Child:
     """What it ended with last."""
     inherits: tuple[int, ...] = ()
     """File descriptors for it alone."""
+    uses_storage: bool = False
+    """Whether it is given the keys of the object store."""
 
     @property
     def running(self) -> bool:
@@ -89,6 +92,7 @@ class Supervisor:
         for end in (self._reasons, told):
             os.set_blocking(end, False)
         self._reason = ""
+        self._keys = withhold(os.environ)
         self._environ = {
             **os.environ,
             SETTINGS_VARIABLE: dump_settings(settings),
@@ -98,10 +102,10 @@ class Supervisor:
         }
         python = [sys.executable, "-m"]
         self._workers = [
-            Child(f"worker-{index}", [*python, "penstock.gateway.worker", str(index)])
+            Child(f"worker-{index}", [*python, "penstock.gateway.worker", str(index)], uses_storage=True)
             for index in range(settings.workers)
         ]
-        self._control = Child("control", [*python, "penstock.control.process"], inherits=(told,))
+        self._control = Child("control", [*python, "penstock.control.process"], inherits=(told,), uses_storage=True)
         self._zygote = [Child("zygote", [*python, "penstock.providers.runtimes.zygote"])]
         if settings.provider != "process":
             self._zygote = []
@@ -127,15 +131,28 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         child.started = time.monotonic()
-        child.process = subprocess.Popen(
-            child.command,
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(self._lifeline, *child.inherits),
-            process_group=0,  # a Ctrl-C in the terminal is for the supervisor alone
-            preexec_fn=_in_child,
-        )
+        with self._keys_for(child) as (environ, descriptors):
+            child.process = subprocess.Popen(
+                child.command,
+                env={**self._environ, **environ},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(self._lifeline, *child.inherits, *descriptors),
+                process_group=0,  # a Ctrl-C in the terminal is for the supervisor alone
+                preexec_fn=_in_child,
+            )
         _log.debug("started %s as process %d", child.role, child.process.pid)
+
+    @contextlib.contextmanager
+    def _keys_for(self, child: Child) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
+        """What to give it besides, so that it can read the keys of the object store: variables and descriptors."""
+        if not self._keys or not child.uses_storage:
+            yield {}, ()
+            return
+        reader = keys_pipe(self._keys)
+        try:
+            yield {PIPE_VARIABLE: str(reader)}, (reader,)
+        finally:
+            os.close(reader)
 
     def _watch(self) -> None:
         """Sleep until something happens, until a signal says stop."""

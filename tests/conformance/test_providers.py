@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from penstock.providers.memory import MemoryProvider
-from penstock.testing.provider_suite import CHECKS, Check, Kit, run_suite
+from penstock.testing.kit import Check, Kit
+from penstock.testing.provider_suite import CHECKS, run_suite
 from tests.engines.engine import Engine
 from tests.engines.images import import_busybox
 from tests.engines.swarm import SwarmNode

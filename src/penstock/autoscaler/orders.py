@@ -18,6 +18,7 @@ from penstock.core.scaling import after_alert
 from penstock.errors import PenstockError
 from penstock.providers.base import Provider
 from penstock.providers.clock import Clock
+from penstock.providers.validation import refuse_scaling
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Orders:
         if function is None:  # too new to have been announced, or unknown: the provider says which
             await self._changes.scale(key, replicas)
             return
+        refuse_scaling(function.spec)
         state = self._roster.state(function)
         before = state.desired(function, now)
         ask = state.ask(replicas, now) if replicas != before else None
@@ -78,6 +80,8 @@ class Orders:
             if alert.function:
                 self._roster.note(read, "alert", 0, 0, "an alert names a function that there is not")
             return "unknown" if alert.function else "unnamed"
+        if read.spec.stages:
+            return "unchanged"  # its stages have alerts of their own
         key, before = read.key, read.desired
         state = self._roster.state(read)
         now = self._clock.monotonic()

@@ -30,6 +30,7 @@ from penstock.errors import FunctionNotFound, PenstockError
 from penstock.model import Function
 from penstock.providers.base import Provider
 from penstock.providers.clock import Clock
+from penstock.providers.validation import refuse_scaling
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +128,11 @@ class Scaler:
             self._compare(function, self._roster.state(function), self._clock.monotonic())
 
     def report(self, key: str) -> ScalingReport:
-        """Everything that is known about the scaling of a function. Raises FunctionNotFound."""
+        """Everything that is known about the scaling of a function. Raises FunctionNotFound, InvalidInput for a pipeline."""
         function = self._roster.functions.get(key)
         if function is None:
             raise FunctionNotFound(f"function {key} not found")
+        refuse_scaling(function.spec)
         state, now = self._roster.state(function), self._clock.monotonic()
         load = self._roster.load(key, state)
         limit, floor = state.idle_limit(now), state.floor_at(now)
@@ -173,6 +175,8 @@ class Scaler:
     # One function.
 
     def _look(self, function: Function, now: float) -> None:
+        if function.spec.stages:
+            return
         key, meter = function.key, self._loads.meter
         state = self._roster.state(function)
         state.note_activity(meter.last_active(key))

@@ -22,7 +22,7 @@ from penstock.cli.pushing import push_built
 from penstock.cli.target import Target
 from penstock.cli.watching import Sources, watched
 from penstock.errors import PenstockError
-from penstock.stack.model import Position, Stack, StackFunction
+from penstock.stack.model import Position, Stack, StackFunction, StackPipeline
 from penstock.stack.payload import Overrides
 
 
@@ -83,10 +83,13 @@ class Delivery:
         unchanged = sum(1 for outcome in outcomes if outcome.built and outcome.built.cached)
         built = len(outcomes) - unchanged
         where = f"up at {self.target.url}" if self.deploy else "ready to deploy"
-        count = len(stack.functions)
-        functions = f"{count} function{'s' * (count != 1)} {'is' if count == 1 else 'are'}"
-        sent = f"; {count - len(left)} deployed, {len(left)} left alone" if self.deploy else ""
-        return f"{functions} {where}: {built} built, {unchanged} unchanged{sent}, in {seconds:.2f}s"
+        functions, pipelines = len(stack.functions), len(stack.pipelines) if self.deploy else 0
+        counts = [f"{functions} function{'s' * (functions != 1)}"] if functions or not pipelines else []
+        if pipelines:
+            counts.append(f"{pipelines} pipeline{'s' * (pipelines != 1)}")
+        what = f"{' and '.join(counts)} {'is' if functions + pipelines == 1 else 'are'}"
+        sent = f"; {functions + pipelines - len(left)} deployed, {len(left)} left alone" if self.deploy else ""
+        return f"{what} {where}: {built} built, {unchanged} unchanged{sent}, in {seconds:.2f}s"
 
 
 def follow(delivery: Delivery, stack: Stack, load: Callable[[], Stack]) -> None:
@@ -97,7 +100,7 @@ def follow(delivery: Delivery, stack: Stack, load: Callable[[], Stack]) -> None:
         with watched(sources) as changes:
             # Only now that no change can be missed any more: what changed before is seen by building all.
             _round(delivery, stack, stack, told)
-            note(f"Watching {_listed(function.name for function in stack.functions)}; Ctrl-C ends it.")
+            note(f"Watching {_listed(each.name for each in _parts(stack))}; Ctrl-C ends it.")
             fresh: Stack | None = None
             while fresh is None:
                 changed = changes.next()
@@ -107,32 +110,40 @@ def follow(delivery: Delivery, stack: Stack, load: Callable[[], Stack]) -> None:
                     fresh = stack
                 if fresh is None and (names := sources.touched(changed)):
                     _round(delivery, stack, _only(stack, names), told)
-        for function in stack.functions:
-            if function.name not in {each.name for each in fresh.functions}:
-                note(
-                    f"{function.name} has left the stack file; it stays deployed until `penstock remove {function.name}`"
-                )
+        for name in [each.name for each in _parts(stack)]:
+            if name not in {each.name for each in _parts(fresh)}:
+                note(f"{name} has left the stack file; it stays deployed until `penstock remove {name}`")
         stack = fresh
+
+
+_Part = StackFunction | StackPipeline
+"""What of a stack file is deployed by its name."""
+
+
+def _parts(stack: Stack) -> tuple[_Part, ...]:
+    return (*stack.functions, *stack.pipelines)
 
 
 class _Told:
     """What the gateway was told of each function."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[StackFunction, Built | None]] = {}
+        self._known: dict[str, tuple[_Part, Built | None]] = {}
 
-    def knows(self, function: StackFunction, built: Built | None) -> bool:
+    def knows(self, function: _Part, built: Built | None) -> bool:
         """Whether there is nothing new about a function."""
         fresh_image = built is not None and built.folder is None and not built.cached
         return not fresh_image and self._known.get(function.name) == _essence(function, built)
 
-    def learn(self, function: StackFunction, built: Built | None) -> None:
+    def learn(self, function: _Part, built: Built | None) -> None:
         self._known[function.name] = _essence(function, built)
 
 
-def _essence(function: StackFunction, built: Built | None) -> tuple[StackFunction, Built | None]:
+def _essence(function: _Part, built: Built | None) -> tuple[_Part, Built | None]:
     """Both without what says nothing about them: the line in the file, the time that it took."""
-    place = msgspec.structs.replace(function, where=Position("", 0), lang_line=0)
+    place = msgspec.structs.replace(function, where=Position("", 0))
+    if isinstance(place, StackFunction):
+        place = msgspec.structs.replace(place, lang_line=0)
     return place, msgspec.structs.replace(built, cached=False, seconds=0.0) if built else None
 
 
@@ -145,7 +156,7 @@ def _round(delivery: Delivery, stack: Stack, part: Stack, told: _Told) -> None:
         broken = {name for name, outcome in outcomes.items() if outcome.fault}
         new = [
             function
-            for function in part.functions
+            for function in _parts(part)
             if function.name not in broken and not told.knows(function, results.get(function.name))
         ]
         if new:
@@ -169,7 +180,9 @@ def _reload(load: Callable[[], Stack]) -> Stack | None:
 
 def _only(stack: Stack, names: Collection[str]) -> Stack:
     return msgspec.structs.replace(
-        stack, functions=tuple(function for function in stack.functions if function.name in names)
+        stack,
+        functions=tuple(function for function in stack.functions if function.name in names),
+        pipelines=tuple(pipeline for pipeline in stack.pipelines if pipeline.name in names),
     )
 
 

@@ -26,13 +26,14 @@ from penstock.builders.tag import Style, tagged
 from penstock.cli.client import Gateway, Reply, decode, refusal, status_of, talk
 from penstock.cli.options import note
 from penstock.cli.output import spinner
+from penstock.cli.pipelines import note_missing
 from penstock.cli.schema import FunctionStatus, Instance, Raw
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, Unauthorized
 from penstock.model import FunctionSpec, Resources
 from penstock.stack.compare import differences
 from penstock.stack.model import Stack, StackFunction
-from penstock.stack.payload import Base, Overrides, body, is_runnable, specification
+from penstock.stack.payload import Base, Overrides, body, is_runnable, pipeline_specification, specification
 from penstock.templates.catalogue import find_template
 
 Strategy = Literal["update", "replace", "create"]
@@ -88,7 +89,8 @@ class Deployment:
 
 
 def deployments(stack: Stack, over: Overrides, circumstances: Circumstances | None = None) -> list[Deployment]:
-    """A deployment for each function of a stack, in its order. What is wrong with one is kept with it, since the others go on."""
+    """A deployment for each function of a stack, in its order, and then for each pipeline. What is wrong with one is kept with it,
+    since the others go on."""
     found = []
     circumstances = circumstances or Circumstances()
     for function in stack.functions:
@@ -101,6 +103,9 @@ def deployments(stack: Stack, over: Overrides, circumstances: Circumstances | No
             found.append(Deployment(name=function.name, namespace=namespace, fault=error))
         else:
             found.append(Deployment(name=function.name, namespace=namespace, spec=spec))
+    for pipeline in stack.pipelines:
+        spec = pipeline_specification(pipeline, over)
+        found.append(Deployment(name=pipeline.name, namespace=spec.namespace, spec=spec))
     return found
 
 
@@ -226,10 +231,14 @@ def deploy_all(
 async def _deploy_all(gateway: Gateway, planned: Sequence[Deployment], sender: _Sender, wait: bool) -> None:
     outcome = sender.outcome
     try:
-        await sender.send_all(planned)
+        await sender.send_all([item for item in planned if not _is_pipeline(item)])
+        await sender.send_all([item for item in planned if _is_pipeline(item)])
         if wait:
             sent = outcome.of(_DEPLOYED)
             await _wait_for_all(gateway, [item for item in planned if item.name in sent], outcome)
+        for item in planned:
+            if item.spec is not None and item.spec.stages and item.name in outcome.of(_DEPLOYED):
+                await note_missing(gateway, item.spec)
     except (GatewayUnavailable, Unauthorized) as error:
         told = f" ({outcome.summary()})" if outcome.of(_DEPLOYED, _SAME, _FAILED) else ""
         raise type(error)(f"{error}{told}") from error
@@ -237,6 +246,10 @@ async def _deploy_all(gateway: Gateway, planned: Sequence[Deployment], sender: _
         note(f"Interrupted ({outcome.summary()})")
         raise
     outcome.check()
+
+
+def _is_pipeline(deployment: Deployment) -> bool:
+    return deployment.spec is not None and bool(deployment.spec.stages)
 
 
 @dataclass(frozen=True)
@@ -337,6 +350,8 @@ class _NativeBuilds:
     def tell_all(self, spec: FunctionSpec) -> bool:
         """Whether the specification alone says what runs: a build is known by what it is made of, an image by its digest, and a
         program line starts its program anew for each request. What is behind a tag, or imported from a folder, may have changed."""
+        if spec.stages:
+            return True
         if spec.image:
             return "@" in spec.image
         return bool(self._builds) or (bool(spec.env_process) and spec.env_vars.get("mode", "classic") in _EACH_TIME)
@@ -457,6 +472,7 @@ def specification_of(status: FunctionStatus) -> FunctionSpec:
         limits=limits,
         requests=requests,
         read_only_root=status.read_only_root_filesystem,
+        stages=tuple(status.pipeline or ()),
     )
 
 

@@ -23,8 +23,10 @@ class Row(NamedTuple):
 
     name: str
     image: str
+    """`pipeline` for one of those."""
     invocations: float
-    replicas: float
+    replicas: str
+    """`-` for a pipeline, which has none of its own."""
     created_at: str
     raw: dict[str, Any]
     """All that the gateway says about it."""
@@ -65,11 +67,12 @@ def read_functions(body: bytes) -> list[Row]:
 def _row(item: object) -> Row:
     if not isinstance(item, dict) or "name" not in item:
         raise ValueError("a function is an object with a name")
+    pipeline = bool(item.get("pipeline"))
     return Row(
         _text(item, "name"),
-        _text(item, "image"),
+        "pipeline" if pipeline else _text(item, "image"),
         _number(item, "invocationCount"),
-        _number(item, "replicas"),
+        "-" if pipeline else f"{_number(item, 'replicas'):.0f}",
         _text(item, "createdAt"),
         item,
     )
@@ -107,9 +110,9 @@ def _sorted(rows: list[Row], sort: str) -> list[Row]:
 
 def _print_table(rows: list[Row], verbose: bool) -> None:
     if not verbose:
-        short = [(row.name, f"{row.invocations:.0f}", f"{row.replicas:.0f}") for row in rows]
+        short = [(row.name, f"{row.invocations:.0f}", row.replicas) for row in rows]
         print_columns(("Function", "Invocations", "Replicas"), short, (30, 15, 5))
         return
     width = max([_MIN_IMAGE_WIDTH, *(len(row.image) for row in rows)])
-    details = [(row.name, row.image, f"{row.invocations:.0f}", f"{row.replicas:.0f}", row.created_at) for row in rows]
+    details = [(row.name, row.image, f"{row.invocations:.0f}", row.replicas, row.created_at) for row in rows]
     print_columns(("Function", "Image", "Invocations", "Replicas", "CreatedAt"), details, (30, width, 15, 5, 5))

@@ -20,8 +20,8 @@ from penstock.cli.starting import INTERRUPTED
 
 VERBS = (
     "serve", "new", "template", "build", "push", "publish", "registry-login", "up", "local-run", "deploy", "invoke",
-    "list", "describe", "remove", "scale", "logs", "secret", "namespace", "store", "generate", "diff", "ready", "login",
-    "logout", "version", "health", "watchdog", "image", "completion", "help",
+    "list", "describe", "remove", "scale", "logs", "secret", "token", "namespace", "store", "generate", "diff",
+    "ready", "login", "logout", "version", "health", "watchdog", "image", "completion", "help",
 )  # fmt: skip
 _UNLISTED = ("namespaces",)
 """Accepted for faas-cli's sake, where it is deprecated."""

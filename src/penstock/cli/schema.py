@@ -54,6 +54,8 @@ class FunctionStatus(msgspec.Struct, frozen=True, rename="camel"):
     created_at: str = ""
     usage: Usage | None = None
     instances: list[Instance] | None = None
+    pipeline: list[str] | None = None
+    """Stages of a named pipeline, which has no replicas."""
 
 
 class ScalingLabels(msgspec.Struct, frozen=True, rename="camel"):

@@ -12,10 +12,11 @@ from starlette.types import ASGIApp
 
 from penstock.autoscaler.scaler import Scaler
 from penstock.control.alert import Alerts
-from penstock.control.auth import Credentials, Guard
+from penstock.control.auth import Guard
 from penstock.control.documents import api_description, redirect_to_page, start_page
 from penstock.control.feed import Feed
 from penstock.control.functions import Functions
+from penstock.control.functiontoken import TokenOf
 from penstock.control.health import Health
 from penstock.control.info import Info
 from penstock.control.logs import Logs
@@ -24,11 +25,21 @@ from penstock.control.routing import Resource, build_router
 from penstock.control.scale import Scale
 from penstock.control.scaling import ScalingOf
 from penstock.control.secrets import Secrets
+from penstock.control.storageevents import StorageEvents
+from penstock.credentials import Credentials
 from penstock.providers.base import Provider
 
 
-def route_table(provider: Provider, feed: Feed, scaler: Scaler, stopping: asyncio.Event) -> list[Resource]:
-    """Every route of the control API (contract gateway §1.1)."""
+def route_table(
+    provider: Provider,
+    feed: Feed,
+    scaler: Scaler,
+    stopping: asyncio.Event,
+    events: StorageEvents | None = None,
+    credentials: Credentials | None = None,
+) -> list[Resource]:
+    """Every route of the control API (contract gateway §1.1). Without `events` object storage is off."""
+    events = events or StorageEvents(feed)
     functions = Functions(provider, feed)
     scale = Scale(scaler)
     secrets = Secrets(provider)
@@ -52,6 +63,7 @@ def route_table(provider: Provider, feed: Feed, scaler: Scaler, stopping: asynci
         ),
         Resource("/system/function/{name}", {"GET": functions.describe}),
         Resource("/system/function/{name}/scaling", {"GET": ScalingOf(scaler).get}),
+        Resource("/system/function/{name}/token", {"GET": TokenOf(provider, credentials).get}),
         Resource("/system/scale-function/{name}", {"POST": scale.scale}),
         Resource("/system/alert", {"POST": Alerts(scaler).notify}),
         Resource(
@@ -62,10 +74,15 @@ def route_table(provider: Provider, feed: Feed, scaler: Scaler, stopping: asynci
         Resource("/system/namespace/", namespace),
         Resource("/system/namespace/{name}", namespace),
         Resource("/system/logs", {"GET": Logs(provider, stopping).get}),
+        Resource("/system/storage/events", {"POST": events.notify}, opens=events.token.accepts),
+        Resource("/system/storage/events/token", {"GET": events.show_token}),
+        Resource("/system/storage/deliveries", {"GET": events.deliveries}),
+        Resource("/system/storage/deliveries/redrive", {"POST": events.redrive}),
     ]
 
 
 def create_app(table: list[Resource], credentials: Credentials | None) -> ASGIApp:
     """The table behind its guard; `credentials` None leaves it open (`--no-auth`)."""
     public = frozenset(row.path for row in table if row.public)
-    return Guard(build_router(table), credentials, public, frozenset(row.path for row in table))
+    others = {row.path: row.opens for row in table if row.opens}
+    return Guard(build_router(table), credentials, public, frozenset(row.path for row in table), others)

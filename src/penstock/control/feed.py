@@ -11,10 +11,14 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from penstock.control.link import Link, frame
 from penstock.control.metrics import Totals
 from penstock.control.sockets import listen_unix
 from penstock.core.names import split_key
+from penstock.core.pipelines import resolve_stage
+from penstock.core.pipelinetarget import read_stage
 from penstock.core.policy import Policy, policy_of
 from penstock.core.scalelabels import initial_replicas
 from penstock.errors import InvalidInput, PenstockError
@@ -119,7 +123,7 @@ class Feed:
     def wake(self, key: str) -> None:
         """Start a function that rests at zero replicas. Decided from what the last event said: no disk, no engine call."""
         function = self.functions.get(key)
-        if function and function.desired == 0 and key not in self._waking:
+        if function and function.desired == 0 and not function.spec.stages and key not in self._waking:
             task = asyncio.create_task(self._wake(key))
             self._waking[key] = task
             task.add_done_callback(lambda _: self._waking.pop(key, None))
@@ -175,8 +179,7 @@ class Feed:
         awaited = self._awaited.get(key)
         if awaited is not None:
             awaited.set()
-        policy = self._policy(function)
-        route = frame(Route(key=key, endpoints=function.endpoints, policy=policy, failed=function.failed))
+        route = frame(self._route(function))
         if self._routes.get(key) != route:
             self._routes[key] = route
             self._offer(key, route)
@@ -193,13 +196,27 @@ class Feed:
         for link in self._links:
             link.offer(key, message)
 
+    def _route(self, function: Function) -> Route:
+        """Stages are checked when a pipeline is deployed; one deployed by other means that cannot be read answers as failed."""
+        stages = tuple(resolve_stage(stage, function.spec.namespace) for stage in function.spec.stages)
+        failed = function.failed
+        try:
+            for stage in stages:
+                read_stage(stage)
+        except InvalidInput as error:
+            log.warning("%s: %s", function.key, error)
+            stages, failed = (), True
+        policy = self._policy(function)
+        return Route(key=function.key, endpoints=function.endpoints, policy=policy, failed=failed, stages=stages)
+
     def _policy(self, function: Function) -> Policy:
-        """Labels are checked when a function is deployed; one deployed by other means gets the defaults."""
+        """Labels are checked when a function is deployed; one deployed by other means gets the defaults, but no bucket: what
+        could not be read may have been a list of those."""
         try:
             return policy_of(function.spec, self._default_policy)
         except (InvalidInput, ValueError) as error:
             log.warning("%s: %s; the defaults apply", function.key, error)
-            return self._default_policy
+            return msgspec.structs.replace(self._default_policy, buckets=())
 
     # The workers' connections.
 

@@ -20,6 +20,7 @@ from penstock.core.names import check_function_name
 from penstock.errors import InvalidInput
 from penstock.model import LogLine, LogQuery
 from penstock.providers.base import Provider
+from penstock.providers.validation import refuse_logs
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -40,7 +41,7 @@ class Logs:
         except InvalidInput:
             return plain_error(422, "could not parse the log request")
         # Asked first, because a stream that follows a silent function would say nothing about an unknown one.
-        await self._provider.get(name, namespace)
+        refuse_logs((await self._provider.get(name, namespace)).spec)
         return LogStream(self._provider.logs(query), self._stopping)
 
 

@@ -35,7 +35,8 @@ class SettingsOfScaling:
         self._read: dict[str, _Settings] = {}
 
     def lines(self) -> Iterator[str]:
-        settings = {key: self._settings(key, function) for key, function in sorted(self._functions.items())}
+        functions = [(key, function) for key, function in sorted(self._functions.items()) if not function.spec.stages]
+        settings = {key: self._settings(key, function) for key, function in functions}
         self._read = settings
         yield from head("gateway_service_target_load", "gauge", "Load that one replica is to have at most.")
         yield from [one.target for one in settings.values()]
@@ -68,8 +69,8 @@ class UseOfFunctions:
 
     def lines(self) -> Iterator[str]:
         known: dict[str, Usage] = {}
-        for key in self._functions:
-            usage = self._sampler.usage(key)
+        for key, function in self._functions.items():
+            usage = None if function.spec.stages else self._sampler.usage(key)
             if usage is not None:
                 known[key] = usage
         cpu = {key: round(usage.cpu_millis, 3) for key, usage in known.items()}

@@ -152,6 +152,7 @@ def _gateway_lines(source: Source) -> Iterator[str]:
     help_text = "Function HTTP requests in progress."
     inflight = dict.fromkeys(source.functions, 0) | source.inflight()
     yield from family("gateway_function_invocation_inflight", "gauge", help_text, inflight)
+    functions = [(key, function) for key, function in functions if not function.spec.stages]
     desired = {key: function.desired for key, function in functions}
     yield from family("gateway_service_count", "gauge", "Current count of replicas for function", desired)
     ready = {key: function.available for key, function in functions}

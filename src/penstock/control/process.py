@@ -29,16 +29,19 @@ from penstock.autoscaler.scaler import Scaler
 from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.usage import UsageSampler
 from penstock.control.app import create_app, route_table
-from penstock.control.auth import load_credentials
 from penstock.control.feed import Feed
 from penstock.control.metricfamilies import DeedsOfScaler, SettingsOfScaling, UseOfFunctions
 from penstock.control.requestmetrics import RequestMetrics
 from penstock.control.scrape import MetricsServer
 from penstock.control.sockets import listen_unix
+from penstock.control.storagework import StorageWork
+from penstock.credentials import load_credentials
 from penstock.errors import PenstockError
 from penstock.providers.base import Provider
 from penstock.providers.clock import SystemClock
 from penstock.settings import REASON_VARIABLE, SETTINGS_VARIABLE, ServeSettings, restore_settings
+from penstock.storage.handover import receive
+from penstock.storage.report import report
 from penstock.telemetry import configure_logging
 from penstock.wire.loop import run
 
@@ -108,11 +111,14 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
     )
     scaler = Scaler(provider, feed.functions, feed, SystemClock(), sources)
     feed.tell = scaler.saw
-    table = route_table(provider, feed, scaler, stopping)
+    storage = StorageWork(settings, provider, feed, scaler, credentials) if settings.storage.is_on else None
+    table = route_table(provider, feed, scaler, stopping, storage.events if storage else None, credentials)
     requests = RequestMetrics(table)
     app = requests.around(create_app(table, credentials))
     scaling, use = SettingsOfScaling(feed.functions), UseOfFunctions(feed.functions, sampler)
     families = [scaling.lines, use.lines, requests.lines, DeedsOfScaler(scaler).lines]
+    if storage:
+        families.append(storage.lines)
     metrics = MetricsServer(feed, settings.wire, families, identity)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(metrics.close)
@@ -122,6 +128,10 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
         stack.push_async_callback(feed.close)
         await feed.start(paths.feed_socket)
         await stack.enter_async_context(_running(sampler.run()))
+        if storage:
+            await stack.enter_async_context(storage.caller)
+            for work in storage.works():
+                await stack.enter_async_context(_running(work))
         if peers:
             stack.push_async_callback(peers.close)
         if settings.autoscaling:
@@ -134,6 +144,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
             )
         elif settings.examples:
             await _deploy_examples(provider)
+        await stack.enter_async_context(_running(report(settings.storage, os.environ)))
         await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
         log.info("control is up, metrics on port %d", metrics_port)
         await stopping.wait()
@@ -180,6 +191,7 @@ async def _run(settings: ServeSettings) -> None:
 def main() -> None:
     """Entry point of the process. Exits 0 after SIGTERM, with the error's own code when it cannot start."""
     settings = restore_settings(os.environ[SETTINGS_VARIABLE])
+    receive(os.environ)
     configure_logging(settings.log_level, "control")
     try:
         run(_run(settings))

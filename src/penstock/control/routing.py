@@ -26,6 +26,8 @@ class Resource:
     path: str
     handlers: Mapping[str, Handler]
     public: bool = False
+    opens: Callable[[str], Awaitable[bool]] | None = None
+    """Whether an `Authorization` value other than the administrator's is accepted too, for paths without a pattern."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self.handlers.get(scope["method"])

@@ -49,6 +49,7 @@ def read_function_spec(body: JsonObject, namespace: str) -> FunctionSpec:
         limits=_read_resources(body.child("limits")),
         requests=_read_resources(body.child("requests")),
         read_only_root=body.flag("readOnlyRootFilesystem"),
+        stages=body.texts("pipeline"),
     )
 
 
@@ -94,6 +95,7 @@ def function_status(function: Function, invocations: int = 0) -> dict[str, Any]:
         "limits": _resources(spec.limits),
         "requests": _resources(spec.requests),
         "readOnlyRootFilesystem": spec.read_only_root,
+        "pipeline": spec.stages,
         "invocationCount": invocations,
         "replicas": function.desired,
         "availableReplicas": function.available,

@@ -9,7 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from penstock.core.policy import MAX_INFLIGHT_LABEL, QUEUE_LENGTH_LABEL, QUEUE_TIMEOUT_LABEL, TIMEOUT_LABEL
+from penstock.core.policy import (
+    BUCKETS_LABEL,
+    MAX_INFLIGHT_LABEL,
+    QUEUE_LENGTH_LABEL,
+    QUEUE_TIMEOUT_LABEL,
+    TIMEOUT_LABEL,
+)
 from penstock.core.scalelabels import OWN_ZERO_AFTER_LABEL, QUERY_LABEL
 from penstock.errors import InvalidInput
 
@@ -21,6 +27,7 @@ KNOWN = frozenset(
         MAX_INFLIGHT_LABEL,
         QUEUE_LENGTH_LABEL,
         QUEUE_TIMEOUT_LABEL,
+        BUCKETS_LABEL,
         "com.penstock.allow-new-privileges",
         "com.penstock.capabilities",
         "com.penstock.http-port",

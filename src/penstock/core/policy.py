@@ -5,6 +5,7 @@ Read from a function's labels and environment once, when its route changes; the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -17,9 +18,16 @@ TIMEOUT_LABEL = "com.penstock.timeout"
 MAX_INFLIGHT_LABEL = "com.penstock.max-inflight"
 QUEUE_LENGTH_LABEL = "com.penstock.queue.length"
 QUEUE_TIMEOUT_LABEL = "com.penstock.queue.timeout"
+BUCKETS_LABEL = "com.penstock.storage.buckets"
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 WATCHDOG_GRACE = 1.0
 """Seconds that the gateway waits longer than the function's own limit, so that the watchdog, which knows more, answers."""
+
+
+AS_STAGES_SAY = -1.0
+"""Timeout of a named pipeline that has none of its own: as long as its most patient stage."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -32,13 +40,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Requests that may wait for a slot or a wake, per gateway worker."""
     queue_timeout: float = 30.0
     """Longest wait for a slot or for a replica to become ready."""
+    buckets: tuple[str, ...] | None = None
+    """Buckets that the function's input and output may be in; None: all that the settings allow."""
 
 
 def policy_of(spec: FunctionSpec, default: Policy) -> Policy:
     """The policy that a specification asks for; what it does not mention comes from `default`. Raises InvalidInput."""
     labels = spec.labels
     timeout = _seconds(labels, TIMEOUT_LABEL, -1.0)
-    if timeout < 0:
+    if timeout < 0 and spec.stages:
+        timeout = AS_STAGES_SAY
+    elif timeout < 0:
         exec_timeout = _lenient_seconds(spec.env_vars.get("exec_timeout", ""))
         timeout = max(default.timeout, exec_timeout + WATCHDOG_GRACE) if exec_timeout > 0 else default.timeout
     return Policy(
@@ -46,7 +58,22 @@ def policy_of(spec: FunctionSpec, default: Policy) -> Policy:
         max_inflight=_count(labels, MAX_INFLIGHT_LABEL, default.max_inflight),
         queue_length=_count(labels, QUEUE_LENGTH_LABEL, default.queue_length),
         queue_timeout=_seconds(labels, QUEUE_TIMEOUT_LABEL, default.queue_timeout),
+        buckets=_buckets(spec),
     )
+
+
+def _buckets(spec: FunctionSpec) -> tuple[str, ...] | None:
+    """The comma list of the label or, where there is no label, the annotation. An empty one allows no bucket."""
+    for kind, values in (("labels", spec.labels), ("annotations", spec.annotations)):
+        text = values.get(BUCKETS_LABEL)
+        if text is None:
+            continue
+        names = tuple(name.strip() for name in text.split(",") if name.strip())
+        for name in names:
+            if not _BUCKET.fullmatch(name):
+                raise InvalidInput(f"{kind}: {BUCKETS_LABEL}: {name[:80]!r} is no name of a bucket")
+        return names
+    return None
 
 
 def _count(labels: Mapping[str, str], label: str, default: int) -> int:

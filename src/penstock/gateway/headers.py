@@ -16,15 +16,22 @@ USER_AGENT = f"penstock-gateway/{__version__}".encode()
 _TIMING = frozenset({b"x-server-timing"})
 """Asks us where the time went; it is not passed on, or a gateway behind this one would answer it too."""
 
+_OBJECT_FIELDS = (b"\nx-input-object:", b"\nx-output-object:")
+"""Name objects of a store in place of the request's body and of the answer (`gateway.byreference`)."""
+_OBJECT_ENDING = b"put-object:"
+"""How both of them end: one look tells that a request has neither."""
+
 _STREAMS = (b"text/event-stream", b"application/x-ndjson")
 
 
 class RequestPlan:
     """How one request head goes upstream, less its call id and start time."""
 
-    __slots__ = ("call_id", "name", "prefix", "timed", "timeout")
+    __slots__ = ("by_reference", "call_id", "name", "ordinary", "prefix", "timed", "timeout")
 
-    def __init__(self, name: bytes, prefix: bytes, call_id: bytes, timeout: bytes, timed: bool) -> None:
+    def __init__(
+        self, name: bytes, prefix: bytes, call_id: bytes, timeout: bytes, timed: bool, by_reference: bool = False
+    ) -> None:
         self.name = name
         """Function as the request names it."""
         self.prefix = prefix
@@ -35,12 +42,17 @@ class RequestPlan:
         """The caller's `X-Timeout`; empty where it gave none."""
         self.timed = timed
         """Whether the caller wants to know where the time went (`X-Server-Timing`)."""
+        self.by_reference = by_reference
+        """Whether body or answer are objects of a store. Nothing else was worked out then."""
+        self.ordinary = not (timed or by_reference)
 
 
 def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> RequestPlan:
     """Work out what goes upstream for `head`, to a function that sees `target`. `peer` is the client's `ip:port`."""
     fields = forward_fields(head)  # what `Connection` names away counts as absent
     lower = b"\n" + fields.lower()
+    if _OBJECT_ENDING in lower and any(field in lower for field in _OBJECT_FIELDS):
+        return RequestPlan(name, b"", b"", b"", False, by_reference=True)
     timed = False
     if b"\nx-server-timing:" in lower:
         timed = _value(fields, lower, b"\nx-server-timing:").lower() in (b"1", b"true")
@@ -60,6 +72,12 @@ def plan_request(head: RequestHead, name: bytes, target: bytes, peer: str) -> Re
         lines.append(b"X-Forwarded-For: %b\r\n" % peer.encode())
     call_id, timeout = _value(fields, lower, b"\nx-call-id:"), _value(fields, lower, b"\nx-timeout:")
     return RequestPlan(name, b"".join(lines), call_id, timeout, timed)
+
+
+def names_objects(head: RequestHead) -> bool:
+    """Whether body or answer of this request are objects of a store."""
+    lower = b"\n" + forward_fields(head).lower()
+    return any(field in lower for field in _OBJECT_FIELDS)
 
 
 def _value(fields: bytes, lower: bytes, name: bytes) -> bytes:
@@ -87,7 +105,12 @@ class AnswerPlan:
         self.stream = False
         """Whether the answer goes on for as long as its function likes, so that a deadline for its end makes no sense."""
         if b"event-stream" in lower or b"ndjson" in lower:
-            self.stream = _value(head.raw_fields, lower, b"\ncontent-type:").lower().startswith(_STREAMS)
+            self.stream = is_stream(_value(head.raw_fields, lower, b"\ncontent-type:"))
+
+
+def is_stream(content_type: bytes) -> bool:
+    """Whether an answer of that type goes on for as long as its function likes."""
+    return content_type.lower().startswith(_STREAMS)
 
 
 def plan_answer(head: ResponseHead) -> AnswerPlan:

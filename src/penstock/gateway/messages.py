@@ -22,6 +22,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     policy: Policy = Policy()
     failed: bool = False
     """Whether it has replicas, and none of them will become ready by itself: requests need not wait."""
+    stages: tuple[str, ...] = ()
+    """Of a named pipeline, `NAME.NAMESPACE[/PATH][?QUERY]` each; empty for a function."""
 
 
 class RouteRemoved(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from penstock.core.balance import choose, rest_after
 from penstock.core.names import split_key
+from penstock.core.pipelinetarget import StageTarget, read_stage
 from penstock.core.policy import Policy
 from penstock.gateway.counters import FunctionCounters, WorkerCounters
 from penstock.gateway.messages import Route
@@ -25,6 +26,9 @@ class Waiter(Protocol):
     """A request that waits for a replica or for a free slot."""
 
     alive: bool
+
+    def needs(self, function: FunctionRoute) -> int:
+        """How many slots of it, at once."""
 
     def go(self) -> None:
         """There may be room now: try again."""
@@ -62,13 +66,26 @@ class Replica:
 class FunctionRoute:
     """One function as the worker sees it. Its repr is its state."""
 
-    __slots__ = ("capacity", "closed", "counters", "failed", "inflight", "key", "policy", "replicas", "waiting")
+    __slots__ = (
+        "capacity",
+        "closed",
+        "counters",
+        "failed",
+        "inflight",
+        "key",
+        "policy",
+        "replicas",
+        "stages",
+        "waiting",
+    )
 
     def __init__(self, key: str, policy: Policy, counters: FunctionCounters) -> None:
         self.key = key
         self.policy = policy
         self.counters = counters
         self.replicas: list[Replica] = []
+        self.stages: tuple[StageTarget, ...] = ()
+        """Of a named pipeline; empty for a function."""
         self.waiting: deque[Waiter] = deque()
         self.inflight = 0
         self.capacity = 0
@@ -81,9 +98,9 @@ class FunctionRoute:
     def __repr__(self) -> str:
         return f"<FunctionRoute {self.key} {len(self.replicas)} replicas, {self.inflight} in flight, {len(self.waiting)} waiting>"
 
-    def has_room(self) -> bool:
-        """Whether a request could go to a replica now."""
-        return bool(self.replicas) and (not self.capacity or self.inflight < self.capacity)
+    def has_room(self, slots: int = 1) -> bool:
+        """Whether so many requests could go to replicas now."""
+        return bool(self.replicas) and (not self.capacity or self.inflight + slots <= self.capacity)
 
     def pick(self, now: float, tried: Collection[Replica] = ()) -> Replica:
         """The replica for a request that has room: none at which it has failed already, as long as there is another. Those of
@@ -93,7 +110,7 @@ class FunctionRoute:
 
     def release_waiting(self) -> None:
         """Let those go on who wait, in their order, as far as there is room."""
-        while self.waiting and self.has_room():
+        while self.waiting and self.has_room(self.waiting[0].needs(self)):
             waiter = self.waiting.popleft()
             if waiter.alive:
                 waiter.go()
@@ -104,6 +121,7 @@ class FunctionRoute:
         known = {replica.address: replica for replica in self.replicas}
         had = bool(known)
         self.policy = route.policy
+        self.stages = tuple(map(read_stage, route.stages))
         self.replicas = [known.pop(a) if a in known else Replica(a, open_pool(a)) for a in route.endpoints]
         self.capacity = route.policy.max_inflight * len(self.replicas)
         for replica in known.values():

@@ -7,7 +7,9 @@ answers requests, and drains when it is told to stop. It makes no decision of it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import importlib
 import logging
 import os
 import resource
@@ -15,6 +17,8 @@ import signal
 import sys
 
 from penstock.core.routing import in_function_branch
+from penstock.gateway.byreference import ByReference, Objects
+from penstock.gateway.callers import Callers
 from penstock.gateway.counters import WorkerCounters
 from penstock.gateway.feed import Feed
 from penstock.gateway.invoke import Invoker
@@ -23,6 +27,7 @@ from penstock.gateway.upstream import ControlProxy
 from penstock.gateway.wakeup import Wakeup
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.settings import SETTINGS_VARIABLE, ServeSettings, restore_settings
+from penstock.storage.handover import receive
 from penstock.telemetry import configure_logging
 from penstock.wire.client import Pool
 from penstock.wire.exchange import Exchange
@@ -58,7 +63,9 @@ class Worker:
         self.routes = RouteTable(open_pool, counters, DEFAULT_NAMESPACE)
         feed_path = str(settings.paths.feed_socket)
         self.feed = Feed(feed_path, index, self.routes, counters, lambda: self.server.connections)
-        self.invoker = Invoker(self.routes, Wakeup(self.feed.wake), timers)
+        callers = Callers(settings.paths, os.environ, settings.no_auth)
+        self.by_reference = ByReference(self.routes, callers, settings.storage.allowed, self._open_store)
+        self.invoker = Invoker(self.routes, Wakeup(self.feed.wake), timers, self.by_reference)
         self._invoke = self.invoker.invoke
         self._proxy = ControlProxy(open_pool(f"unix:{settings.paths.control_socket}")).relay
         self.server = Server(self.answer, settings.wire)
@@ -73,6 +80,14 @@ class Worker:
         else:
             self._proxy(exchange)
 
+    def _open_store(self) -> Objects:
+        """In a thread, and only where there is object storage: these imports take a tenth of a second."""
+        from penstock.storage.objects import ObjectStore
+
+        with contextlib.suppress(ImportError):  # whoever uses the store is told what is missing
+            importlib.import_module("obstore.store")
+        return ObjectStore(self._settings.storage, os.environ)
+
     async def serve(self) -> bool:
         """Serve until SIGTERM or SIGINT, then drain. False when the drain had to cut requests. A second signal ends at once."""
         stop = asyncio.Event()
@@ -86,15 +101,18 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
         feed = loop.create_task(self.feed.run())
+        storage = loop.create_task(self.by_reference.prepare())
         await self._picture_or(stop)
         if stop.is_set():
             feed.cancel()
+            storage.cancel()
             return True
         port = await self.server.listen_tcp(self._settings.host, self._settings.port, reuse_port=True)
         _log.debug("serving on %s:%d", self._settings.host, port)
         await stop.wait()
         complete = await self.server.drain(self._settings.wire.drain_timeout)
         feed.cancel()
+        storage.cancel()
         return complete
 
     async def _picture_or(self, stop: asyncio.Event) -> None:
@@ -123,6 +141,7 @@ def within_file_limit(settings: ServeSettings) -> ServeSettings:
 def main() -> None:
     """Entry of the process; settings come from `penstock.settings.SETTINGS_VARIABLE`."""
     settings = within_file_limit(restore_settings(os.environ[SETTINGS_VARIABLE]))
+    receive(os.environ)
     index = int(sys.argv[1])
     configure_logging(settings.log_level, f"worker-{index}")
     keep_buffers()

@@ -45,11 +45,13 @@ class Provider(Protocol):
         one does at a time. Ask again before they are over; False where nobody can tell. Ends with `close`."""
 
     async def deploy(self, spec: FunctionSpec) -> None:
-        """Accept a new function; it becomes ready later. Raises FunctionExists, InvalidInput (what is wrong with the
+        """Accept a new function; it becomes ready later. One with `stages` is a pipeline: it is kept, told of and forgotten like
+        a function and never has a replica. Raises FunctionExists, InvalidInput (what is wrong with the
         specification, and secrets it names that do not exist), NamespaceNotFound."""
 
     async def update(self, spec: FunctionSpec) -> None:
-        """Replace a function's specification, rolling without a failed request. Raises FunctionNotFound, InvalidInput."""
+        """Replace a function's specification, rolling without a failed request. Raises FunctionNotFound, InvalidInput (also for a
+        pipeline in place of a function, or the other way round)."""
 
     async def delete(self, name: str, namespace: str) -> None:
         """Drop a function and drain its replicas. Raises FunctionNotFound."""
@@ -61,14 +63,15 @@ class Provider(Protocol):
         """All functions of a namespace, by name. Raises NamespaceNotFound."""
 
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
-        """Want this many replicas (0 or more). Raises FunctionNotFound, InvalidInput."""
+        """Want this many replicas (0 or more). Raises FunctionNotFound, InvalidInput (also for a pipeline)."""
 
     def watch(self) -> AsyncIterator[FunctionEvent]:
         """All functions of all namespaces as `changed`, then `synced`, then every change until the caller stops.
         Each caller has a stream of its own; a change while it is busy is folded into one event per function."""
 
     def logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
-        """Lines by time; with `follow` until the caller stops or the function is gone. Raises FunctionNotFound."""
+        """Lines by time; with `follow` until the caller stops or the function is gone. Raises FunctionNotFound, InvalidInput for
+        a pipeline."""
 
     async def list_secrets(self, namespace: str) -> builtins.list[str]:
         """Names only, sorted. Raises NamespaceNotFound."""

@@ -10,7 +10,7 @@ import asyncio
 import builtins
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -46,10 +46,14 @@ from penstock.providers.secretfiles import SecretStore
 from penstock.providers.store import FunctionRecord, Store
 from penstock.providers.validation import (
     check_namespace_object,
+    check_pipeline_spec,
     check_replicas,
+    check_same_kind,
     check_secret,
     check_secrets_exist,
     check_spec,
+    refuse_logs,
+    refuse_scaling,
 )
 from penstock.providers.watching import Watchers
 
@@ -84,6 +88,8 @@ class LocalProvider:
         self._functions: dict[str, Keeper] = {}
         self._leaving: set[Keeper] = set()
         self._exit = asyncio.Event()
+        self._pipelining = asyncio.Lock()
+        """Changes of pipelines, one after the other: two at once could make a cycle that neither is."""
         self._namespaces: dict[str, Namespace] = {DEFAULT_NAMESPACE: Namespace(name=DEFAULT_NAMESPACE)}
         self._watchers = Watchers(self._view, lambda: list(self._functions))
         self._crew = Crew(
@@ -141,12 +147,22 @@ class LocalProvider:
     # Functions
 
     async def deploy(self, spec: FunctionSpec) -> None:
+        async with self._turn(spec):
+            await self._deploy(spec)
+
+    async def update(self, spec: FunctionSpec) -> None:
+        async with self._turn(spec):
+            await self._update(spec)
+
+    def _turn(self, spec: FunctionSpec) -> AbstractAsyncContextManager[object]:
+        return self._pipelining if spec.stages else nullcontext()
+
+    async def _deploy(self, spec: FunctionSpec) -> None:
         self._check(spec)
         if spec.key in self._functions:
             raise FunctionExists(f"function {spec.key} already exists; update it instead")
-        record = FunctionRecord(
-            spec=spec, desired=initial_replicas(spec.labels), generation=1, created_at=self._clock.now()
-        )
+        desired = 0 if spec.stages else initial_replicas(spec.labels)
+        record = FunctionRecord(spec=spec, desired=desired, generation=1, created_at=self._clock.now())
         keeper = self._functions[spec.key] = Keeper(record, self._crew)
         try:
             await self._store.put_function(record)
@@ -158,8 +174,9 @@ class LocalProvider:
             keeper.active = True
             keeper.reconcile()
 
-    async def update(self, spec: FunctionSpec) -> None:
+    async def _update(self, spec: FunctionSpec) -> None:
         keeper = self._keeper(spec.name, spec.namespace)
+        check_same_kind(spec, keeper.spec)
         self._check(spec)
         keeper.accepted += 1
         generation = keeper.accepted
@@ -185,7 +202,7 @@ class LocalProvider:
 
     async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
         keeper = self._keeper(name, namespace)
-        if not usage:
+        if not usage or keeper.spec.stages:
             return keeper.view()
         used = await self._runtime.usage(keeper.tokens())
         return msgspec.structs.replace(keeper.view(), usage=used)
@@ -202,6 +219,7 @@ class LocalProvider:
 
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
         keeper = self._keeper(name, namespace)
+        refuse_scaling(keeper.spec)
         check_replicas(replicas)
         keeper.desired = replicas
         keeper.reconcile()
@@ -213,6 +231,7 @@ class LocalProvider:
 
     async def logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         keeper = self._keeper(query.name, query.namespace)
+        refuse_logs(keeper.spec)
         async with aclosing(self._runtime.logs(query, lambda: self._functions.get(keeper.key) is keeper)) as lines:
             async for line in lines:
                 yield line
@@ -348,6 +367,10 @@ class LocalProvider:
         return keeper
 
     def _check(self, spec: FunctionSpec) -> None:
+        if spec.stages:
+            check_pipeline_spec(spec, (keeper.spec for keeper in self._functions.values()))
+            self._check_namespace(spec.namespace)
+            return
         check_spec(spec)
         self._check_namespace(spec.namespace)
         check_secrets_exist(spec.secrets, self._secrets.names(spec.namespace), spec.namespace)

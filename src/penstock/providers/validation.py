@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from penstock.core.health import check_health
 from penstock.core.labels import check_labels
 from penstock.core.names import check_env_name, check_function_name, check_namespace, check_secret_name
+from penstock.core.pipelines import check_pipeline, stage_keys
 from penstock.core.policy import Policy, policy_of
 from penstock.core.scalelabels import scaling_of
+from penstock.core.topics import check_topics
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.limits import limits_of
@@ -35,6 +37,7 @@ def check_spec(spec: FunctionSpec) -> None:
     _check_texts("labels", spec.labels)
     _check_texts("annotations", spec.annotations)
     check_labels(spec.labels)
+    check_topics(spec.annotations)
     _check_text("image", spec.image)
     for text in (*spec.constraints, *spec.secrets):
         _check_text("constraints or secrets", text)
@@ -43,6 +46,47 @@ def check_spec(spec: FunctionSpec) -> None:
     policy_of_checked(spec)
     limits_of(spec)
     check_health(spec)
+
+
+def check_pipeline_spec(spec: FunctionSpec, others: Iterable[FunctionSpec]) -> None:
+    """A specification with stages: that it says nothing about replicas, and that it can be run beside `others`."""
+    for field, given in (
+        ("image", spec.image),
+        ("envProcess", spec.env_process),
+        ("envVars", spec.env_vars),
+        ("constraints", spec.constraints),
+        ("secrets", spec.secrets),
+        ("limits", spec.limits),
+        ("requests", spec.requests),
+        ("readOnlyRootFilesystem", spec.read_only_root),
+    ):
+        if given:
+            raise InvalidInput(f"{field}: a pipeline has none, each function in it has its own; leave it out")
+    check_spec(spec)
+    check_pipeline(spec, others)
+
+
+def check_same_kind(spec: FunctionSpec, deployed: FunctionSpec) -> None:
+    """A function stays a function: whoever turns it into a pipeline may have mistaken its name."""
+    if bool(spec.stages) != bool(deployed.stages):
+        what, wanted = ("pipeline", "function") if deployed.stages else ("function", "pipeline")
+        raise InvalidInput(f"service: {spec.key} is a {what}; delete it before a {wanted} takes its name")
+
+
+def refuse_scaling(spec: FunctionSpec) -> None:
+    """Raises InvalidInput for a pipeline."""
+    if spec.stages:
+        raise InvalidInput(f"replicas: {spec.key} is a pipeline and has no replicas of its own; scale {_stages(spec)}")
+
+
+def refuse_logs(spec: FunctionSpec) -> None:
+    """Raises InvalidInput for a pipeline."""
+    if spec.stages:
+        raise InvalidInput(f"name: {spec.key} is a pipeline and writes no logs; read those of {_stages(spec)}")
+
+
+def _stages(spec: FunctionSpec) -> str:
+    return ", ".join(dict.fromkeys(stage_keys(spec)))
 
 
 def check_program(spec: FunctionSpec) -> None:

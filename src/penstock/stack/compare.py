@@ -44,6 +44,8 @@ def _is_ignored(pair: Difference, variables: Variables) -> bool:
 
 def _lines(spec: FunctionSpec) -> dict[str, str]:
     lines = {"readonly_root_filesystem": "true" if spec.read_only_root else "false"}
+    if spec.stages:
+        lines = {"stages": " | ".join(spec.stages)}
     if spec.image:
         lines["image"] = spec.image
     if spec.env_process:

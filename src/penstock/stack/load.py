@@ -11,6 +11,8 @@ from collections.abc import Mapping as Variables
 from pathlib import Path
 
 from penstock.core.names import check_env_name, check_function_name, check_namespace, check_secret_name
+from penstock.core.pipelines import split_pipeline
+from penstock.core.pipelinetarget import read_stage
 from penstock.errors import InvalidInput, NotFound
 from penstock.model import Resources
 from penstock.stack.defaults import DEFAULT_FILES, default_file
@@ -18,9 +20,9 @@ from penstock.stack.document import Mapping, Scalar, Sequence, decode, is_null, 
 from penstock.stack.envsubst import expand
 from penstock.stack.fetch import STDIN, STDIN_NAME, download, is_url, read
 from penstock.stack.fields import Fields
-from penstock.stack.model import Position, Stack, StackFunction, TemplateSource
+from penstock.stack.model import Position, Stack, StackFunction, StackPipeline, TemplateSource
 
-_TOP = ("version", "provider", "functions", "configuration")
+_TOP = ("version", "provider", "functions", "pipelines", "configuration")
 _PROVIDER = ("name", "gateway")
 _CONFIGURATION = ("templates", "copy")
 _FUNCTION = (
@@ -28,6 +30,7 @@ _FUNCTION = (
     "constraints", "limits", "requests", "readonly_root_filesystem", "skip_build", "build_options", "build_args",
     "build_secrets", "namespace", "platforms",
 )  # fmt: skip
+_PIPELINE = ("stages", "namespace", "labels", "annotations")
 _RESOURCES = ("memory", "cpu")
 
 
@@ -88,12 +91,23 @@ class _Reader:
         configuration = fields.mapping(root.get("configuration"), "configuration")
         fields.known(configuration, _CONFIGURATION, "configuration")
         functions = fields.mapping(root.get("functions"), "functions")
+        pipelines = fields.mapping(root.get("pipelines"), "pipelines")
+        for name in functions.entries.keys() & pipelines.entries.keys():
+            first = functions.entries[name].line
+            fields.fault(
+                pipelines.entries[name].line,
+                f"{name[:80]!r} is the function on line {first} already; name one otherwise",
+            )
         return Stack(
             file=fields.file,
             gateway=fields.text(provider, "gateway", "provider.gateway"),
             functions=tuple(
                 self._function(name, entry.line, fields.mapping(entry.value, f"function {name!r}"))
                 for name, entry in functions.entries.items()
+            ),
+            pipelines=tuple(
+                self._pipeline(name, entry.line, fields.mapping(entry.value, f"pipeline {name!r}"))
+                for name, entry in pipelines.entries.items()
             ),
             templates=self._templates(configuration),
             copy=fields.texts(configuration, "copy", "configuration.copy"),
@@ -120,20 +134,61 @@ class _Reader:
                 fields.fault(item.line, "an entry of configuration.templates needs a `name`")
         return tuple(found)
 
-    def _function(self, name: str, line: int, keys: Mapping) -> StackFunction:
-        fields = self.fields
+    def _check_name(self, name: str, line: int, what: str) -> None:
         try:
             check_function_name(name)
         except InvalidInput:
-            fields.fault(
-                line, f"{name[:80]!r} cannot name a function: lower-case letters, digits and inner dashes, at most 63"
+            self.fields.fault(
+                line, f"{name[:80]!r} cannot name a {what}: lower-case letters, digits and inner dashes, at most 63"
             )
+
+    def _namespace(self, keys: Mapping) -> str:
+        namespace = self.fields.text(keys, "namespace", "namespace")
+        return self.fields.judged(keys.entries["namespace"].line, check_namespace, namespace) if namespace else ""
+
+    def _pipeline(self, name: str, line: int, keys: Mapping) -> StackPipeline:
+        fields = self.fields
+        self._check_name(name, line, "pipeline")
+        fields.known(keys, _PIPELINE, f"pipeline {name!r}")
+        stages = self._stages(keys)
+        if keys.get("stages") is None:
+            fields.fault(line, f"pipeline {name!r} needs `stages`, such as [sort, uniq] or sort | uniq")
+        return StackPipeline(
+            name=name,
+            where=Position(fields.file, line),
+            stages=stages,
+            namespace=self._namespace(keys),
+            labels=fields.pairs(keys, "labels", "labels"),
+            annotations=fields.pairs(keys, "annotations", "annotations"),
+        )
+
+    def _stages(self, keys: Mapping) -> tuple[str, ...]:
+        """A list, or one line with pipes; each stage judged."""
+        node = keys.get("stages")
+        try:
+            if isinstance(node, Scalar):
+                written = [(node.line, stage) for stage in split_pipeline(node.text)]
+            else:
+                written = [(item.line, item.text) for item in self.fields.scalars(keys, "stages", "stages")]
+        except InvalidInput as error:
+            self.fields.fault(keys.entries["stages"].line, str(error))
+            return ()
+        if isinstance(node, Sequence) and not node.items:
+            self.fields.fault(node.line, "stages: there is none")
+        for line, stage in written:
+            try:
+                read_stage(stage)
+            except InvalidInput as error:
+                self.fields.fault(line, str(error))
+        return tuple(stage for _, stage in written)
+
+    def _function(self, name: str, line: int, keys: Mapping) -> StackFunction:
+        fields = self.fields
+        self._check_name(name, line, "function")
         if not keys.entries:
             fields.fault(line, f"function {name!r} says nothing: it needs `lang` and `handler`, `image` or `fprocess`")
         fields.known(keys, _FUNCTION, f"function {name!r}")
-        namespace = fields.text(keys, "namespace", "namespace")
-        if namespace:
-            fields.judged(keys.entries["namespace"].line, check_namespace, namespace)
+        namespace = self._namespace(keys)
         files = fields.scalars(keys, "environment_file", "environment_file")
         return StackFunction(
             name=name,

@@ -61,6 +61,18 @@ class StackFunction(msgspec.Struct, frozen=True, kw_only=True):
         return Position(self.where.file, self.lang_line or self.where.line)
 
 
+class StackPipeline(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `pipelines`, which are Penstock's own."""
+
+    name: str
+    where: Position
+    stages: tuple[str, ...] = ()
+    """`NAME[.NAMESPACE][/PATH][?QUERY]` each."""
+    namespace: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
 class TemplateSource(msgspec.Struct, frozen=True):
     """One entry of `configuration.templates`."""
 
@@ -76,6 +88,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     """As it was named, for messages: a path or a URL."""
     gateway: str = ""
     functions: tuple[StackFunction, ...] = ()
+    pipelines: tuple[StackPipeline, ...] = ()
     templates: tuple[TemplateSource, ...] = ()
     copy: tuple[str, ...] = ()
     """`configuration.copy`: paths that every handler folder gets at its build."""

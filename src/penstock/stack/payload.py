@@ -16,7 +16,7 @@ import msgspec
 from penstock.core.names import check_function_name
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec, Resources
-from penstock.stack.model import StackFunction
+from penstock.stack.model import StackFunction, StackPipeline
 from penstock.watchdog.settings import IMPORTING_MODES
 
 
@@ -75,6 +75,18 @@ def specification(
     )
 
 
+def pipeline_specification(pipeline: StackPipeline, over: Overrides | None = None) -> FunctionSpec:
+    """What is to be deployed of a pipeline; of what is laid over it, namespace, labels and annotations count."""
+    over = over or Overrides()
+    return FunctionSpec(
+        name=pipeline.name,
+        namespace=over.namespace or pipeline.namespace,
+        labels=pipeline.labels | over.labels,
+        annotations=pipeline.annotations | over.annotations,
+        stages=pipeline.stages,
+    )
+
+
 def body(spec: FunctionSpec) -> dict[str, Any]:
     """The JSON body of a deployment (contract gateway §2.1): what is empty is left out, except labels and annotations.
 
@@ -91,16 +103,17 @@ def body(spec: FunctionSpec) -> dict[str, Any]:
         "limits": _quantities(spec.limits),
         "requests": _quantities(spec.requests),
         "readOnlyRootFilesystem": spec.read_only_root,
+        "pipeline": list(spec.stages),
     }
     given = {key: value for key, value in optional.items() if value}
     return {"service": spec.name, **given, "labels": spec.labels, "annotations": spec.annotations}
 
 
 def is_runnable(spec: FunctionSpec) -> bool:
-    """Whether it names anything that could be run: a program, an image, code to import, or files."""
+    """Whether it names anything that could be run: a program, an image, code to import, files, or stages."""
     environment = spec.env_vars
     program = spec.env_process or environment.get("fprocess") or environment.get("function_process")
-    return bool(program or spec.image or environment.get("mode") in ("static", *IMPORTING_MODES))
+    return bool(program or spec.image or spec.stages or environment.get("mode") in ("static", *IMPORTING_MODES))
 
 
 def with_tag(image: str) -> str:

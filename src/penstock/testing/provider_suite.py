@@ -7,12 +7,9 @@ started provider of its own without functions, and ends with ConformanceFailure 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from penstock.errors import (
     AlreadyExists,
@@ -21,21 +18,18 @@ from penstock.errors import (
     InvalidInput,
     NamespaceNotFound,
     NotFound,
-    PenstockError,
     SecretNotFound,
 )
 from penstock.model import (
     DEFAULT_NAMESPACE,
-    Function,
-    FunctionEvent,
-    FunctionSpec,
     LogLine,
     LogQuery,
     Namespace,
     Resources,
     Secret,
 )
-from penstock.providers.base import Provider
+from penstock.testing import pipeline_rules
+from penstock.testing.kit import Check, ConformanceFailure, Kit, Watch, expect, expect_error
 
 HOSTILE_NAMES = (
     "",
@@ -56,52 +50,6 @@ HOSTILE_NAMES = (
 )
 
 
-class ConformanceFailure(AssertionError):
-    """A rule of the protocol that the provider breaks, in words."""
-
-
-@dataclass(frozen=True)
-class Kit:
-    """A provider under test and what is needed to test it with."""
-
-    provider: Provider
-    program: str = "cat"
-    """A program that stays ready; for providers of images, what their test image runs."""
-    image: str = ""
-    timeout: float = 30.0
-    """Seconds in which anything that should happen has happened."""
-
-    def spec(self, name: str, **fields: Any) -> FunctionSpec:
-        """A specification that becomes ready."""
-        given = {"env_process": self.program, "image": self.image, **fields}
-        return FunctionSpec(name=name, **given)
-
-    async def until(self, what: str, holds: Callable[[], Awaitable[bool]]) -> None:
-        """Wait for a condition; ConformanceFailure naming it when it does not come true in time."""
-        deadline = time.monotonic() + self.timeout
-        while not await holds():
-            expect(time.monotonic() < deadline, f"within {self.timeout:g} s: {what}")
-            await asyncio.sleep(0.005)
-
-    async def until_ready(self, name: str, replicas: int = 1, namespace: str = DEFAULT_NAMESPACE) -> Function:
-        seen: list[Function] = []
-
-        async def holds() -> bool:
-            seen[:] = [await self.provider.get(name, namespace)]
-            return seen[0].available == replicas == len(seen[0].replicas)
-
-        await self.until(f"{name} has exactly {replicas} replicas and all of them are ready", holds)
-        return seen[0]
-
-    async def deploy(self, name: str, **fields: Any) -> Function:
-        """Deploy and wait until as many replicas as asked for are ready."""
-        spec = self.spec(name, **fields)
-        await self.provider.deploy(spec)
-        wanted = (await self.provider.get(name, spec.namespace)).desired
-        return await self.until_ready(name, wanted, spec.namespace)
-
-
-Check = Callable[[Kit], Awaitable[None]]
 CHECKS: list[Check] = []
 """All rules, in the order of the protocol's verbs."""
 
@@ -120,64 +68,9 @@ async def _run_one(check: Check, factory: Callable[[], AbstractAsyncContextManag
     return None
 
 
-def expect(holds: bool, rule: str) -> None:
-    if not holds:
-        raise ConformanceFailure(rule)
-
-
-async def expect_error(
-    kind: type[PenstockError] | tuple[type[PenstockError], ...], call: Awaitable[Any], rule: str
-) -> str:
-    """The message of the error that `call` must end with."""
-    try:
-        await call
-    except kind as error:
-        expect(bool(str(error)), f"{rule}: the error has a message")
-        return str(error)
-    except PenstockError as error:
-        raise ConformanceFailure(f"{rule}: raised {type(error).__name__} instead: {error}") from error
-    raise ConformanceFailure(f"{rule}: nothing was raised")
-
-
 def _check(function: Check) -> Check:
     CHECKS.append(function)
     return function
-
-
-class _Watch:
-    """A `watch()` being read, with the last state of each function."""
-
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self.events: list[FunctionEvent] = []
-        self._stream = kit.provider.watch()
-
-    async def next(self) -> FunctionEvent:
-        try:
-            event = await asyncio.wait_for(anext(self._stream), self._kit.timeout)
-        except TimeoutError:
-            raise ConformanceFailure(f"within {self._kit.timeout:g} s: another event") from None
-        self.events.append(event)
-        return event
-
-    async def until(self, holds: Callable[[FunctionEvent], bool]) -> FunctionEvent:
-        while not holds(event := await self.next()):
-            pass
-        return event
-
-    async def until_ready(self, key: str, replicas: int) -> Function:
-        def holds(event: FunctionEvent) -> bool:
-            return event.key == key and event.function is not None and event.function.available == replicas
-
-        event = await self.until(holds)
-        if event.function is None:
-            raise ConformanceFailure("a changed event carries its function")
-        return event.function
-
-    async def aclose(self) -> None:
-        close = getattr(self._stream, "aclose", None)
-        if close:
-            await close()
 
 
 async def _gather(stream: AsyncIterator[LogLine]) -> list[LogLine]:
@@ -391,7 +284,7 @@ async def an_update_replaces_specification_and_replicas(kit: Kit) -> None:
 @_check
 async def a_ready_function_keeps_an_endpoint_during_an_update(kit: Kit) -> None:
     before = await kit.deploy("rolling")
-    async with aclosing(_Watch(kit)) as watch:
+    async with aclosing(Watch(kit)) as watch:
         await watch.until(lambda event: event.kind == "synced")
         await kit.provider.update(kit.spec("rolling", env_vars={"V": "2"}))
         await watch.until(
@@ -521,7 +414,7 @@ async def a_watch_begins_with_every_function_and_synced(kit: Kit) -> None:
     await kit.provider.create_namespace(Namespace(name="other"))
     await kit.deploy("one")
     await kit.deploy("two", namespace="other")
-    async with aclosing(_Watch(kit)) as watch:
+    async with aclosing(Watch(kit)) as watch:
         await watch.until(lambda event: event.kind == "synced")
         keys = {event.key for event in watch.events if event.kind == "changed"}
         expect(keys == {f"one.{DEFAULT_NAMESPACE}", "two.other"}, "the snapshot has all functions of all namespaces")
@@ -530,7 +423,7 @@ async def a_watch_begins_with_every_function_and_synced(kit: Kit) -> None:
 @_check
 async def a_watch_tells_deploy_scale_and_delete(kit: Kit) -> None:
     key = f"seen.{DEFAULT_NAMESPACE}"
-    async with aclosing(_Watch(kit)) as watch:
+    async with aclosing(Watch(kit)) as watch:
         expect((await watch.next()).kind == "synced", "without functions a watch begins with synced")
         await kit.provider.deploy(kit.spec("seen"))
         await watch.until_ready(key, 1)
@@ -544,7 +437,7 @@ async def a_watch_tells_deploy_scale_and_delete(kit: Kit) -> None:
 
 @_check
 async def each_watcher_has_a_stream_of_its_own(kit: Kit) -> None:
-    async with aclosing(_Watch(kit)) as first, aclosing(_Watch(kit)) as second:
+    async with aclosing(Watch(kit)) as first, aclosing(Watch(kit)) as second:
         await first.next()
         await second.next()
         await kit.provider.deploy(kit.spec("shared"))
@@ -556,7 +449,7 @@ async def each_watcher_has_a_stream_of_its_own(kit: Kit) -> None:
 @_check
 async def a_slow_watcher_gets_one_event_with_the_latest_state(kit: Kit) -> None:
     await kit.deploy("folded")
-    async with aclosing(_Watch(kit)) as watch:
+    async with aclosing(Watch(kit)) as watch:
         await watch.until(lambda event: event.kind == "synced")
         for replicas in (2, 3, 2, 1, 0):
             await kit.provider.scale("folded", DEFAULT_NAMESPACE, replicas)
@@ -713,3 +606,6 @@ async def hostile_namespaces_are_refused(kit: Kit) -> None:
             kit.provider.deploy(kit.spec("f", namespace=name)),
             f"deploying to {name[:20]!r}",
         )
+
+
+CHECKS += pipeline_rules.RULES

@@ -50,6 +50,62 @@ class Listener(Protocol):
         """False: the client reads slower than you write, stop producing. True: go on."""
 
 
+class Exchanging(Protocol):
+    """What a relay, and whoever answers, needs of the side that asks: an `Exchange`, or what stands in its place."""
+
+    request: RequestHead
+
+    @property
+    def head_sent(self) -> bool:
+        """Whether the head of an answer is on its way."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over: answered, aborted, or nobody waits any more."""
+
+    @property
+    def body_done(self) -> bool:
+        """Whether the whole request body has come."""
+
+    def attach(self, listener: Listener, raw: bool = False) -> None: ...
+
+    def take_arrived(self, raw: bool) -> bytes: ...
+
+    def watch(self, listener: Listener) -> None: ...
+
+    def detach(self) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def respond(self, status: int, fields: Iterable[Field] = (), body: bytes = b"") -> None: ...
+
+    def send_head(self, data: bytes, close: bool) -> None: ...
+
+    def send_interim(self, data: bytes) -> None: ...
+
+    def send(self, data: bytes) -> None: ...
+
+    def send_chunk(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def tunnel(self) -> None: ...
+
+    def connection_field(self) -> bytes: ...
+
+
+class Asking(Exchanging, Protocol):
+    """The same of somebody whose address is known."""
+
+    @property
+    def peer(self) -> str:
+        """`ip:port` of the client, empty on unix sockets."""
+
+
 class Exchange:
     """A request under way. `done` once it was answered completely, aborted, or the client went away."""
 

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from penstock.core.headers import forward_fields
 from penstock.wire.client import ClientConnection, Connections
-from penstock.wire.exchange import CLOSE, Exchange
+from penstock.wire.exchange import CLOSE, Exchanging
 from penstock.wire.message import CHUNKED, ResponseHead
 from penstock.wire.timeouts import NEVER, Sweeper
 
@@ -68,7 +68,7 @@ class Relay:
         "sent_body",
     )
 
-    def __init__(self, owner: RelayOwner, exchange: Exchange, pool: Connections, head: bytes, timeout: float) -> None:
+    def __init__(self, owner: RelayOwner, exchange: Exchanging, pool: Connections, head: bytes, timeout: float) -> None:
         """`head`: the whole request head for the upstream, with its closing empty line. `timeout`: seconds to the end of
         the answer, 0 for none."""
         self.exchange = exchange
@@ -278,7 +278,7 @@ class Relay:
             self._sweeper.unwatch(self)
 
 
-def _bodyless(exchange: Exchange, head: ResponseHead) -> bool:
+def _bodyless(exchange: Exchanging, head: ResponseHead) -> bool:
     return exchange.request.method == b"HEAD" or head.status in (204, 304)
 
 

@@ -14,9 +14,9 @@ import pytest
 import uvicorn
 
 from penstock.control.app import create_app, route_table
-from penstock.control.auth import Credentials
 from penstock.control.feed import Feed
 from penstock.core.policy import Policy
+from penstock.credentials import Credentials
 from penstock.model import FunctionSpec
 from penstock.providers.memory import MemoryProvider, Script
 from tests.unit.cli.support import run_cli

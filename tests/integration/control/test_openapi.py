@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +18,19 @@ from schemathesis.specs.openapi.checks import unsupported_method
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.control.app import create_app, route_table
-from penstock.control.auth import Credentials
 from penstock.control.documents import packaged
 from penstock.control.feed import Feed
 from penstock.control.process import HttpServer
+from penstock.control.storageevents import StorageEvents
 from penstock.core.policy import Policy
+from penstock.credentials import Credentials
 from penstock.model import FunctionSpec, Namespace, Secret
+from penstock.providers.clock import SystemClock
 from penstock.providers.memory import MemoryProvider
+from penstock.storage.delivery import Deliverer
+from penstock.storage.eventlog import EventLog
 from tests.unit.control.support import DEADLINE, PASSWORD, USER, scaler_of
+from tests.unit.storage.support import ScriptedCaller
 
 DOCUMENT = yaml.safe_load(packaged("openapi.yaml"))
 
@@ -50,12 +56,13 @@ def test_every_operation_keeps_to_its_description(case: schemathesis.Case[Any], 
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API served over TCP from a thread of its own, with one function, secret and namespace named `a`."""
     ready = threading.Event()
     stop: list[object] = []
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
+    home = tmp_path_factory.mktemp("home")
 
     async def serve() -> None:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -65,12 +72,17 @@ def address() -> Iterator[str]:
         await provider.create_namespace(Namespace(name="a"))
         await provider.deploy(FunctionSpec(name="a", env_process="cat"))
         feed = Feed(provider, Policy())
-        table = route_table(provider, feed, scaler_of(provider, feed), stopping)
-        app = following_ends(create_app(table, Credentials(USER, PASSWORD)))
+        credentials, deliverer = Credentials(USER, PASSWORD), deliverer_in(home)
+        events = StorageEvents(AllKnown(), deliverer, PASSWORD)
+        table = route_table(provider, feed, scaler_of(provider, feed), stopping, events, credentials)
+        app = following_ends(create_app(table, credentials))
+        delivering = asyncio.create_task(deliverer.run())
         async with HttpServer(app, listener).running():
             stop.append(lambda: loop.call_soon_threadsafe(stopping.set))
             ready.set()
             await stopping.wait()
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
         await provider.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
@@ -82,6 +94,17 @@ def address() -> Iterator[str]:
     end()
     thread.join(DEADLINE)
     assert not thread.is_alive()
+
+
+class AllKnown:
+    """All functions are known."""
+
+    async def snapshot(self) -> None: ...
+
+
+def deliverer_in(home: Path) -> Deliverer:
+    """Of a gateway on which no function wants to hear of any object."""
+    return Deliverer(EventLog(home / "events.db"), {}, ScriptedCaller(), SystemClock(), ())
 
 
 def following_ends(app: ASGIApp) -> ASGIApp:

@@ -13,8 +13,8 @@ from penstock.autoscaler.changes import PATIENCE
 from penstock.autoscaler.loads import Loads
 from penstock.autoscaler.sources import Sources
 from penstock.autoscaler.state import MANUAL_HOLD
-from penstock.errors import FunctionNotFound, ProviderUnavailable
-from penstock.model import DEFAULT_NAMESPACE
+from penstock.errors import FunctionNotFound, InvalidInput, ProviderUnavailable
+from penstock.model import DEFAULT_NAMESPACE, FunctionSpec
 from penstock.providers.memory import Script
 from tests.unit.autoscaler.plant import KEY, plant
 
@@ -586,3 +586,19 @@ async def test_where_autoscaling_is_off_the_report_says_so() -> None:
         await p.deploy()
         report = p.scaler.report(KEY)
         assert (report.autoscaling, report.load.unknown) == (False, "autoscaling is off")
+
+
+async def test_a_pipeline_is_left_alone_whatever_its_load_and_labels() -> None:
+    async with plant() as p:
+        labels = {"com.openfaas.scale.min": "2", "com.openfaas.scale.zero": "true"}
+        await p.provider.deploy(FunctionSpec(name="f", stages=("sort",), labels=labels))
+        await p.clock.settle()
+        await p.seconds(20, rps=1000, inflight=50)
+        assert p.provider.scaled == []
+        assert p.rules() == []
+        with pytest.raises(InvalidInput, match=r"scale sort\.openfaas-fn"):
+            await p.scaler.set_by_hand(KEY, 3)
+        with pytest.raises(InvalidInput, match=r"scale sort\.openfaas-fn"):
+            p.scaler.report(KEY)
+        assert await p.scaler.follow([Alert(function=KEY, firing=True)]) == []
+        assert p.scaler.alerts == {"unchanged": 1}

@@ -15,7 +15,7 @@ from penstock.cli.building import BuildWish, check_fit
 from penstock.cli.delivery import Delivery
 from penstock.cli.target import Target
 from penstock.errors import BuildFailed, NotSupported, PenstockError
-from penstock.stack.model import Position, Stack, StackFunction
+from penstock.stack.model import Position, Stack, StackFunction, StackPipeline
 from penstock.stack.payload import Overrides
 from tests.unit.cli.support import Answer, ScriptedGateway, answer_json
 
@@ -188,3 +188,29 @@ def test_what_may_have_changed_unseen_is_deployed(gateway: ScriptedGateway, keys
 
 def test_by_force_all_are_deployed(gateway: ScriptedGateway) -> None:
     assert up(gateway, PROGRAM, fprocess="cat", force=True) == ["PUT"]
+
+
+@pytest.mark.parametrize(
+    ("functions", "pipelines", "told"),
+    [
+        (1, 1, "1 function and 1 pipeline are up at"),
+        (2, 3, "2 functions and 3 pipelines are up at"),
+        (0, 1, "1 pipeline is up at"),
+        (0, 2, "2 pipelines are up at"),
+    ],
+)
+def test_pipelines_are_deployed_after_functions_and_counted(
+    gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str], functions: int, pipelines: int, told: str
+) -> None:
+    gateway.on("PUT /system/functions", Answer(202))
+    where = Position("stack.yml", 1)
+    stack = Stack(
+        file="stack.yml",
+        functions=tuple(StackFunction(name=f"f{n}", where=where, fprocess="cat") for n in range(functions)),
+        pipelines=tuple(StackPipeline(name=f"p{n}", where=where, stages=("f0",)) for n in range(pipelines)),
+    )
+    delivery(Engine(), gateway.url).deliver(stack)
+    sent = [json.loads(request.body)["service"] for request in gateway.requests if request.method == "PUT"]
+    assert sorted(sent[:functions]) == [f"f{n}" for n in range(functions)]
+    assert sorted(sent[functions:]) == [f"p{n}" for n in range(pipelines)]
+    assert told in capsys.readouterr().err

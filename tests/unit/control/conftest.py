@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from penstock.control.app import create_app, route_table
-from penstock.control.auth import Credentials
 from penstock.control.feed import Feed
 from penstock.core.policy import Policy
+from penstock.credentials import Credentials
 from penstock.providers.memory import MemoryProvider, Script
 from tests.directories import directory
 from tests.unit.control.support import PASSWORD, USER, Client, scaler_of

@@ -166,3 +166,12 @@ async def test_functions_that_cannot_be_scaled_are_500_with_a_line_for_each(
 async def test_it_is_behind_the_password(client: Client) -> None:
     client.authorization = None
     assert (await notify(client, FIRING)).status == 401
+
+
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+async def test_a_pipeline_is_left_alone(client: Client, status: str) -> None:
+    await client.deploy("flow", envProcess="", pipeline=["cat"])
+    await deploy(client)
+    answer = await notify(client, alerts((status, "flow.openfaas-fn")))
+    assert (answer.status, answer.body) == (200, b"")
+    assert (await replicas(client, "flow"), await replicas(client)) == (0, 1)

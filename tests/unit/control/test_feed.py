@@ -7,6 +7,7 @@ import itertools
 import logging
 import stat
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 from penstock.control import link as link_module
 from penstock.control.feed import Feed
 from penstock.control.link import frame
-from penstock.core.policy import Policy
+from penstock.core.policy import AS_STAGES_SAY, TIMEOUT_LABEL, Policy
 from penstock.errors import ProviderUnavailable
 from penstock.gateway.messages import (
     Completed,
@@ -29,7 +30,7 @@ from penstock.gateway.messages import (
     ToWorker,
     Wake,
 )
-from penstock.model import FunctionEvent, FunctionSpec
+from penstock.model import Function, FunctionEvent, FunctionSpec
 from penstock.providers.memory import MemoryProvider, Script
 from tests.unit.control.support import until, within
 
@@ -441,6 +442,7 @@ async def test_a_policy_that_cannot_be_read_becomes_the_default(
     feed._apply(FunctionEvent(kind="changed", key=KEY, function=msgspec.structs.replace(function, spec=bad)))
     assert "the defaults apply" in caplog.text
     assert feed.functions[KEY].spec.labels == {"com.penstock.timeout": "soon"}
+    assert feed._policy(feed.functions[KEY]).buckets == ()
 
 
 async def test_closing_drops_workers_and_tasks(directory: Path) -> None:
@@ -455,3 +457,53 @@ async def test_closing_drops_workers_and_tasks(directory: Path) -> None:
     assert await worker.cut_off()
     await until(lambda: asyncio.all_tasks() <= before, "the end of all tasks")
     await provider.close()
+
+
+async def follow(
+    directory: Path, provider: MemoryProvider, monkeypatch: pytest.MonkeyPatch, spec: FunctionSpec
+) -> Feed:
+    """A feed of a provider that has exactly this one, without a replica."""
+
+    async def watch() -> AsyncIterator[FunctionEvent]:
+        function = Function(spec=spec, desired=0, created_at=datetime(2026, 1, 1, tzinfo=UTC))
+        yield FunctionEvent(kind="changed", key=function.key, function=function)
+        yield FunctionEvent(kind="synced")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(provider, "watch", watch)
+    feed = Feed(provider, Policy())
+    await feed.start(directory / "feed.sock")
+    return feed
+
+
+async def test_the_route_of_a_pipeline_has_its_stages_with_their_namespaces(
+    directory: Path, provider: MemoryProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = FunctionSpec(name="p", namespace="dev", stages=("sort/a?b=c", "wc.other"), labels={TIMEOUT_LABEL: "5s"})
+    feed = await follow(directory, provider, monkeypatch, spec)
+    routes = await (await FakeWorker.connect(directory)).receive_snapshot()
+    stages = ("sort.dev/a?b=c", "wc.other")
+    assert routes == {"p.dev": Route(key="p.dev", stages=stages, policy=Policy(timeout=5.0))}
+    await feed.close()
+
+
+async def test_a_pipeline_with_a_stage_that_cannot_be_read_answers_as_failed(
+    directory: Path, provider: MemoryProvider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = await follow(directory, provider, monkeypatch, FunctionSpec(name="p", stages=("sort", "\r\nX: y")))
+    routes = await (await FakeWorker.connect(directory)).receive_snapshot()
+    assert routes == {"p.openfaas-fn": Route(key="p.openfaas-fn", failed=True, policy=Policy(timeout=AS_STAGES_SAY))}
+    assert "p.openfaas-fn: pipeline: stage '\\r\\nX: y.openfaas-fn' does not begin with" in caplog.text
+    await feed.close()
+
+
+async def test_a_pipeline_is_never_woken_itself(
+    directory: Path, provider: MemoryProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = await follow(directory, provider, monkeypatch, FunctionSpec(name="p", stages=("sort", "wc")))
+    worker = await FakeWorker.connect(directory)
+    worker.send(Wake(key="p.openfaas-fn"))
+    worker.send(Counters(started={"p.openfaas-fn": 1}))
+    await until(lambda: feed.totals.started, "the message after the wake")
+    assert not feed._waking
+    await feed.close()

@@ -209,3 +209,50 @@ async def test_a_worker_that_hangs_delays_the_list_but_does_not_prevent_it(
 async def test_a_deployed_function_reaches_the_feed(client: Client, feed: Feed) -> None:
     await client.deploy("cat")
     await until(lambda: KEY in feed.functions, "the function's route")
+
+
+async def test_a_pipeline_is_deployed_listed_described_updated_and_deleted(client: Client) -> None:
+    answer = await client.call("POST", "/system/functions", {"service": "p", "pipeline": ["sort", "uniq?c=1"]})
+    assert (answer.status, answer.body) == (202, b"")
+    for status in ((await client.get("/system/functions")).json[0], (await client.get("/system/function/p")).json):
+        assert (status["name"], status["image"], status["pipeline"]) == ("p", "", ["sort", "uniq?c=1"])
+        assert not status.keys() & {"replicas", "availableReplicas", "instances"}
+    answer = await client.call("PUT", "/system/functions", {"service": "p", "pipeline": ["rev"]})
+    assert answer.status == 202
+    assert (await client.get("/system/function/p?usage=1")).json["pipeline"] == ["rev"]
+    assert (await client.call("DELETE", "/system/functions", {"functionName": "p"})).status == 202
+    assert (await client.get("/system/function/p")).status == 404
+
+
+async def test_the_count_of_a_pipelines_calls_is_in_the_list(client: Client, feed: Feed) -> None:
+    await client.deploy("p", envProcess="", pipeline=["sort"])
+    feed.count(
+        Counters(completed=[Completed(key="p.openfaas-fn", code=200, count=4, seconds=1.0, buckets=[4, *[0] * 11])])
+    )
+    assert (await client.get("/system/functions")).json[0]["invocationCount"] == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"pipeline": ["a b"]}, "pipeline: stage 'a b' does not begin with the name of a function"),
+        ({"pipeline": ["p"]}, "pipeline: cannot contain itself: p.openfaas-fn → p.openfaas-fn"),
+        ({"pipeline": [None]}, "pipeline: stage '' does not begin with the name of a function"),
+        ({"pipeline": ["a"] * 51}, "pipeline: has 51 stages, at most 50 are accepted"),
+        ({"pipeline": ["a"], "image": "x"}, "image: a pipeline has none"),
+        ({"pipeline": ["a"], "envProcess": "cat"}, "envProcess: a pipeline has none"),
+        ({"pipeline": "a|b"}, "pipeline: must be a list of strings, not a string"),
+    ],
+)
+async def test_a_pipeline_that_cannot_be_used_is_400_and_names_the_fault(
+    client: Client, fields: dict[str, object], fault: str
+) -> None:
+    answer = await client.call("POST", "/system/functions", {"service": "p", **fields})
+    assert answer.status == 400
+    assert fault in answer.text
+
+
+async def test_a_function_does_not_become_a_pipeline_by_an_update(client: Client) -> None:
+    await client.deploy("cat")
+    answer = await client.call("PUT", "/system/functions", {"service": "cat", "pipeline": ["sort"]})
+    assert (answer.status, "delete it before a pipeline takes its name" in answer.text) == (400, True)

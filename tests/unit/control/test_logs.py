@@ -228,3 +228,11 @@ def test_a_missing_since_is_no_limit() -> None:
 def test_the_fault_is_named_for_the_log() -> None:
     with pytest.raises(InvalidInput, match="tail: 'x' is not a whole number"):
         read("tail=x")
+
+
+@pytest.mark.parametrize("follow", ["", "&follow=1"])
+async def test_a_pipeline_has_no_logs_and_its_stages_are_named(client: Client, follow: str) -> None:
+    await client.deploy("cat", envProcess="", pipeline=["sort", "uniq.dev"])
+    answer = await client.get(LOGS + follow)
+    assert answer.status == 400
+    assert "writes no logs; read those of sort.openfaas-fn, uniq.dev" in answer.text

@@ -129,3 +129,13 @@ def test_a_name_that_an_alert_gave_is_escaped() -> None:
     assert r'penstock_scaling_decisions_total{function_name="a\"b\\\n",rule="alert"} 1' in list(
         DeedsOfScaler(scaler).lines()
     )
+
+
+def test_a_pipeline_asks_for_no_replicas_and_uses_nothing() -> None:
+    pipeline = Function(spec=FunctionSpec(name="p", stages=("f",)), desired=0, created_at=BORN)
+    functions = {pipeline.key: pipeline}
+    lines = [
+        *SettingsOfScaling(functions).lines(),
+        *UseOfFunctions(functions, KnowingSampler({pipeline.key: Usage()})).lines(),
+    ]
+    assert all(line.startswith("#") for line in lines)

@@ -227,3 +227,14 @@ def test_impossible_counters_are_refused_as_a_whole(counters: Counters) -> None:
 
 def test_buckets_are_those_of_the_go_client() -> None:
     assert LATENCY_BUCKETS == (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+async def test_a_pipeline_has_counts_of_calls_and_none_of_replicas() -> None:
+    source = a_source()
+    spec = FunctionSpec(name="cat", stages=("sort",))
+    source.functions = {KEY: Function(spec=spec, desired=0, created_at=datetime(2026, 1, 1, tzinfo=UTC))}
+    text = (await exposition(source)).decode()
+    assert f'gateway_function_invocation_total{{code="200",function_name="{KEY}"}} 4' in text
+    assert f'gateway_function_invocation_inflight{{function_name="{KEY}"}} 2' in text
+    assert "gateway_service_count{" not in text
+    assert "gateway_service_ready_count{" not in text

@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Receive, Scope, Send
 
 from penstock.control.app import create_app, route_table
-from penstock.control.auth import Credentials
 from penstock.control.feed import Feed
 from penstock.control.requestmetrics import RequestMetrics, collapsed
+from penstock.credentials import Credentials
 from penstock.providers.memory import MemoryProvider
 from tests.unit.control.support import PASSWORD, USER, Client, scaler_of
 

@@ -53,3 +53,10 @@ async def test_a_count_that_cannot_be_meant_is_400_and_changes_nothing(client: C
     await client.deploy("cat")
     assert (await client.call("POST", SCALE, body)).status == 400
     assert await replicas(client) == 1
+
+
+async def test_a_pipeline_is_400_and_its_stages_are_named(client: Client) -> None:
+    await client.deploy("cat", envProcess="", pipeline=["sort", "uniq.dev"])
+    answer = await client.call("POST", SCALE, {"replicas": 1})
+    assert answer.status == 400
+    assert "has no replicas of its own; scale sort.openfaas-fn, uniq.dev" in answer.text

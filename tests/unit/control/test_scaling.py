@@ -62,3 +62,9 @@ async def test_unknown_and_impossible_names_are_404(client: Client) -> None:
 
 async def test_a_number_for_a_function_that_there_is_not_is_404(client: Client, provider: MemoryProvider) -> None:
     assert (await client.call("POST", "/system/scale-function/nobody", {"replicas": 4})).status == 404
+
+
+async def test_a_pipeline_has_no_scaling_to_tell_of(client: Client) -> None:
+    await client.deploy("flow", envProcess="", pipeline=["sort"])
+    answer = await client.get("/system/function/flow/scaling")
+    assert (answer.status, "has no replicas of its own; scale sort.openfaas-fn" in answer.text) == (400, True)

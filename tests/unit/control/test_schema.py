@@ -191,3 +191,19 @@ def test_a_namespace_object_is_read_under_the_name_agreed_on() -> None:
     assert read_function_namespace(body, "x") == Namespace(
         name="x", labels={"openfaas": "1"}, annotations={"openfaas": "1"}
     )
+
+
+def test_a_pipeline_is_read_and_reported_with_its_stages_and_without_replicas() -> None:
+    body = JsonObject({"service": "p", "Pipeline": ["sort/a?b=c", "uniq.dev"], "labels": {"a": "b"}})
+    spec = read_function_spec(body, NS)
+    assert spec == FunctionSpec(name="p", stages=("sort/a?b=c", "uniq.dev"), labels={"a": "b"})
+    assert encode(function_details(a_function(spec=spec, desired=0))) == (
+        b'{"name":"p","image":"","namespace":"openfaas-fn","pipeline":["sort/a?b=c","uniq.dev"],'
+        b'"labels":{"faas_function":"p","a":"b"},"annotations":{},"createdAt":"2026-11-23T06:15:16Z"}'
+    )
+
+
+@pytest.mark.parametrize("pipeline", ["a|b", {"a": "b"}, 1, [1], [["a"]]])
+def test_stages_that_are_no_list_of_texts_are_refused(pipeline: object) -> None:
+    with pytest.raises(InvalidInput, match=r"^pipeline"):
+        read_function_spec(JsonObject({"service": "p", "pipeline": pipeline}), NS)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from penstock.core import topics
 from penstock.core.labels import KNOWN, check_labels
 from penstock.errors import InvalidInput
 from penstock.examples import PACKAGE_ANNOTATION, PROGRAM_ANNOTATION
 from penstock.providers.containers import labels
 
 TREE = Path(__file__).parents[3]
-ANNOTATIONS = {PACKAGE_ANNOTATION, PROGRAM_ANNOTATION}
+ANNOTATIONS = {PACKAGE_ANNOTATION, PROGRAM_ANNOTATION} | topics.KNOWN
 LITERAL = re.compile(r'"(com\.penstock\.[a-z._-]+[a-z])"')
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from penstock.core.policy import WATCHDOG_GRACE, Policy, policy_of
+from penstock.core.policy import AS_STAGES_SAY, WATCHDOG_GRACE, Policy, policy_of
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
 
@@ -52,3 +52,36 @@ def test_a_label_that_is_no_duration_is_refused_by_name(label: str, text: str) -
 def test_a_label_that_is_no_whole_number_is_refused_by_name(label: str, text: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(label)):
         policy_of(spec({label: text}), DEFAULT)
+
+
+# Buckets
+
+
+def test_a_function_that_names_no_buckets_may_use_all_that_the_settings_allow() -> None:
+    assert policy_of(spec(), DEFAULT).buckets is None
+
+
+def test_buckets_are_named_by_label_or_annotation_and_the_label_counts() -> None:
+    annotated = FunctionSpec(name="f", annotations={"com.penstock.storage.buckets": "notes"})
+    both = FunctionSpec(
+        name="f", labels={"com.penstock.storage.buckets": " a-1, b.2 ,"}, annotations=annotated.annotations
+    )
+    assert policy_of(annotated, DEFAULT).buckets == ("notes",)
+    assert policy_of(both, DEFAULT).buckets == ("a-1", "b.2")
+
+
+def test_an_empty_list_of_buckets_allows_none() -> None:
+    assert policy_of(spec({"com.penstock.storage.buckets": ""}), DEFAULT).buckets == ()
+
+
+@pytest.mark.parametrize("text", ["UPPER", "a", "x/y", "a b", "é-é", "-x-", "a" * 64, "*", "..\n"])
+def test_what_is_no_bucket_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"com\.penstock\.storage\.buckets"):
+        policy_of(spec({"com.penstock.storage.buckets": f"good-one,{text}"}), DEFAULT)
+
+
+def test_a_pipeline_is_as_patient_as_its_stages_unless_it_says_otherwise() -> None:
+    stages = FunctionSpec(name="p", stages=("a", "b"))
+    assert policy_of(stages, DEFAULT).timeout == AS_STAGES_SAY
+    limited = FunctionSpec(name="p", stages=("a", "b"), labels={"com.penstock.timeout": "5s"})
+    assert policy_of(limited, DEFAULT).timeout == 5.0

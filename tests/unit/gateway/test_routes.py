@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.core.pipelinetarget import StageTarget
 from penstock.core.policy import Policy
 from penstock.gateway.counters import WorkerCounters
+from penstock.gateway.messages import Route
 from penstock.gateway.routes import FunctionRoute, RouteTable
 from penstock.wire.client import Pool
 from tests.unit.gateway.support import DEADLINE, route
@@ -20,6 +22,9 @@ class Waiting:
         self.was_removed = False
         self.told: list[bool] = []
         self._function = function
+
+    def needs(self, function: FunctionRoute) -> int:
+        return 1
 
     def go(self) -> None:
         self.gone += 1
@@ -133,3 +138,11 @@ async def test_those_who_wait_are_told_when_it_is_a_replica_that_they_wait_for_a
     table.apply(route("x.openfaas-fn", "unix:/b", max_inflight=1))
     table.apply(route("x.openfaas-fn", max_inflight=1))
     assert [waiter.told for waiter in waiters] == [[False], [False, True]]
+
+
+async def test_the_stages_of_a_pipeline_are_read_once_and_follow_its_route(table: RouteTable) -> None:
+    table.apply(Route(key="p.openfaas-fn", stages=("sort.openfaas-fn/a?b=c", "wc.dev")))
+    pipeline = found(table, b"p")
+    assert pipeline.stages == (StageTarget(b"sort.openfaas-fn", b"/a?b=c"), StageTarget(b"wc.dev", b"/"))
+    table.apply(Route(key="p.openfaas-fn"))
+    assert not found(table, b"p").stages

@@ -16,6 +16,9 @@ from tests.unit.gateway.support import eventually
 class Waiting:
     alive = True
 
+    def needs(self, function: FunctionRoute) -> int:
+        return 1
+
     def go(self) -> None: ...
     def awaits(self, replica: bool) -> None: ...
     def removed(self) -> None: ...

@@ -10,10 +10,14 @@ from penstock.providers.validation import (
     MAX_ENV_ENTRY,
     MAX_REPLICAS,
     MAX_SECRET,
+    check_pipeline_spec,
     check_program,
     check_replicas,
+    check_same_kind,
     check_secret,
     check_spec,
+    refuse_logs,
+    refuse_scaling,
 )
 
 
@@ -107,3 +111,32 @@ def test_modes_that_import_or_serve_files_need_no_program(environ: dict[str, str
 def test_what_can_never_be_started_is_refused(environ: dict[str, str], words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         check_program(FunctionSpec(name="f", env_vars=environ))
+
+
+def test_a_function_of_a_name_that_is_a_pipelines_is_told_what_to_do_and_the_other_way_round() -> None:
+    function, pipeline = FunctionSpec(name="f"), FunctionSpec(name="f", stages=("sort",))
+    with pytest.raises(
+        InvalidInput, match=r"^service: f\.openfaas-fn is a pipeline; delete it before a function takes"
+    ):
+        check_same_kind(function, pipeline)
+    with pytest.raises(
+        InvalidInput, match=r"^service: f\.openfaas-fn is a function; delete it before a pipeline takes"
+    ):
+        check_same_kind(pipeline, function)
+    check_same_kind(pipeline, pipeline)
+    check_same_kind(function, function)
+
+
+def test_a_message_about_a_pipeline_names_each_stage_once() -> None:
+    spec = FunctionSpec(name="f", namespace="dev", stages=("sort/x", "wc.other?a", "sort"))
+    with pytest.raises(InvalidInput, match=r"no replicas of its own; scale sort\.dev, wc\.other$"):
+        refuse_scaling(spec)
+    with pytest.raises(InvalidInput, match=r"writes no logs; read those of sort\.dev, wc\.other$"):
+        refuse_logs(spec)
+
+
+@pytest.mark.parametrize("name", ["labels", "annotations"])
+def test_texts_of_a_pipeline_are_judged_as_those_of_a_function(name: str) -> None:
+    spec = FunctionSpec(name="f", stages=("sort",), **{name: {"a": "\x00"}})  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=name):
+        check_pipeline_spec(spec, [])

@@ -44,3 +44,12 @@ def test_a_program_line_that_only_the_deployed_one_has_is_its_templates() -> Non
 def test_whose_variables_count(variables: Any, fields: list[str]) -> None:
     wanted, deployed = spec(env_vars={"A": "1", "B": "1"}), spec(env_vars={"B": "2", "C": "1"})
     assert [line.field for line in differences(wanted, deployed, variables)] == fields
+
+
+def test_stages_are_one_line() -> None:
+    wanted, deployed = spec(stages=("sort", "uniq"), labels={"a": "b"}), spec(stages=("sort", "wc"))
+    assert differences(wanted, deployed) == [
+        Difference("label.a", "b", None),
+        Difference("stages", "sort | uniq", "sort | wc"),
+    ]
+    assert differences(wanted, wanted) == []

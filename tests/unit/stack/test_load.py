@@ -15,7 +15,7 @@ from penstock.errors import InvalidInput, NotFound, PenstockError, TooLarge
 from penstock.model import Resources
 from penstock.stack import fetch
 from penstock.stack.load import load_stack, read_stack
-from penstock.stack.model import Stack, TemplateSource
+from penstock.stack.model import Position, Stack, StackPipeline, TemplateSource
 
 FULL = """\
 version: 1.0
@@ -308,3 +308,72 @@ def test_a_function_knows_where_its_template_is_named() -> None:
         "functions:\n  a:\n    handler: ./a\n    lang: go\n  b: {fprocess: cat}\n", "s.yml", None, Path()
     )
     assert [str(function.lang_where) for function in stack.functions] == ["s.yml:4", "s.yml:5"]
+
+
+PIPELINES = """\
+functions:
+  sort:
+    fprocess: sort
+pipelines:
+  listed:
+    stages:
+      - sort/a?b=c
+      - uniq.other
+    namespace: staging
+    labels: {com.penstock.timeout: 5s}
+    annotations: {note: true}
+  line:
+    stages: sort | uniq?count=1 | wc
+"""
+
+
+def test_pipelines_are_read_as_lists_and_as_lines() -> None:
+    listed, line = read(PIPELINES).pipelines
+    assert listed == StackPipeline(
+        name="listed",
+        where=Position("stack.yml", 5),
+        stages=("sort/a?b=c", "uniq.other"),
+        namespace="staging",
+        labels={"com.penstock.timeout": "5s"},
+        annotations={"note": "true"},
+    )
+    assert (line.name, line.stages, line.namespace) == ("line", ("sort", "uniq?count=1", "wc"), "")
+
+
+def test_a_file_may_have_pipelines_only() -> None:
+    stack = read("pipelines: {p: {stages: [a]}}")
+    assert (stack.functions, [pipeline.stages for pipeline in stack.pipelines], stack.warnings) == ((), [("a",)], ())
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("p: {}", "stack.yml:2: pipeline 'p' needs `stages`, such as [sort, uniq] or sort | uniq"),
+        ("p: {stages: []}", "stack.yml:2: stages: there is none"),
+        ("p: {stages: {a: b}}", "stack.yml:2: stages must be a list of `- value` lines, not a mapping"),
+        ("p: {stages: [[a]]}", "stack.yml:2: stages must be a list of single values, not of lists"),
+        ("p: {stages: a | }", "stack.yml:2: pipeline: stage 2 of 'a |' is empty; write NAME | NAME"),
+        ("p: {stages: a, namespace: ../x}", "stack.yml:2: namespace: ('../x') is invalid"),
+        ("p: [a, b]", "stack.yml:2: pipeline 'p' must be a mapping of `key: value` lines, not a list"),
+        ("P: {stages: a}", "stack.yml:2: 'P' cannot name a pipeline: lower-case letters"),
+        ("p: {stages: a, labels: [x]}", "stack.yml:2: labels must be a mapping"),
+    ],
+)
+def test_a_pipeline_that_is_wrong_is_told_with_its_line(entry: str, fault: str) -> None:
+    assert faults(f"pipelines:\n  {entry}\n")[0].startswith(fault)
+
+
+def test_each_stage_that_is_wrong_is_told_with_its_line() -> None:
+    first, second = faults("pipelines:\n  p:\n    stages:\n      - sort\n      - wc -l\n      - a/ü\n")
+    assert first.startswith("stack.yml:5: pipeline: stage 'wc -l' does not begin with the name of a function")
+    assert second.startswith("stack.yml:6: pipeline: stage 'a/ü': path and query may hold visible ASCII")
+
+
+def test_a_name_may_not_be_a_function_and_a_pipeline() -> None:
+    [fault] = faults("functions:\n  a:\n    image: x\npipelines:\n  a:\n    stages: b\n")
+    assert fault == "stack.yml:5: 'a' is the function on line 2 already; name one otherwise"
+
+
+def test_a_key_that_pipelines_do_not_have_is_a_warning() -> None:
+    [warning] = read("pipelines: {p: {stages: a, image: x}}").warnings
+    assert "pipeline 'p' has no key 'image', it is ignored" in warning

@@ -10,7 +10,16 @@ from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec, Resources
 from penstock.stack.load import read_stack
 from penstock.stack.model import StackFunction
-from penstock.stack.payload import Base, Overrides, body, handler_reference, is_runnable, specification, with_tag
+from penstock.stack.payload import (
+    Base,
+    Overrides,
+    body,
+    handler_reference,
+    is_runnable,
+    pipeline_specification,
+    specification,
+    with_tag,
+)
 
 
 def function(keys: str) -> StackFunction:
@@ -106,3 +115,28 @@ def test_every_field_of_the_body() -> None:
 )
 def test_what_can_be_run(keys: str, runnable: bool) -> None:
     assert is_runnable(specification(function(keys))) is runnable
+
+
+def test_a_pipeline_takes_only_namespace_labels_and_annotations_of_what_is_laid_over_it() -> None:
+    text = "pipelines: {p: {stages: a | b/c?d=e, namespace: file, labels: {l: file, m: file}, annotations: {a: file}}}"
+    [written] = read_stack(text, "s.yml", None, Path()).pipelines
+    over = Overrides(
+        environment={"B": "flag"}, secrets=("s",), limits=Resources(cpu="1"), read_only_root=True, labels={"m": "flag"}
+    )
+    spec = pipeline_specification(written, over)
+    assert spec == FunctionSpec(
+        name="p",
+        namespace="file",
+        stages=("a", "b/c?d=e"),
+        labels={"l": "file", "m": "flag"},
+        annotations={"a": "file"},
+    )
+    assert pipeline_specification(written, Overrides(namespace="flag")).namespace == "flag"
+    assert is_runnable(spec)
+    assert body(spec) == {
+        "service": "p",
+        "namespace": "file",
+        "pipeline": ["a", "b/c?d=e"],
+        "labels": {"l": "file", "m": "flag"},
+        "annotations": {"a": "file"},
+    }

@@ -42,3 +42,19 @@ def test_both_at_once_a_broken_expression_and_an_empty_file() -> None:
         select(STACK, regex="(")
     with pytest.raises(NotFound, match=r"s\.yml has no functions"):
         select(read_stack("version: 1.0", "s.yml", None, Path()))
+
+
+def test_pipelines_are_chosen_like_functions() -> None:
+    text = "functions: {api-a: {image: x}, web: {image: x}}\npipelines: {api-p: {stages: a}, flow: {stages: b}}"
+    stack = read_stack(text, "s.yml", None, Path())
+
+    def names(filter: str = "", regex: str = "") -> tuple[list[str], list[str]]:
+        chosen = select(stack, filter, regex)
+        return [one.name for one in chosen.functions], [one.name for one in chosen.pipelines]
+
+    assert names() == (["api-a", "web"], ["api-p", "flow"])
+    assert names("api-*") == (["api-a"], ["api-p"])
+    assert names("flow") == ([], ["flow"])
+    assert names(regex="w") == (["web"], ["flow"])
+    with pytest.raises(NotFound, match="it has api-a, web, api-p, flow"):
+        select(stack, "none")

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from penstock.model import Function, FunctionSpec
 from penstock.providers.memory import MemoryProvider
-from penstock.testing.provider_suite import Kit, run_suite
+from penstock.testing.kit import Kit
+from penstock.testing.provider_suite import run_suite
 
 
 class Forgetful(MemoryProvider):

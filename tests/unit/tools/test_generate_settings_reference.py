@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from penstock.settings import ServeSettings, WireSettings
+from penstock.settings import ServeSettings, StorageSettings, WireSettings
 from tools.generate_settings_reference import PAGE, described, render
 
 
@@ -16,10 +16,12 @@ def test_the_page_is_current() -> None:
 
 def test_every_setting_is_on_the_page() -> None:
     page = render()
-    for name in {item.name for item in fields(ServeSettings)} - {"wire"}:
+    for name in {item.name for item in fields(ServeSettings)} - {"wire", "storage"}:
         assert f"`PENSTOCK_{name.upper()}`" in page
     for item in fields(WireSettings):
         assert f"`PENSTOCK_WIRE_{item.name.upper()}`" in page
+    for item in fields(StorageSettings):
+        assert f"`PENSTOCK_S3_{item.name.upper()}`" in page
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from penstock.core.headers import forward_fields
 from penstock.settings import WireSettings
 from penstock.wire.client import ClientConnection, Pool
 from penstock.wire.connection import WRITE_HIGH, Connection
-from penstock.wire.exchange import Exchange
+from penstock.wire.exchange import Exchange, Exchanging
 from penstock.wire.message import ResponseHead
 from penstock.wire.relay import Failure, Relay
 from penstock.wire.server import Server
@@ -53,7 +53,7 @@ class Front:
     def __call__(self, exchange: Exchange) -> None:
         self._start(exchange, b"")
 
-    def _start(self, exchange: Exchange, body: bytes) -> None:
+    def _start(self, exchange: Exchanging, body: bytes) -> None:
         request = exchange.request
         upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % request.upgrade if request.upgrade else b""
         head = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (request.method, request.target, forward_fields(request), upgrade)
@@ -165,7 +165,9 @@ async def test_a_small_request_costs_one_write_each_way() -> None:
         client.send(GET)
         await client.answer()
         (up,) = front.pool._idle
-        down = front.relays[0].exchange._connection
+        exchange = front.relays[0].exchange
+        assert isinstance(exchange, Exchange)
+        down = exchange._connection
         counting_up, counting_down = _CountingTransport(up.transport), _CountingTransport(down.transport)
         up.transport, down.transport = counting_up, counting_down  # type: ignore[assignment]
         client.send(post(5) + b"hello")

@@ -29,6 +29,7 @@ from penstock.cli.deploying import (
 from penstock.cli.functionflags import ContainerFlags, container_options, strategy_of
 from penstock.cli.options import connected, namespace_option, pairs
 from penstock.cli.output import spinner
+from penstock.cli.pipelines import note_missing, read_pipeline
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.core.names import check_function_name
@@ -38,7 +39,7 @@ from penstock.stack.model import Stack
 from penstock.stack.payload import Overrides, body, handler_reference, is_runnable
 from penstock.watchdog.settings import MODES
 
-_ONE_ONLY = ("name", "image", "fprocess", "handler", "lang")
+_ONE_ONLY = ("name", "image", "fprocess", "handler", "lang", "pipeline")
 """Flags that describe one function, so that they cannot go with a stack file."""
 
 
@@ -51,6 +52,7 @@ class Wish:
     fprocess: str
     handler: str
     lang: str
+    pipeline: str
     mode: str | None
     env: tuple[str, ...]
     label: tuple[str, ...]
@@ -74,6 +76,12 @@ class Wish:
     default="",
     metavar="REF",
     help="Python code to import: a .py file, a folder, or module:attribute; short for --env handler=... --mode python.",
+)
+@click.option(
+    "--pipeline",
+    default="",
+    metavar="'A | B'",
+    help="Functions, the answer of each the request of the next: a pipeline, which can be called by its own name.",
 )
 @click.option("--image", default="", help="Image to run it in, for providers that run images.")
 @container_options
@@ -131,8 +139,8 @@ def command(target: Target, stack_file: StackFile, replace: bool, update: bool, 
     \b
     Examples:
       penstock deploy --name words --fprocess "wc -w"
-      penstock deploy --name hello --handler ./hello
       penstock deploy --name whoami --image traefik/whoami --http-port 80 --zero pause
+      penstock deploy --name top --pipeline "sort | uniq?count=1 | head"
       penstock deploy -f stack.yml --filter "api-*"
     """
     wish = Wish(**{item.name: flags[item.name] for item in fields(Wish)})
@@ -168,7 +176,10 @@ def _deploy_one(target: Target, wish: Wish, strategy: Strategy, wait: bool, read
     document = deployment(wish, target.namespace, read_template)
     reply = talk(target, lambda gateway: send(gateway, document, strategy))
     announce(target, wish.name, reply)
-    if wait:
+    if wish.pipeline:
+        spec = _pipeline(wish, target.namespace)
+        talk(target, lambda gateway: note_missing(gateway, spec))
+    elif wait:
         with spinner(f"Waiting for {wish.name} to be ready") as show:
             talk(target, lambda gateway: wait_until_ready(gateway, wish.name, show))
 
@@ -188,6 +199,8 @@ def deployment(wish: Wish, namespace: str, read_template: bool = True) -> dict[s
     Raises InvalidInput for malformed `K=V` flags, unusable names and a function that would have nothing to run.
     """
     check_function_name(wish.name, "--name")
+    if wish.pipeline:
+        return body(_pipeline(wish, namespace))
     over = overrides(wish, namespace)
     environment = over.environment
     if wish.handler and not wish.lang:
@@ -209,9 +222,24 @@ def deployment(wish: Wish, namespace: str, read_template: bool = True) -> dict[s
     )
     if not is_runnable(spec):
         raise InvalidInput(
-            'nothing to run: give a program with --fprocess "PROGRAM ARGUMENTS", Python code with --handler, or an --image'
+            'nothing to run: give a program with --fprocess "PROGRAM ARGUMENTS", Python code with --handler, an --image, or a --pipeline'
         )
     return body(spec)
+
+
+def _pipeline(wish: Wish, namespace: str) -> FunctionSpec:
+    """Raises InvalidInput for stages that cannot be read, and for flags about replicas."""
+    for item in fields(Wish):
+        if item.name not in ("name", "pipeline", "label", "annotation") and getattr(wish, item.name):
+            flag = item.name.replace("_", "-")
+            raise InvalidInput(f"--{flag}: a pipeline has none, each function in it has its own; leave it out")
+    return FunctionSpec(
+        name=wish.name,
+        namespace=namespace,
+        labels=pairs(wish.label, "--label"),
+        annotations=pairs(wish.annotation, "--annotation"),
+        stages=read_pipeline(wish.pipeline),
+    )
 
 
 def overrides(wish: Wish, namespace: str) -> Overrides:

@@ -10,6 +10,7 @@ from penstock.cli.client import Gateway, scaling_of, segment, status_of, talk
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, namespace_option, output_option
 from penstock.cli.output import print_columns, print_fields, print_json, printable
+from penstock.cli.pipelines import StageState, stages_of
 from penstock.cli.scaling import print_decisions, scaling_fields
 from penstock.cli.schema import FunctionStatus, Raw, Resources
 from penstock.cli.target import Target
@@ -26,7 +27,8 @@ _MIB = 1 << 20
 def command(target: Target, name: str, verbose: bool, output: str) -> None:
     """Show everything about one function.
 
-    How it was deployed, its URLs, its replicas and why they are not ready, and why there are so many.
+    How it was deployed, its URLs, its replicas and why they are not ready, and why there are so many. Of a pipeline its
+    stages, each with its state.
 
     \b
     Examples:
@@ -34,23 +36,24 @@ def command(target: Target, name: str, verbose: bool, output: str) -> None:
       penstock describe words --namespace staging --verbose
       penstock describe words --output json | jq '.instances[].reason'
     """
-    raw, invocations, why = talk(target, lambda gateway: _read(gateway, name))
+    raw, invocations, why, stages = talk(target, lambda gateway: _read(gateway, name))
     function = status_of(raw)
     suffix = f"{segment(name)}.{target.namespace}" if target.namespace else segment(name)
     url, later = f"{target.url}/function/{suffix}", f"{target.url}/async-function/{suffix}"
-    status = "Ready" if function.available_replicas > 0 else "Not Ready"
+    is_ready = all(stage.ready for stage in stages) if stages else function.available_replicas > 0
+    status = "Ready" if is_ready else "Not Ready"
     if output == "json":
-        known = {"Scaling": why} if why else {}
+        known: Raw = {"Scaling": why} if why else {}
+        if stages:
+            known["Stages"] = stages
         print_json({**raw, "Status": status, "InvocationCount": invocations, "URL": url, "AsyncURL": later, **known})
         return
     head = [
         ("Name", function.name),
         ("Status", status),
-        ("Replicas", str(function.replicas)),
-        ("Available Replicas", str(function.available_replicas)),
+        *_replica_fields(function),
         ("Invocations", f"{invocations:.0f}"),
-        ("Image", function.image or "<none>"),
-        ("Function Process", function.env_process or "<default>"),
+        *_program_fields(function),
         ("URL", url),
         ("Async URL", later),
     ]
@@ -59,17 +62,34 @@ def command(target: Target, name: str, verbose: bool, output: str) -> None:
         head += scaling_fields(scaling)
     details = [(key, value or "<none>") for key, value in _details(function) if value or verbose]
     print_fields([*head, *details])
+    _print_stages(stages)
     _print_instances(function)
     if scaling:
         print_decisions(scaling)
 
 
-async def _read(gateway: Gateway, name: str) -> tuple[Raw, float, Raw | None]:
-    """The function, its invocation count, which only the list has (contract gateway §1.3), and why it has its replicas."""
+async def _read(gateway: Gateway, name: str) -> tuple[Raw, float, Raw | None, list[StageState]]:
+    """The function, its invocation count, which only the list has (contract gateway §1.3), and why it has its replicas; of a
+    pipeline, which has none, its stages."""
     raw = await gateway.function(name, usage=True)
     listed = (status_of(other) for other in await gateway.functions())
     invocations = next((other.invocation_count for other in listed if other.name == raw.get("name")), 0.0)
-    return raw, invocations, await gateway.scaling(name)
+    function = status_of(raw)
+    if function.pipeline:
+        return raw, invocations, None, await stages_of(gateway, function)
+    return raw, invocations, await gateway.scaling(name), []
+
+
+def _replica_fields(function: FunctionStatus) -> list[tuple[str, str]]:
+    if function.pipeline:
+        return []
+    return [("Replicas", str(function.replicas)), ("Available Replicas", str(function.available_replicas))]
+
+
+def _program_fields(function: FunctionStatus) -> list[tuple[str, str]]:
+    if function.pipeline:
+        return [("Pipeline", " | ".join(function.pipeline))]
+    return [("Image", function.image or "<none>"), ("Function Process", function.env_process or "<default>")]
 
 
 def _details(function: FunctionStatus) -> list[tuple[str, str]]:
@@ -96,6 +116,15 @@ def _resources(resources: Resources | None) -> str:
         return ""
     pairs = (("CPU", resources.cpu), ("Memory", resources.memory))
     return "\n".join(f"{key}: {value}" for key, value in pairs if value)
+
+
+def _print_stages(stages: list[StageState]) -> None:
+    if not stages:
+        return
+    click.echo()
+    rows = [(each.stage, each.function, each.state) for each in stages]
+    widths = tuple(max(len(row[column]) for row in [("Stage", "Function"), *rows]) for column in range(2))
+    print_columns(("Stage", "Function", "State"), rows, (*widths, 0))
 
 
 def _print_instances(function: FunctionStatus) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.builders.tag import STYLES, Style, tagged
 from penstock.cli.commands import Verb
-from penstock.cli.options import pairs
+from penstock.cli.options import note, pairs
 from penstock.cli.stackoptions import StackFile, stack_options
 from penstock.core.names import check_function_name, check_namespace
 from penstock.errors import InvalidInput, NotFound
@@ -89,7 +89,14 @@ def command(
 
 def _of_stack(stack_file: StackFile, tag: Style, over: Overrides) -> list[FunctionSpec]:
     specs = []
-    for function in stack_file.load().functions:
+    stack = stack_file.load()
+    if stack.pipelines:
+        names = ", ".join(pipeline.name for pipeline in stack.pipelines)
+        own = f"pipelines are Penstock's own, no other system has them: {names}"
+        if not stack.functions:
+            raise InvalidInput(f"there is nothing to generate; {own}")
+        note(f"Note: {own}. Functions only are written; deploy pipelines with `penstock deploy`.")
+    for function in stack.functions:
         image = function.image
         if image and "@" not in image:
             image = tagged(image, tag, Path(function.handler))

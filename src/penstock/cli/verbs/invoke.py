@@ -15,15 +15,18 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import quote
 
 import click
 
 from penstock.cli.client import Gateway, segment, talk
 from penstock.cli.commands import Verb
 from penstock.cli.options import connected, namespace_option, note, split_pair
+from penstock.cli.pipelines import read_pipeline
 from penstock.cli.requestbody import Body, FileBody, PipeBody, gathered, stdin_body
 from penstock.cli.target import Target, authorization_for
 from penstock.cli.tokenexchange import asks_for_exchange, exchange, login_token
+from penstock.core.pipelines import resolve_stage
 from penstock.errors import InvalidInput, PenstockError
 from penstock.model import DEFAULT_NAMESPACE
 
@@ -46,7 +49,7 @@ class Call:
     headers: list[tuple[str, str]]
     data: Body
     audience: str
-    """`namespace:function`, for whom a token must be good."""
+    """`namespace:function`, for whom a token must be good; empty for a pipeline without a name, which has several."""
     login: str
     """Token that was given for an exchange; empty: that of the saved login."""
     authenticate: bool
@@ -83,7 +86,7 @@ def command(
     auth: bool,
     login: str,
 ) -> int:
-    """Call a function: stdin is the request body, stdout the answer.
+    """Call a function, or a pipeline of functions: stdin is the request body, stdout the answer.
 
     Both are streamed, so neither needs to fit in memory and a function may answer while it is still being fed. The exit
     code is 0 for an answer of class 2xx and 1 for any other, whose status and body are shown on stderr.
@@ -94,7 +97,7 @@ def command(
     Examples:
       echo one two three | penstock invoke words
       penstock invoke shrink < big.png > small.png
-      cat access.log | penstock invoke sort | penstock invoke uniq
+      cat access.log | penstock invoke "sort | uniq?count=1"
       penstock invoke site --method GET --query page=2 < /dev/null
     """
     verb = _token(method.upper(), "--method")
@@ -105,8 +108,9 @@ def command(
     fields = _fields(headers, content_type)
     signature = _token(sign, "--sign") if sign is not None else ""
     params = [split_pair(text, "--query") for text in query]
-    suffix = f".{segment(target.namespace)}" if target.namespace else ""
-    path = f"/{'async-function' if later else 'function'}/{segment(name)}{suffix}"
+    if auth and "|" in name:
+        raise InvalidInput("--auth: a token is good for one function; deploy the pipeline under a name of its own")
+    path = f"/{'async-function' if later else 'function'}/{_named(name, target.namespace)}"
     if sys.stdout is None:
         raise PenstockError("stdout is closed, there is nowhere to write the answer to")
     data = stdin_body(verb)  # last: nobody should type a body for a call that cannot be made
@@ -115,7 +119,7 @@ def command(
         fields.append((signature, f"sha256={hmac.new((key or '').encode(), data, hashlib.sha256).hexdigest()}"))
     if isinstance(data, FileBody):
         fields.append(("Content-Length", str(data.size)))
-    audience = f"{target.namespace or DEFAULT_NAMESPACE}:{name}"
+    audience = "" if "|" in name else f"{target.namespace or DEFAULT_NAMESPACE}:{name}"
     call = Call(verb, path, params, fields, data, audience=audience, login=login, authenticate=auth)
     return talk(target, lambda gateway: _invoke(gateway, call, sys.stdout.buffer))
 
@@ -129,6 +133,14 @@ async def _invoke(gateway: Gateway, call: Call, out: BinaryIO) -> int:
             return await _show(response, call, out)
     async with _sent(gateway, await _authenticated(gateway, call)) as response:
         return await _show(response, call, out)
+
+
+def _named(name: str, namespace: str) -> str:
+    """The name as one segment of a path; of a pipeline each stage, with its own path and query inside. Raises InvalidInput."""
+    if "|" not in name:
+        return segment(name) + (f".{segment(namespace)}" if namespace else "")
+    stages = read_pipeline(name)
+    return quote("|".join(resolve_stage(stage, namespace) if namespace else stage for stage in stages), safe="")
 
 
 def _sent(gateway: Gateway, call: Call) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
@@ -145,7 +157,7 @@ async def _authenticated(gateway: Gateway, call: Call) -> Call:
 
 def _repeatable(call: Call) -> bool:
     """Whether the request can be sent a second time, with a token. A header of the user's own is not replaced."""
-    if any(name.lower() == "authorization" for name, _ in call.headers):
+    if any(name.lower() == "authorization" for name, _ in call.headers) or not call.audience:
         return False
     if isinstance(call.data, PipeBody) and not call.data.complete:
         note("The function asks for a token, and the body is too long to be sent again: call it with --auth.")

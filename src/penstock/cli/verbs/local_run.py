@@ -87,6 +87,8 @@ def _one(stack: Stack, name: str) -> Stack:
     """The stack with that function alone. Raises InvalidInput."""
     names = ", ".join(function.name for function in stack.functions)
     chosen = [function for function in stack.functions if not name or function.name == name]
+    if not chosen and (not names or name in [pipeline.name for pipeline in stack.pipelines]):
+        raise InvalidInput(f"{name or stack.file}: a pipeline runs at a gateway only; deploy it with `penstock up`")
     if not chosen:
         raise InvalidInput(f"{stack.file} has no function {name!r}; it has {names}")
     if len(chosen) > 1:

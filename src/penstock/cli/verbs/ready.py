@@ -10,6 +10,7 @@ from penstock.cli.client import Gateway, segment, status_of, talk
 from penstock.cli.commands import Verb
 from penstock.cli.exchange import Reply, check_acknowledged
 from penstock.cli.options import DURATION, connected, namespace_option, note
+from penstock.cli.pipelines import stages_of
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, ProviderUnavailable
@@ -27,6 +28,8 @@ _ENOUGH = 80
 @connected(timeout="10s", timeout_help="Longest wait for the answer to one look; 0 waits for ever.")
 def command(target: Target, name: str, stack_file: StackFile, attempts: int, interval: float) -> None:
     """Return when the gateway is ready or, with a name, when a replica of that function is.
+
+    A pipeline is ready when each of its stages is, or rests until a call wakes it.
 
     Of a stack file only its gateway is used, and only when it is named with -f.
 
@@ -68,6 +71,9 @@ async def _look(gateway: Gateway, name: str) -> str:
     """What is still missing; empty when nothing is."""
     if name:
         status = status_of(await gateway.function(name))
+        if status.pipeline:
+            waits = [f"{each.function} is {each.state}" for each in await stages_of(gateway, status) if not each.ready]
+            return waits[0] if waits else ""
         return "" if status.available_replicas else f"{status.available_replicas} of {status.replicas} replicas answer"
     reply = await _health(gateway)
     if reply.status != 200:

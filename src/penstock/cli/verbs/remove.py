@@ -13,7 +13,7 @@ from penstock.cli.options import connected, namespace_option, note
 from penstock.cli.stackoptions import StackFile, stack_options, target_of
 from penstock.cli.target import Target
 from penstock.errors import GatewayUnavailable, InvalidInput, NotFound, PenstockError, Unauthorized
-from penstock.stack.model import StackFunction
+from penstock.stack.model import StackFunction, StackPipeline
 
 
 @click.command("remove", cls=Verb)
@@ -24,7 +24,7 @@ from penstock.stack.model import StackFunction
 def command(target: Target, names: tuple[str, ...], stack_file: StackFile) -> None:
     """Remove functions by name, or all of a stack file; requests in flight are answered first.
 
-    Of a stack file all functions are tried, whatever becomes of some; one that is not there is no failure.
+    Of a stack file all functions are tried, its pipelines first, whatever becomes of some; one that is not there is no failure.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def command(target: Target, names: tuple[str, ...], stack_file: StackFile) -> No
             raise InvalidInput(
                 "nothing to remove: give names, or a stack file with -f; there is no stack.yaml or stack.yml here"
             )
-        talk(target_of(stack, target), lambda gateway: _remove_all(gateway, stack.functions))
+        talk(target_of(stack, target), lambda gateway: _remove_all(gateway, (*stack.pipelines, *stack.functions)))
 
 
 async def _remove(gateway: Gateway, names: tuple[str, ...]) -> None:
@@ -53,7 +53,7 @@ async def _remove(gateway: Gateway, names: tuple[str, ...]) -> None:
             raise NotFound(f"there is no function {name!r} to remove; `penstock list` shows those there are")
 
 
-async def _remove_all(gateway: Gateway, functions: Sequence[StackFunction]) -> None:
+async def _remove_all(gateway: Gateway, functions: Sequence[StackFunction | StackPipeline]) -> None:
     """Raises PenstockError at the end when some could not be removed; at once when there is no gateway or no login."""
     failed = []
     for function in functions:

@@ -18,7 +18,8 @@ PATIENCE = 10
 """Seconds for a task that is ill to end by itself."""
 _ABSENT, _CONFLICT = 404, 409
 _TRIES = 20
-_OUT_OF_DATE = ("out of sequence", "update conflict")
+OUT_OF_DATE = ("out of sequence", "update conflict")
+"""What the Swarm says when somebody else was faster."""
 
 Edit = Callable[[Document], Document | None]
 """From a service's specification to the new one; None leaves it."""
@@ -59,7 +60,7 @@ class Authority:
                 if error.code == _ABSENT:
                     self._cluster.wrote(service_id, None)
                     raise FunctionNotFound("the function was deleted meanwhile") from error
-                if not any(phrase in str(error) for phrase in _OUT_OF_DATE):
+                if not any(phrase in str(error) for phrase in OUT_OF_DATE):
                     raise refusal(error) from error
             await self._clock.sleep(0.01 * attempt)
         raise ProviderUnavailable("the function is being changed by others all the time; try again")

@@ -1,4 +1,4 @@
-"""The Swarm as it is: our services, their tasks, and the nodes; looked at when an event says that something changed.
+"""The Swarm as it is: our services, their tasks, pipelines, and the nodes; looked at when an event says that something changed.
 
 Called by the provider, which is told after every change. Tasks have no events, so they are listed after those of services, nodes
 and containers, at short intervals while something is under way, and every few seconds otherwise. Writes are `authority`'s.
@@ -38,6 +38,8 @@ class Cluster:
         self.tasks: dict[str, list[Document]] = {}
         """By service."""
         self.nodes: dict[str, Document] = {}
+        self.pipelines: dict[str, Document] = {}
+        """Configs that keep named pipelines."""
         self._engine = engine
         self._installation = installation
         self._clock = clock
@@ -77,6 +79,7 @@ class Cluster:
             services = await self._engine.get("/services", filters=marks.owned(self._installation, marks.SERVICE))
             tasks = await self._engine.get("/tasks", filters=marks.owned(self._installation))
             nodes = await self._engine.get("/nodes")
+            pipelines = await self._engine.get("/configs", filters=marks.owned(self._installation, marks.PIPELINE))
         except EngineRefused as error:
             raise ProviderUnavailable(f"the Swarm cannot be asked now: {error}") from error
         self._take_services({service["ID"]: service for service in services or ()}, seen)
@@ -84,6 +87,7 @@ class Cluster:
         for task in tasks or ():
             self.tasks.setdefault(task.get("ServiceID", ""), []).append(task)
         self.nodes = {node["ID"]: node for node in nodes or ()}
+        self.pipelines = {config["ID"]: config for config in pipelines or ()}
 
     def wrote(self, service_id: str, service: Document | None) -> None:
         """A service was made, changed or removed by us. Lists that were asked for earlier do not undo it."""

@@ -19,6 +19,7 @@ from penstock.providers.swarm.lease import Lease
 from penstock.providers.swarm.names import USUAL
 from penstock.providers.swarm.namespaces import Namespaces
 from penstock.providers.swarm.networks import Networks
+from penstock.providers.swarm.pipelines import Pipelines
 from penstock.providers.swarm.preparing import Preparer
 from penstock.providers.swarm.secrets import Secrets
 from penstock.providers.swarm.spread import Spread, Supply
@@ -44,6 +45,7 @@ class Parts:
     spread: Spread
     preparer: Preparer
     fleet: Fleet
+    pipelines: Pipelines
     lease: Lease
 
 
@@ -79,5 +81,6 @@ def parts_of(
         spread=spread,
         preparer=preparer,
         fleet=Fleet(cluster, authority, preparer, Ways(ask, clock, surroundings, engine), words),
+        pipelines=Pipelines(engine, cluster, installation, clock),
         lease=Lease(engine, installation, clock),
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from penstock.providers.containers.labels import KIND, OWNER
 
 SPEC = "com.penstock.spec"
-"""Of a service: the function's specification as JSON."""
+"""Of a service, and of a pipeline's config: the specification as JSON."""
 GENERATION = "com.penstock.generation"
 """Of a service: which specification of the function this is; grows with every update."""
 CREATED_AT = "com.penstock.created_at"
-"""Of a service: when the function was deployed, kept by updates."""
+"""Of both: when the function was deployed, kept by updates."""
 DESIRED = "com.penstock.desired"
 """Of a service that has no plan yet, and so no replicas: how many are wanted."""
 FLOOR = "com.penstock.floor"
@@ -38,6 +38,7 @@ EXPIRES = "com.penstock.expires"
 """Of the lease: when that is over by the holder's clock, for people; no other machine relies on it."""
 
 SERVICE, SECRET, NETWORK, NAMESPACES, BUNDLE, LEASE = "service", "secret", "network", "namespace", "bundle", "lease"
+PIPELINE = "pipeline"
 """Values of `KIND`. Containers of services have `task`, so that the docker provider never takes them for its replicas."""
 
 

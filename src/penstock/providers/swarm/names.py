@@ -39,6 +39,11 @@ def config_name(installation: str, namespace: str) -> str:
     return _shortened(f"{installation}.namespace.{namespace}", MOST_OTHER, ".")
 
 
+def pipeline_name(installation: str, name: str, namespace: str) -> str:
+    """Of the config that keeps a named pipeline."""
+    return _shortened(f"{installation}.pipeline.{namespace}.{name}", MOST_OTHER, ".")
+
+
 def lease_name(installation: str) -> str:
     """Of the config that says which control process leads."""
     return _shortened(f"{installation}.lease", MOST_OTHER, ".")

@@ -40,7 +40,16 @@ from penstock.providers.swarm.manager import check_manager
 from penstock.providers.swarm.services import check_placeable, draft, floored, scaled
 from penstock.providers.swarm.tidying import Tidying
 from penstock.providers.swarm.tracked import Tracked
-from penstock.providers.validation import check_namespace_object, check_replicas, check_secrets_exist, check_spec
+from penstock.providers.validation import (
+    check_namespace_object,
+    check_pipeline_spec,
+    check_replicas,
+    check_same_kind,
+    check_secrets_exist,
+    check_spec,
+    refuse_logs,
+    refuse_scaling,
+)
 from penstock.providers.watching import Watchers
 from penstock.settings import ServeSettings
 
@@ -61,16 +70,18 @@ class SwarmProvider:
         self._parts = parts
         self._engine = parts.engine
         self._fleet = parts.fleet
+        self._pipelines = parts.pipelines
         self._secrets = parts.secrets
         self._namespaces = parts.namespaces
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Changes of one function, one after the other."""
-        self._watchers = Watchers(self._fleet.view, lambda: self._fleet.keys)
+        self._watchers = Watchers(self._view, self._keys)
         self._changes = Changes()
         self._tidying = Tidying(self._collect, parts.clock)
         self._fleet.published = self._published
         self._fleet.removed = self._tidying.kick
         self._fleet.renew = self._renew
+        self._pipelines.published = self._watchers.publish
 
     async def start(self) -> None:
         try:
@@ -85,8 +96,8 @@ class SwarmProvider:
         except ProviderUnavailable:
             await self._engine.close()
             raise
-        self._fleet.refresh()
-        self._parts.cluster.follow(self._fleet.refresh, self._fleet.busy, self._fleet.doubt)
+        self._refresh()
+        self._parts.cluster.follow(self._refresh, self._fleet.busy, self._fleet.doubt)
         self._tidying.start()
 
     async def close(self) -> None:
@@ -114,20 +125,30 @@ class SwarmProvider:
     # Functions
 
     async def deploy(self, spec: FunctionSpec) -> None:
+        if spec.stages:
+            await self._deploy_pipeline(spec)
+            return
         await self._check(spec)
         async with self._locks[spec.key]:
-            if self._fleet.find(spec.key):
+            if self._view(spec.key):
                 raise FunctionExists(f"function {spec.key} already exists; update it instead")
             now = self._parts.clock.now()
             await self._create(Generation(spec=spec, number=1, created_at=now, desired=initial_replicas(spec.labels)))
 
     async def update(self, spec: FunctionSpec) -> None:
-        self._tracked(spec.name, spec.namespace)
+        if spec.stages:
+            await self._update_pipeline(spec)
+            return
+        check_same_kind(spec, self._found(spec.name, spec.namespace).spec)
         await self._check(spec)
         async with self._locks[spec.key]:
             await self._supersede(spec.name, spec.namespace, spec)
 
     async def delete(self, name: str, namespace: str) -> None:
+        if self._found(name, namespace).spec.stages:
+            async with self._pipelines.turn:
+                await self._pipelines.delete(f"{name}.{namespace}")
+            return
         key = self._tracked(name, namespace).key
         async with self._locks[key]:
             self._tracked(name, namespace)
@@ -135,18 +156,20 @@ class SwarmProvider:
             self._changes.fire()
 
     async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
-        return self._tracked(name, namespace).view()
+        return self._found(name, namespace)
 
     async def list(self, namespace: str) -> list[Function]:
         await self._namespaces.require(namespace)
-        views = [view for key in self._fleet.keys if (view := self._fleet.view(key))]
+        views = [view for key in self._keys() if (view := self._view(key))]
         return sorted((view for view in views if view.spec.namespace == namespace), key=lambda view: view.spec.name)
 
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
+        refuse_scaling(self._found(name, namespace).spec)
         check_replicas(replicas)
         await self._edit(name, namespace, lambda service: scaled(service, replicas))
 
     async def hold(self, name: str, namespace: str, replicas: int | None, floor: int) -> None:
+        refuse_scaling(self._found(name, namespace).spec)
         check_replicas(replicas or 0)
 
         def edit(service: Document) -> Document:
@@ -158,6 +181,7 @@ class SwarmProvider:
         return self._watchers.stream()
 
     async def logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
+        refuse_logs(self._found(query.name, query.namespace).spec)
         tracked = self._tracked(query.name, query.namespace)
 
         def sources() -> builtins.list[Source]:
@@ -222,6 +246,43 @@ class SwarmProvider:
         self._tidying.kick()
 
     # Steps
+
+    def _refresh(self) -> None:
+        self._fleet.refresh()
+        self._pipelines.refresh()
+
+    def _view(self, key: str) -> Function | None:
+        """A function, or a pipeline; where two gateways have made one of each at once, the function counts."""
+        return self._fleet.view(key) or self._pipelines.view(key)
+
+    def _keys(self) -> builtins.list[str]:
+        return [*dict.fromkeys((*self._fleet.keys, *self._pipelines.keys))]
+
+    def _found(self, name: str, namespace: str) -> Function:
+        found = self._view(f"{name}.{namespace}")
+        if not found or found.spec.name != name:
+            raise FunctionNotFound(f"function {name}.{namespace} not found")
+        return found
+
+    async def _deploy_pipeline(self, spec: FunctionSpec) -> None:
+        async with self._woven(spec):
+            if self._view(spec.key):
+                raise FunctionExists(f"function {spec.key} already exists; update it instead")
+            await self._pipelines.create(spec)
+
+    async def _update_pipeline(self, spec: FunctionSpec) -> None:
+        async with self._woven(spec):
+            check_same_kind(spec, self._found(spec.name, spec.namespace).spec)
+            await self._pipelines.update(spec)
+
+    @contextlib.asynccontextmanager
+    async def _woven(self, spec: FunctionSpec) -> AsyncIterator[None]:
+        """Check a pipeline beside all others as they are now; until it is written none of them changes here."""
+        async with self._pipelines.turn:
+            await self._pipelines.look()
+            check_pipeline_spec(spec, self._pipelines.specs())
+            await self._namespaces.require(spec.namespace)
+            yield
 
     def _tracked(self, name: str, namespace: str) -> Tracked:
         tracked = self._fleet.find(f"{name}.{namespace}")

@@ -325,3 +325,78 @@ def test_a_failed_import_ends_the_wait_with_its_traceback(gateway: ScriptedGatew
     gateway.on("GET /system/function/words", ready(availableReplicas=0, instances=[instance("failed", reason)]))
     result = run_cli(*WORDS)
     assert result.exit_code == 1 and "Traceback\n  ValueError: x" in result.stderr
+
+
+FLOW = ("deploy", "--name", "flow", "--pipeline", "sort/a?b=c | uniq.other|gone")
+
+
+def test_a_pipeline_is_deployed_by_its_stages(gateway: ScriptedGateway) -> None:
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    gateway.on("GET /system/function/sort?namespace=dev", answer_json({"name": "sort"}))
+    gateway.on("GET /system/function/uniq?namespace=other", answer_json({"name": "uniq"}))
+    result = run_cli(*FLOW, "-n", "dev", "-l", "l=1", "--annotation", "a=2")
+    assert result.exit_code == 0, result.stderr
+    assert gateway.requests[0].json == {
+        "service": "flow",
+        "namespace": "dev",
+        "pipeline": ["sort/a?b=c", "uniq.other", "gone"],
+        "labels": {"l": "1"},
+        "annotations": {"a": "2"},
+    }
+    assert result.stdout == f"\nDeployed. 202 Accepted.\nURL: {gateway.url}/function/flow.dev\n\n"
+    note = "Note: gone.dev, a stage of flow, is not deployed; until it is, calls are answered with 404.\n"
+    assert result.stderr == note
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        (("--pipeline", "a |"), "stage 2 of 'a |' is empty"),
+        (("--pipeline", "a | wc -l"), "stage 'wc -l' does not begin with the name of a function"),
+        (("--pipeline", "a", "--image", "x"), "--image: a pipeline has none"),
+        (("--pipeline", "a", "--fprocess", "x"), "--fprocess: a pipeline has none"),
+        (("--pipeline", "a", "--memory-limit", "1Mi"), "--memory-limit: a pipeline has none"),
+        (("--pipeline", "a", "-e", "A=1"), "--env: a pipeline has none"),
+        (("--pipeline", "a", "--zero", "pause"), "--zero: a pipeline has none"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_meant_reaches_no_gateway(
+    gateway: ScriptedGateway, flags: tuple[str, ...], fault: str
+) -> None:
+    result = run_cli("deploy", "--name", "flow", *flags)
+    assert (result.exit_code, gateway.requests) == (2, [])
+    assert fault in result.stderr
+
+
+def test_pipelines_of_a_stack_file_are_deployed_after_its_functions(
+    gateway: ScriptedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("stack.yml").write_text(
+        "pipelines:\n  flow: {stages: words | gone, labels: {l: file}}\nfunctions:\n  words: {fprocess: wc -w}\n"
+    )
+    gateway.on(f"PUT {FUNCTIONS}", Answer(202))
+    gateway.on("GET /system/function/words", ready())
+    gateway.on("GET /system/function/words?namespace=openfaas-fn", ready())
+    gateway.on("GET /system/function/flow", answer_json({"name": "flow", "pipeline": ["words", "gone"]}))
+    result = run_cli("deploy", "-e", "A=1", "-l", "m=flag")
+    assert result.exit_code == 0, result.stderr
+    first, second = (request.json for request in gateway.requests if request.method == "PUT")
+    assert (first["service"], first["envVars"]) == ("words", {"A": "1"})
+    assert second == {
+        "service": "flow",
+        "pipeline": ["words", "gone"],
+        "labels": {"l": "file", "m": "flag"},
+        "annotations": {},
+    }
+    assert "Note: gone.openfaas-fn, a stage of flow, is not deployed" in result.stderr
+
+
+def test_a_pipeline_flag_does_not_go_with_a_stack_file(
+    gateway: ScriptedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("stack.yml").write_text("functions:\n  words: {fprocess: wc -w}\n")
+    result = run_cli("deploy", "--pipeline", "a | b")
+    assert (result.exit_code, gateway.requests) == (2, [])
+    assert "--pipeline: for a function without a stack file" in result.stderr

@@ -197,3 +197,57 @@ def test_bounds_say_what_may_change_the_replicas(gateway: ScriptedGateway) -> No
     assert "Scaling:            3 replicas, whatever the load\n" in described(gateway, scaling=same)
     assert "1 to 20 replicas, by alerts and by hand only\n" in described(gateway, autoscaling=False)
     assert "Decided:            by another gateway, which knows why\n" in described(gateway, leader=False)
+
+
+FLOW = {
+    "name": "flow",
+    "namespace": "openfaas-fn",
+    "image": "",
+    "pipeline": ["sort/a?b=c", "inner", "gone.dev", "weak"],
+    "labels": {"a": "1"},
+    "annotations": {},
+}
+
+
+def script_pipeline(gateway: ScriptedGateway) -> None:
+    gateway.on("GET /system/function/flow?usage=1", answer_json(FLOW))
+    gateway.on("GET /system/functions", answer_json([{"name": "flow", "invocationCount": 41}]))
+    sort = {"name": "sort", "replicas": 2, "availableReplicas": 1}
+    weak = {**FUNCTION, "name": "weak", "availableReplicas": 0}
+    inner = {"name": "inner", "namespace": "openfaas-fn", "pipeline": ["sort", "weak"]}
+    for function in (sort, weak, inner):
+        gateway.on(f"GET /system/function/{function['name']}?namespace=openfaas-fn", answer_json(function))
+
+
+def test_a_pipeline_has_stages_with_their_states_in_place_of_replicas(gateway: ScriptedGateway) -> None:
+    script_pipeline(gateway)
+    head, _, stages = run_cli("describe", "flow").stdout.partition("\n\n")
+    assert head == (
+        f"Name:        flow\n"
+        f"Status:      Not Ready\n"
+        f"Invocations: 41\n"
+        f"Pipeline:    sort/a?b=c | inner | gone.dev | weak\n"
+        f"URL:         {gateway.url}/function/flow\n"
+        f"Async URL:   {gateway.url}/async-function/flow\n"
+        f"Labels:      a: 1"
+    )
+    assert [[cell.strip() for cell in line.split("\t")] for line in stages.splitlines()] == [
+        ["Stage", "Function", "State"],
+        ["sort/a?b=c", "sort.openfaas-fn", "ready, 1 of 2"],
+        ["inner", "inner.openfaas-fn", "a pipeline: weak.openfaas-fn is not ready: exit code 1"],
+        ["gone.dev", "gone.dev", "not deployed"],
+        ["weak", "weak.openfaas-fn", "not ready: exit code 1"],
+    ]
+    assert not [line for line in gateway.lines if "scaling" in line]
+
+
+def test_json_of_a_pipeline_has_each_stage_with_its_state(gateway: ScriptedGateway) -> None:
+    script_pipeline(gateway)
+    told = json.loads(run_cli("describe", "flow", "--output", "json").stdout)
+    assert (told["pipeline"], told["Status"]) == (FLOW["pipeline"], "Not Ready")
+    assert told["Stages"][0] == {
+        "stage": "sort/a?b=c",
+        "function": "sort.openfaas-fn",
+        "ready": True,
+        "state": "ready, 1 of 2",
+    }

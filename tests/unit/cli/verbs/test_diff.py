@@ -70,3 +70,17 @@ def test_a_gateway_that_cannot_be_asked_is_said_once(gateway: ScriptedGateway) -
     gateway.on("GET /system/function/a", answer_json("", 401))
     result = run_cli("diff")
     assert result.exit_code == 4 and result.stderr.count("Error: ") == 1
+
+
+def test_a_pipeline_is_compared_by_its_stages(gateway: ScriptedGateway) -> None:
+    Path("stack.yml").write_text("pipelines:\n  p: {stages: sort | uniq}\n  q: {stages: [sort]}\n")
+    labels = {"faas_function": "p"}
+    gateway.on(
+        "GET /system/function/p",
+        answer_json({"name": "p", "image": "", "pipeline": ["sort", "uniq"], "labels": labels}),
+    )
+    gateway.on("GET /system/function/q", answer_json({"name": "q", "image": "", "pipeline": ["rev"]}))
+    result = run_cli("diff")
+    assert result.exit_code == 1
+    assert "1 of 2 functions differ: q" in result.stderr
+    assert result.stdout.splitlines()[3].split() == ["-", "stages:", "sort", "|", "+", "stages:", "rev"]

@@ -59,3 +59,18 @@ def test_a_function_without_an_image_is_refused() -> None:
     Path("stack.yml").write_text("functions: {a: {fprocess: cat}}")
     result = run_cli("generate")
     assert result.exit_code == 2 and "function 'a' has no image" in result.stderr
+
+
+def test_pipelines_are_left_out_with_a_note() -> None:
+    with Path("stack.yml").open("a") as file:
+        file.write("pipelines:\n  p: {stages: a | b}\n")
+    assert kinds() == [("Function", "a", "openfaas-fn"), ("Function", "b", "own")]
+    assert "pipelines are Penstock's own, no other system has them: p" in run_cli("generate").stderr
+
+
+@pytest.mark.parametrize("form", ["crd", "kubernetes", "swarm"])
+def test_a_file_with_pipelines_only_is_refused(form: str) -> None:
+    Path("stack.yml").write_text("pipelines:\n  p: {stages: a | b}\n")
+    result = run_cli("generate", "--format", form)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there is nothing to generate; pipelines are Penstock's own" in result.stderr

@@ -270,3 +270,32 @@ def test_an_exchange_that_fails_is_told(
     assert words in done.stderr
     assert b"g1ven" not in done.stderr
     assert gateway.lines == [EXCHANGE]
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("sort|uniq",), "POST /function/sort%7Cuniq"),
+        (("sort | uniq | wc",), "POST /function/sort%7Cuniq%7Cwc"),
+        (
+            ("sort/a b?c=d&e=%2F|uniq.dev".replace(" ", "%20"),),
+            "POST /function/sort%2Fa%2520b%3Fc%3Dd%26e%3D%252F%7Cuniq.dev",
+        ),
+        (("sort/x|uniq.dev", "-n", "ns"), "POST /function/sort.ns%2Fx%7Cuniq.dev"),
+        (("sort|uniq", "--query", "a=b"), "POST /function/sort%7Cuniq?a=b"),
+    ],
+)
+def test_a_pipeline_is_one_segment_of_the_path(
+    gateway: ScriptedGateway, invoke: Invoke, args: tuple[str, ...], line: str
+) -> None:
+    gateway.on(line, Answer(200, b"done"))
+    assert invoke(*args, stdin=b"data").stdout == b"done"
+    assert gateway.lines == [line]
+
+
+@pytest.mark.parametrize("args", [("sort|",), ("|",), ("sort|wc -l",), ("a/../b|c d",), ("a|b", "--auth"), ("a|ü",)])
+def test_a_pipeline_that_cannot_be_read_exits_2_before_any_request(
+    gateway: ScriptedGateway, invoke: Invoke, args: tuple[str, ...]
+) -> None:
+    assert invoke(*args).returncode == 2
+    assert gateway.lines == []

@@ -62,3 +62,19 @@ def test_an_unusable_namespace_is_refused_before_any_request(gateway: ScriptedGa
 def test_control_characters_of_a_gateway_do_not_reach_the_terminal(gateway: ScriptedGateway) -> None:
     gateway.on("GET /system/functions", answer_json([{"name": "a\x1b[2Jb\n"}]))
     assert run_cli("list", "-q").stdout == "a\ufffd[2Jb\ufffd\n"
+
+
+def test_a_pipeline_is_one_in_place_of_an_image_and_has_no_replicas(gateway: ScriptedGateway) -> None:
+    flow = {
+        "name": "flow",
+        "image": "",
+        "pipeline": ["sort"],
+        "invocationCount": 3.0,
+        "createdAt": "2026-01-01T00:00:00Z",
+    }
+    gateway.on("GET /system/functions", answer_json([flow]))
+    assert run_cli("list").stdout.splitlines()[1] == f"{'flow':30}\t{'3':15}\t{'-':5}"
+    assert run_cli("list", "-v").stdout.splitlines()[1] == (
+        f"{'flow':30}\t{'pipeline':40}\t{'3':15}\t{'-':5}\t2026-01-01T00:00:00Z"
+    )
+    assert json.loads(run_cli("list", "-j").stdout) == [flow]

@@ -49,3 +49,33 @@ def test_a_web_server_that_has_a_page_for_everything_is_no_gateway(gateway: Scri
     assert f"what answers at {gateway.url} is not a gateway" in result.stderr
     gateway.on("GET /healthz", Answer(200, b"<html>"))
     assert run_cli("ready", *QUICK).exit_code == 3
+
+
+def test_a_pipeline_is_waited_for_by_its_stages(gateway: ScriptedGateway) -> None:
+    flow = {"name": "flow", "namespace": "dev", "pipeline": ["sort/x", "rest.other", "inner", "sort"]}
+    gateway.on("GET /system/function/flow?namespace=dev", answer_json(flow))
+    gateway.on("GET /system/function/rest?namespace=other", answer_json({"name": "rest", "replicas": 0}))
+    gateway.on(
+        "GET /system/function/sort?namespace=dev",
+        Answer(404),
+        answer_json({"name": "sort", "replicas": 2, "availableReplicas": 0}),
+        answer_json({"name": "sort", "replicas": 2, "availableReplicas": 1}),
+    )
+    gateway.on(
+        "GET /system/function/inner?namespace=dev",
+        answer_json({"name": "inner", "namespace": "dev", "pipeline": ["sort"]}),
+    )
+    result = run_cli("ready", "flow", "-n", "dev", *QUICK)
+    assert (result.exit_code, result.stdout) == (0, "Function flow is ready\n")
+    assert "[2/3] Waiting for function flow: sort.dev is not deployed" in result.stderr
+    assert "[3/3] Waiting for function flow: sort.dev is not ready, 0 of 2" in result.stderr
+
+
+def test_pipelines_that_contain_each_other_do_not_hold_it_up_for_ever(gateway: ScriptedGateway) -> None:
+    for name, stage in (("a", "b"), ("b", "a")):
+        pipeline = answer_json({"name": name, "namespace": "openfaas-fn", "pipeline": [stage]})
+        gateway.on(f"GET /system/function/{name}?namespace=openfaas-fn", pipeline)
+        gateway.on(f"GET /system/function/{name}", pipeline)
+    result = run_cli("ready", "a", *QUICK)
+    assert result.exit_code == 1
+    assert "part of a cycle" in result.stderr

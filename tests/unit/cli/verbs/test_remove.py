@@ -79,3 +79,14 @@ def test_a_success_of_something_else_than_a_gateway_is_a_failure(gateway: Script
         assert result.exit_code == 3
         assert f"what answers at {gateway.url} is not a gateway" in result.stderr
         assert "Removing old function" not in result.stdout
+
+
+def test_pipelines_of_a_stack_file_are_removed_before_its_functions(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    file = tmp_path / "stack.yml"
+    file.write_text("functions: {a: {image: x}}\npipelines: {p: {stages: a, namespace: dev}}\n")
+    gateway.on("DELETE /system/functions", Answer(202))
+    assert run_cli("remove", "-f", str(file)).exit_code == 0
+    assert [request.json for request in gateway.requests] == [
+        {"functionName": "p", "namespace": "dev"},
+        {"functionName": "a"},
+    ]

@@ -1,0 +1,191 @@
+"""Requests whose body, or whose answer, is an object of a store (`X-Input-Object`, `X-Output-Object`).
+
+The invoker hands them over. Everything is checked before anything runs; then the invoker gets them back as exchanges whose
+bytes come from the store (`objectsource`) or go there (`objectsink`), and answers them as it does all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.errors import InvalidInput, NotFound, PenstockError, Unauthorized
+from penstock.gateway.byteranges import ByteRange
+from penstock.gateway.callers import Callers
+from penstock.gateway.objectrequest import (
+    Wanted,
+    asked_stages,
+    check_own_lists,
+    key_of,
+    limits_of,
+    named_fields,
+    read_wanted,
+    seen_request,
+)
+from penstock.gateway.objectsink import IntoObject, Limits, Uploading
+from penstock.gateway.objectsource import FromObject, Stream
+from penstock.gateway.passing import Passing
+from penstock.gateway.pipelineplan import find_cast
+from penstock.gateway.refusals import refuse
+from penstock.gateway.routes import RouteTable
+from penstock.storage.access import check_bucket
+from penstock.storage.errors import StorageOff
+from penstock.storage.reference import ObjectRef
+from penstock.wire.exchange import Asking, Exchange
+from penstock.wire.timeouts import NEVER
+
+_OFF = (
+    "object storage is not set up here: PENSTOCK_S3_BUCKETS names the buckets that requests may use, "
+    "PENSTOCK_S3_ENDPOINT the store"
+)
+_CHALLENGE = b'WWW-Authenticate: Basic realm="Restricted"\r\n'
+
+_log = logging.getLogger(__name__)
+
+
+class Head(Protocol):
+    """What is known of an object without reading it (`storage.objects.ObjectHead`)."""
+
+    @property
+    def size(self) -> int: ...
+
+
+class Objects(Protocol):
+    """The store (`storage.objects.ObjectStore`)."""
+
+    async def head(self, ref: ObjectRef) -> Head: ...
+
+    async def read(self, ref: ObjectRef, first: int = 0, last: int | None = None) -> Stream: ...
+
+    async def write(self, ref: ObjectRef, content_type: str = "") -> Uploading: ...
+
+
+class ByReference:
+    """Begins such requests. One per worker; needs a running event loop."""
+
+    def __init__(
+        self, routes: RouteTable, callers: Callers, buckets: frozenset[str], open_store: Callable[[], Objects]
+    ) -> None:
+        """`buckets`: those that the settings allow; none: storage is off. `open_store` is called once, in a thread."""
+        self._routes = routes
+        self._callers = callers
+        self._buckets = buckets
+        self._open_store = open_store
+        self._opened: asyncio.Task[Objects] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, exchange: Asking, invoke: Callable[[Asking], None]) -> None:
+        """Check the request, and have `invoke` answer what it becomes."""
+        if not self._buckets:
+            refuse(exchange, StorageOff.status, _OFF.encode(), b"")
+            return
+        if not isinstance(exchange, Exchange):
+            raise TypeError("only a client's own exchange names objects")
+        task = asyncio.get_running_loop().create_task(self._begin(exchange, invoke))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        exchange.watch(_Leaving(task))
+
+    async def prepare(self) -> None:
+        """Have everything at hand before the first request. What fails is told again to each request that needs it."""
+        if not self._buckets:
+            return
+        try:
+            await self._store()
+            await self._callers.prepare()
+        except PenstockError as error:
+            _log.warning("object storage: %s", error)
+
+    async def _begin(self, exchange: Exchange, invoke: Callable[[Asking], None]) -> None:
+        try:
+            asking = await self._checked(exchange)
+        except PenstockError as error:
+            own = _CHALLENGE if isinstance(error, Unauthorized) else b""
+            refuse(exchange, error.status, str(error).encode(), own, retry=error.status == 503)
+        except TimeoutError:
+            refuse(exchange, 504, b"the object could not be opened in time, cut by the gateway", b"")
+        except Exception:
+            _log.exception("a request by reference could not be begun")
+            refuse(exchange, 500, b"internal error; see the gateway's log", b"")
+        else:
+            exchange.detach()
+            invoke(asking)
+
+    async def _checked(self, exchange: Exchange) -> Asking:
+        """What stands in the place of the client's exchange, once nothing speaks against it. Raises PenstockError."""
+        fields = named_fields(exchange.request)
+        asked = asked_stages(exchange.request)
+        await self._callers.check(fields, key_of(asked))
+        wanted = read_wanted(exchange.request, fields)
+        for ref in (wanted.source, wanted.sink):
+            if ref is not None:
+                check_bucket(ref, self._buckets)
+        try:
+            cast = find_cast(asked, self._routes.find)
+        except (NotFound, InvalidInput):  # whoever is asked has the words for it, and nothing to read or write
+            return Passing(exchange, seen_request(exchange.request, None, False))
+        check_own_lists(wanted, cast, asked)
+        limits = limits_of(cast, asked, fields)
+        async with asyncio.timeout(None if limits.whole == NEVER else limits.whole):
+            store = await self._store()
+            stream = await _opened(store, wanted.source, wanted.part) if wanted.source is not None else None
+        return _assembled(exchange, wanted, stream, store, limits)
+
+    async def _store(self) -> Objects:
+        """The store, opened in a thread at the first use: its imports take a while."""
+        if self._opened is None:
+            self._opened = asyncio.get_running_loop().create_task(asyncio.to_thread(self._open_store))
+        try:
+            return await asyncio.shield(self._opened)
+        except Exception:
+            self._opened = None  # what was missing may be there the next time
+            raise
+
+
+class _Leaving:
+    """Hears of a client that leaves while its request is checked."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def client_gone(self) -> None:
+        self._task.cancel()
+
+    def body(self, data: bytes) -> None:
+        raise AssertionError("a request that is being checked takes no body")
+
+    def body_end(self) -> None:
+        raise AssertionError("a request that is being checked takes no body")
+
+    def writable(self, ready: bool) -> None:
+        pass  # nothing is written while it is checked
+
+
+async def _opened(store: Objects, ref: ObjectRef, part: ByteRange) -> Stream:
+    if part.suffix is not None:
+        part = part.resolved((await store.head(ref)).size)
+    return await store.read(ref, part.first, part.last)
+
+
+def _assembled(exchange: Exchange, wanted: Wanted, stream: Stream | None, store: Objects, limits: Limits) -> Asking:
+    """The client's exchange with the store at one or both of its ends."""
+    seen = seen_request(exchange.request, stream, wanted.sink is not None)
+    asking: Asking = exchange
+    failed: Callable[[PenstockError], None] = functools.partial(_fail, exchange)
+    if wanted.sink is not None:
+        sink = IntoObject(exchange, seen, wanted.sink, functools.partial(store.write, wanted.sink), limits)
+        asking, failed = sink, sink.fail
+    if stream is not None:
+        asking = FromObject(asking, seen, stream, failed)
+    return asking
+
+
+def _fail(exchange: Exchange, error: PenstockError) -> None:
+    """The object could not be read to its end."""
+    if exchange.head_sent:
+        exchange.abort()
+    else:
+        refuse(exchange, error.status, str(error).encode(), b"", retry=error.status == 503)

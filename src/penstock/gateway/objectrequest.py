@@ -1,0 +1,141 @@
+"""What a request by reference asks for, and what the function sees of it. Pure; `byreference` acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from penstock.core.headers import forward_fields
+from penstock.core.names import split_key
+from penstock.core.pipelinetarget import StageTarget, pipeline_target
+from penstock.core.policy import BUCKETS_LABEL
+from penstock.core.routing import function_target
+from penstock.errors import InvalidInput
+from penstock.gateway.byteranges import ByteRange, parse_range
+from penstock.gateway.invocation import shorter
+from penstock.gateway.objectsink import Limits
+from penstock.gateway.objectsource import Stream, length_of
+from penstock.gateway.pipelineplan import Cast
+from penstock.gateway.routes import FunctionRoute
+from penstock.model import DEFAULT_NAMESPACE
+from penstock.storage.access import check_bucket
+from penstock.storage.reference import ObjectRef, parse_reference
+from penstock.wire.message import RequestHead, origin_form
+from penstock.wire.timeouts import NEVER
+
+INPUT, OUTPUT = "X-Input-Object", "X-Output-Object"
+
+_OURS = frozenset({INPUT.lower().encode(), OUTPUT.lower().encode(), b"authorization"})
+"""Fields that no function sees: in such a request the caller speaks to the gateway by them."""
+_OF_THE_BODY = frozenset({b"content-length", b"range", b"if-range"})
+"""What the client says of a body that comes from elsewhere."""
+_ONCE = ("authorization", "range", INPUT.lower(), OUTPUT.lower())
+"""Fields of which a second one could be taken for the first."""
+
+
+class Wanted(NamedTuple):
+    """The objects that a request names."""
+
+    source: ObjectRef | None
+    part: ByteRange
+    """Of the source."""
+    sink: ObjectRef | None
+
+
+def named_fields(head: RequestHead) -> dict[str, str]:
+    """The request's fields by name in lower case, without those that `Connection` names away. Raises InvalidInput for two of
+    a kind where one counts."""
+    fields: dict[str, str] = {}
+    for line in forward_fields(head).decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(":")
+        name = name.lower()
+        if name in fields and name in _ONCE:
+            raise InvalidInput(f"{name}: is there twice")
+        fields.setdefault(name, value.strip(" \t"))
+    return fields
+
+
+def asked_stages(head: RequestHead) -> tuple[StageTarget, ...]:
+    """What the request's target names: one function or named pipeline, or the stages of a pipeline. Raises InvalidInput."""
+    target = origin_form(head.target)
+    named = function_target(target)
+    return (StageTarget(*named),) if named is not None else pipeline_target(target) or ()
+
+
+def key_of(asked: tuple[StageTarget, ...]) -> str:
+    """`NAME.NAMESPACE` of the one function or pipeline that is asked; empty where there are several."""
+    if len(asked) != 1:
+        return ""
+    return ".".join(split_key(asked[0].name.decode(), DEFAULT_NAMESPACE))
+
+
+def read_wanted(head: RequestHead, fields: Mapping[str, str]) -> Wanted:
+    """The objects that the request names, and whether they fit what else it says. Raises InvalidInput."""
+    source, sink = _reference(fields, INPUT), _reference(fields, OUTPUT)
+    if source is not None and head.has_body:
+        raise InvalidInput(f"{INPUT}: the request has a body as well; send none, the function gets the object")
+    if sink is not None and head.method == b"HEAD":
+        raise InvalidInput(f"{OUTPUT}: an answer to HEAD has no body that could be stored; use GET or POST")
+    part = parse_range(fields.get("range", "")) if source is not None else ByteRange()
+    return Wanted(source, part, sink)
+
+
+def check_own_lists(wanted: Wanted, cast: Cast, asked: tuple[StageTarget, ...]) -> None:
+    """Hold the objects against the functions' own lists of buckets. Raises BucketNotAllowed.
+
+    The first function reads and the last one writes; a named pipeline's list is for both.
+    """
+    named = cast.pipelines[:1] if len(asked) == 1 else []
+    for ref, function in ((wanted.source, cast.functions[0]), (wanted.sink, cast.functions[-1])):
+        if ref is not None:
+            for route in (*named, function):
+                if route.policy.buckets is not None:
+                    check_bucket(ref, route.policy.buckets, f"{BUCKETS_LABEL} of {route.key}")
+
+
+def limits_of(cast: Cast, asked: tuple[StageTarget, ...], fields: Mapping[str, str]) -> Limits:
+    """How long it may take: as long as the same request without objects."""
+    named: list[FunctionRoute] = cast.pipelines[:1] if len(asked) == 1 else []
+    run = _longest([route.policy.timeout for route in named or cast.functions])
+    if "x-timeout" in fields:
+        run = shorter(run, fields["x-timeout"].encode("latin-1"))
+    return Limits(run, run + _longest([route.policy.queue_timeout for route in cast.functions]))
+
+
+def seen_request(head: RequestHead, stream: Stream | None, stored: bool) -> RequestHead:
+    """The head that functions see: with the object's length and type where its body is one, and as of an old client where its
+    answer will be one, which keeps chunks away from there."""
+    lines = forward_fields(head, _OURS if stream is None else _OURS | _OF_THE_BODY)
+    if stream is not None:
+        lines += b"Content-Length: %d\r\n" % length_of(stream)
+        if b"\ncontent-type:" not in b"\n" + lines.lower() and _fits_a_field(stream.content_type):
+            lines += b"Content-Type: %b\r\n" % stream.content_type.encode()
+    seen = head.rewritten(head.target, lines)
+    seen.named_by_connection = frozenset()
+    seen.hop_by_hop = seen.chunked
+    seen.upgrade = b""
+    seen.http10 = head.http10 or stored
+    if stream is not None:
+        seen.content_length = length_of(stream)
+        seen.expect_continue = False
+    return seen
+
+
+def _reference(fields: Mapping[str, str], name: str) -> ObjectRef | None:
+    text = fields.get(name.lower())
+    if text is None:
+        return None
+    try:
+        return parse_reference(text.encode("latin-1").decode())
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{name}: is not UTF-8; write %XX for bytes beyond ASCII") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error}") from error
+
+
+def _longest(limits: list[float]) -> float:
+    return NEVER if 0 in limits else max(limits)
+
+
+def _fits_a_field(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable()
