@@ -51,7 +51,7 @@ class Invoker:
         elif plan.by_reference:
             self.by_reference.begin(exchange, self.invoke)
             return
-        elif plan.asked:
+        elif isinstance(plan, PipelinePlan):
             self._begin_pipeline(exchange, plan)
             return
         else:
