@@ -67,6 +67,10 @@ class Wish:
     memory_request: str
 
 
+_OF_PIPELINES = ("name", "pipeline", "label", "annotation", "container")
+"""What a pipeline may be told; of the container's flags any that was given is named."""
+
+
 @click.command("deploy", cls=Verb)
 @stack_options
 @click.option("--name", default="", help="Name of the function, where no stack file is used.")
@@ -229,10 +233,10 @@ def deployment(wish: Wish, namespace: str, read_template: bool = True) -> dict[s
 
 def _pipeline(wish: Wish, namespace: str) -> FunctionSpec:
     """Raises InvalidInput for stages that cannot be read, and for flags about replicas."""
-    for item in fields(Wish):
-        if item.name not in ("name", "pipeline", "label", "annotation") and getattr(wish, item.name):
-            flag = item.name.replace("_", "-")
-            raise InvalidInput(f"--{flag}: a pipeline has none, each function in it has its own; leave it out")
+    names = [item.name for item in fields(Wish) if item.name not in _OF_PIPELINES and getattr(wish, item.name)]
+    given = [*(f"--{name.replace('_', '-')}" for name in names), *(flag for flag, _, _ in wish.container.given)]
+    if given:
+        raise InvalidInput(f"{given[0]}: a pipeline has none, each function in it has its own; leave it out")
     return FunctionSpec(
         name=wish.name,
         namespace=namespace,
