@@ -16,6 +16,7 @@ import click
 import penstock
 from penstock.cli.commands import LazyGroup
 from penstock.errors import PenstockError
+from penstock.storage.leaving import leave
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells report it."""
@@ -24,8 +25,8 @@ PIPE_CLOSED = 141
 
 _VERBS = (
     "serve", "new", "template", "build", "push", "publish", "registry-login", "up", "local-run", "deploy", "invoke",
-    "list", "describe", "remove", "scale", "logs", "secret", "token", "namespace", "store", "generate", "diff", "ready",
-    "login", "logout", "version", "health", "watchdog", "image", "completion",
+    "list", "describe", "remove", "scale", "logs", "secret", "token", "namespace", "store", "storage", "generate", "diff",
+    "ready", "login", "logout", "version", "health", "watchdog", "image", "completion",
 )  # fmt: skip
 _ALIASES = {"ls": "list", "rm": "remove", "delete": "remove", "ns": "namespace"}
 
@@ -119,4 +120,7 @@ cli = click.version_option(penstock.__version__, message="penstock %(version)s")
 
 def main() -> NoReturn:
     """Run the command line with this process's arguments and exit with its code."""
-    cli.main(prog_name="penstock")
+    try:
+        cli.main(prog_name="penstock")
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 0)
