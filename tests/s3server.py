@@ -199,6 +199,11 @@ class S3Server:
     def resume(self) -> None:
         self._processes[-1].send_signal(signal.SIGCONT)
 
+    def die(self) -> None:
+        """End what serves HTTP at once, as a crash would."""
+        self._processes[-1].kill()
+        self._processes[-1].wait()
+
     def close(self) -> None:
         """End its processes and remove everything of it."""
         for process in reversed(self._processes):
