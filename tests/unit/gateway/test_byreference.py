@@ -368,6 +368,18 @@ async def test_a_functions_error_that_is_cut_is_cut_for_the_client(gateway: Stor
     assert (answer.status, answer.complete) == (500, False)
 
 
+async def test_an_object_that_must_be_new_is_not_written_over(gateway: Stored) -> None:
+    function = Recorder(body=b"result")
+    await gateway.function(function)
+    assert (await gateway.post(OUT, ("If-None-Match", "*"))).status == 201
+    assert function.got(b"if-none-match") == []
+    answer = await gateway.post(OUT, ("If-None-Match", "*"))
+    assert answer.status == 412
+    assert "already" in answer.text
+    assert (await gateway.post(OUT, ("If-None-Match", '"etag"'))).status == 400
+    assert (await gateway.post(OUT)).status == 201
+
+
 async def test_an_answer_that_is_cut_is_a_502_and_nothing_is_stored(gateway: Stored) -> None:
     held: list[Exchange] = []
 
