@@ -28,6 +28,7 @@ PACKAGES = {
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
     "curl": "curl",
+    "rclone": "rclone",
     "dockerd": "docker.io",
     "busybox": "busybox-static",
     "debootstrap": "debootstrap",

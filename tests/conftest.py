@@ -60,6 +60,7 @@ PACKAGES = {
     "buildah": "buildah",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "rclone": "rclone",
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 

@@ -192,12 +192,21 @@ class S3Server:
             answer = connection.getresponse()
             return Answer((answer.status, answer.read()))
 
+    def collect(self) -> None:
+        """Give back the memory of what was removed or written over, which the store otherwise does after hours."""
+        self._run("radosgw-admin", *self._conf, "-n", "client.rgw.a", "gc", "process", "--include-all")
+
     def pause(self) -> None:
         """Let it hang: connections are taken that nobody answers."""
         self._processes[-1].send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._processes[-1].send_signal(signal.SIGCONT)
+
+    def die(self) -> None:
+        """End what serves HTTP at once, as a crash would."""
+        self._processes[-1].kill()
+        self._processes[-1].wait()
 
     def close(self) -> None:
         """End its processes and remove everything of it."""

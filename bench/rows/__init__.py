@@ -38,6 +38,7 @@ ROWS = (
     Row("bulk", "a large upload and a large download against nginx before the same watchdog", "bulk", ("nginx",)),
     Row("duplex", "a large body in and out at the same time against calling the watchdog directly", "duplex"),
     Row("pipeline", "three functions as one pipeline against three calls, large and small", "pipeline", ("curl",)),
+    Row("by-reference", "an object through a function into another object, against rclone", "byreference", ("rclone",)),
     Row("python", "requests per second of a Python handler against Flask on waitress", "python", ("nginx", "wrk")),
     Row("second-replica", "second replica of a Python function whose imports take 500 ms", "second_replica"),
     Row(

@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 
 usage() {
     cat <<'TEXT'
-Usage: ./up.sh [--image IMAGE] [--port PORT] [--nats] [--monitoring] [--with FILE]...
+Usage: ./up.sh [--image IMAGE] [--port PORT] [--nats] [--minio] [--monitoring] [--with FILE]...
        ./up.sh --down
 
 Deploys the gateway as a service of a Docker Swarm, from a manager. What it needs is made where it is missing: the network
@@ -16,6 +16,7 @@ Deploys the gateway as a service of a Docker Swarm, from a manager. What it need
                   Swarms of several nodes need it on each of them, or in a registry.
   --port PORT     port on which the gateway answers, of the manager that runs it [default: 8080]
   --nats          NATS with JetStream as well
+  --minio         MinIO as well, an object store for the input and output of functions; buckets: $PENSTOCK_S3_BUCKETS [inbox,outbox]
   --monitoring    Prometheus and Alertmanager as well, which tell the gateway of functions with much load
   --with FILE     a compose file of yours, which adds to ours or changes it
   --down          remove all of it but the credentials, the network, the data and the functions
@@ -34,6 +35,7 @@ stack=penstock
 gateway=${stack}_gateway
 patience=120
 files=(--compose-file stack.yml)
+minio=false
 down=false
 
 while [ $# -gt 0 ]; do
@@ -51,6 +53,10 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     --nats) files+=(--compose-file nats.yml) ;;
+    --minio)
+        minio=true
+        files+=(--compose-file minio.yml)
+        ;;
     --monitoring) files+=(--compose-file monitoring.yml) ;;
     --down) down=true ;;
     --help | -h)
@@ -89,6 +95,13 @@ if ! docker secret inspect basic-auth-password >/dev/null 2>&1; then
     printf 'Made the account: user admin, password %s (it is not shown again)\n' "$password"
 fi
 docker secret inspect basic-auth-user >/dev/null 2>&1 || printf admin | docker secret create basic-auth-user - >/dev/null
+
+if $minio && ! docker secret inspect s3-secret-key >/dev/null 2>&1; then
+    key=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    docker secret inspect s3-access-key >/dev/null 2>&1 || printf penstock | docker secret create s3-access-key - >/dev/null
+    printf %s "$key" | docker secret create s3-secret-key - >/dev/null
+    printf 'Made the keys of the object store: access key penstock, secret key %s (it is not shown again)\n' "$key"
+fi
 
 export PENSTOCK_IMAGE=$image PENSTOCK_PORT=$port PENSTOCK_NETWORK=$network
 # Another image of the same name changes nothing that Swarm sees, and neither do other configurations: these do.

@@ -20,7 +20,7 @@ from penstock.cli.starting import INTERRUPTED
 
 VERBS = (
     "serve", "new", "template", "build", "push", "publish", "registry-login", "up", "local-run", "deploy", "invoke",
-    "list", "describe", "remove", "scale", "logs", "secret", "token", "namespace", "store", "generate", "diff",
+    "list", "describe", "remove", "scale", "logs", "secret", "token", "namespace", "store", "storage", "generate", "diff",
     "ready", "login", "logout", "version", "health", "watchdog", "image", "completion", "help",
 )  # fmt: skip
 _UNLISTED = ("namespaces",)

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
@@ -41,6 +40,7 @@ from penstock.providers.base import Provider
 from penstock.providers.clock import SystemClock
 from penstock.settings import REASON_VARIABLE, SETTINGS_VARIABLE, ServeSettings, restore_settings
 from penstock.storage.handover import receive
+from penstock.storage.leaving import leave
 from penstock.storage.report import report
 from penstock.telemetry import configure_logging
 from penstock.wire.loop import run
@@ -198,7 +198,8 @@ def main() -> None:
     except PenstockError as error:
         log.error("control cannot run: %s", error)
         _tell_supervisor(str(error))
-        sys.exit(error.exit_code)
+        leave(error.exit_code)
+    leave(0)
 
 
 def _tell_supervisor(reason: str) -> None:

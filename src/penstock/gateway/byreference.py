@@ -60,7 +60,7 @@ class Objects(Protocol):
 
     async def read(self, ref: ObjectRef, first: int = 0, last: int | None = None) -> Stream: ...
 
-    async def write(self, ref: ObjectRef, content_type: str = "") -> Uploading: ...
+    async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> Uploading: ...
 
 
 class ByReference:
@@ -176,7 +176,8 @@ def _assembled(exchange: Exchange, wanted: Wanted, stream: Stream | None, store:
     asking: Asking = exchange
     failed: Callable[[PenstockError], None] = functools.partial(_fail, exchange)
     if wanted.sink is not None:
-        sink = IntoObject(exchange, seen, wanted.sink, functools.partial(store.write, wanted.sink), limits)
+        begin = functools.partial(store.write, wanted.sink, if_none_match=wanted.new)
+        sink = IntoObject(exchange, seen, wanted.sink, begin, limits)
         asking, failed = sink, sink.fail
     if stream is not None:
         asking = FromObject(asking, seen, stream, failed)

@@ -29,7 +29,10 @@ _OURS = frozenset({INPUT.lower().encode(), OUTPUT.lower().encode(), b"authorizat
 """Fields that no function sees: in such a request the caller speaks to the gateway by them."""
 _OF_THE_BODY = frozenset({b"content-length", b"range", b"if-range"})
 """What the client says of a body that comes from elsewhere."""
-_ONCE = ("authorization", "range", INPUT.lower(), OUTPUT.lower())
+_OF_THE_ANSWER = frozenset({b"if-none-match"})
+"""What it says of the object that its answer becomes."""
+_NOTHING: frozenset[bytes] = frozenset()
+_ONCE = ("authorization", "if-none-match", "range", INPUT.lower(), OUTPUT.lower())
 """Fields of which a second one could be taken for the first."""
 
 
@@ -40,6 +43,8 @@ class Wanted(NamedTuple):
     part: ByteRange
     """Of the source."""
     sink: ObjectRef | None
+    new: bool
+    """Whether there must be no such object yet (`If-None-Match: *`, RFC 9110 §13.1.2)."""
 
 
 def named_fields(head: RequestHead) -> dict[str, str]:
@@ -77,7 +82,10 @@ def read_wanted(head: RequestHead, fields: Mapping[str, str]) -> Wanted:
     if sink is not None and head.method == b"HEAD":
         raise InvalidInput(f"{OUTPUT}: an answer to HEAD has no body that could be stored; use GET or POST")
     part = parse_range(fields.get("range", "")) if source is not None else ByteRange()
-    return Wanted(source, part, sink)
+    new = sink is not None and "if-none-match" in fields
+    if new and fields["if-none-match"] != "*":
+        raise InvalidInput(f"If-None-Match: beside {OUTPUT} it can only be *, for an object that is not there yet")
+    return Wanted(source, part, sink, new)
 
 
 def check_own_lists(wanted: Wanted, cast: Cast, asked: tuple[StageTarget, ...]) -> None:
@@ -105,7 +113,8 @@ def limits_of(cast: Cast, asked: tuple[StageTarget, ...], fields: Mapping[str, s
 def seen_request(head: RequestHead, stream: Stream | None, stored: bool) -> RequestHead:
     """The head that functions see: with the object's length and type where its body is one, and as of an old client where its
     answer will be one, which keeps chunks away from there."""
-    lines = forward_fields(head, _OURS if stream is None else _OURS | _OF_THE_BODY)
+    drop = _OURS | (_OF_THE_BODY if stream is not None else _NOTHING) | (_OF_THE_ANSWER if stored else _NOTHING)
+    lines = forward_fields(head, drop)
     if stream is not None:
         lines += b"Content-Length: %d\r\n" % length_of(stream)
         if b"\ncontent-type:" not in b"\n" + lines.lower() and _fits_a_field(stream.content_type):

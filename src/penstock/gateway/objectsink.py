@@ -31,7 +31,16 @@ _TICK = 0.2
 """Seconds that a relay's deadline may be early or late."""
 
 _ANSWER_FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
-_TOLD = frozenset({b"x-call-id", b"x-start-time", b"x-served-by", b"x-duration-seconds", b"server-timing"})
+_TOLD = frozenset(
+    {
+        b"server-timing",
+        b"x-call-id",
+        b"x-duration-seconds",
+        b"x-pipeline-timings",
+        b"x-served-by",
+        b"x-start-time",
+    }
+)
 """What of the function's answer goes into the answer about the object: they speak of the call and not of its bytes."""
 _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 

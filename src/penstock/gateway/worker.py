@@ -28,6 +28,7 @@ from penstock.gateway.wakeup import Wakeup
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.settings import SETTINGS_VARIABLE, ServeSettings, restore_settings
 from penstock.storage.handover import receive
+from penstock.storage.leaving import leave
 from penstock.telemetry import configure_logging
 from penstock.wire.client import Pool
 from penstock.wire.exchange import Exchange
@@ -145,7 +146,7 @@ def main() -> None:
     index = int(sys.argv[1])
     configure_logging(settings.log_level, f"worker-{index}")
     keep_buffers()
-    sys.exit(run(_main(settings, index)))
+    leave(run(_main(settings, index)))
 
 
 if __name__ == "__main__":

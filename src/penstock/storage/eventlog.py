@@ -160,10 +160,8 @@ class EventLog:
 
     async def seen(self, bucket: str, after: str, upto: str | None, limit: int) -> list[Seen]:
         """At most `limit` objects that were there at the last look, by key: those after `after`, to `upto` inclusive (None: all)."""
-        query = (
-            "SELECT key, mark FROM seen WHERE bucket = ? AND key > ? AND (? IS NULL OR key <= ?) ORDER BY key LIMIT ?"
-        )
-        values = (bucket, after, upto, upto, limit)
+        values: tuple[str | int, ...] = (bucket, after, limit) if upto is None else (bucket, after, upto, limit)
+        query = _SEEN if upto is None else _SEEN_UPTO
         return await self._db.run(lambda db: [Seen(str(key), str(mark)) for key, mark in db.execute(query, values)])
 
     async def note(
@@ -193,6 +191,9 @@ _FORGET_DONE = "DELETE FROM deliveries WHERE state = ? AND due < ?"
 _FORGET_DEAD = (
     "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE state = ? ORDER BY due DESC LIMIT -1 OFFSET ?)"
 )
+_SEEN = "SELECT key, mark FROM seen WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?"
+_SEEN_UPTO = "SELECT key, mark FROM seen WHERE bucket = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?"
+"""Two statements: with one condition for both SQLite would look through everything behind the bound."""
 _Value = str | int | float | bytes | None
 
 

@@ -34,22 +34,34 @@ class ObjectRef(NamedTuple):
         return f"{_SCHEME}{self.bucket}/{quote(self.key, safe=_PLAIN)}"
 
 
+class Location(NamedTuple):
+    """All objects of a bucket whose keys begin with `prefix`, which may be empty."""
+
+    bucket: str
+    prefix: str
+
+
 def parse_reference(text: str) -> ObjectRef:
     """The object that a text such as `s3://bucket/path/to/key%20with%20spaces` names. Raises InvalidInput."""
+    bucket, key = parse_location(text)
+    if not key:
+        raise InvalidInput(f"{shown(text)} names no object: write s3://BUCKET/KEY")
+    check_key(key)
+    return ObjectRef(bucket, key)
+
+
+def parse_location(text: str) -> Location:
+    """The bucket, and what its keys shall begin with, that a text such as `s3://bucket/prefix` names. Raises InvalidInput."""
     if not text.startswith(_SCHEME):
         raise InvalidInput(f"{shown(text)} is no reference of an object: write s3://BUCKET/KEY")
-    bucket, slash, encoded = text.removeprefix(_SCHEME).partition("/")
+    bucket, _, encoded = text.removeprefix(_SCHEME).partition("/")
     check_bucket_name(bucket)
-    if not slash or not encoded:
-        raise InvalidInput(f"{shown(text)} names no object: write s3://BUCKET/KEY")
     if _STRAY_PERCENT.search(encoded):
         raise InvalidInput(f"{shown(text)}: a percent sign in a key is written %25")
     try:
-        key = unquote_to_bytes(encoded).decode()
+        return Location(bucket, unquote_to_bytes(encoded).decode())
     except UnicodeError as error:
         raise InvalidInput(f"{shown(text)}: the key is not UTF-8") from error
-    check_key(key)
-    return ObjectRef(bucket, key)
 
 
 def check_bucket_name(name: str) -> None:

@@ -24,6 +24,8 @@ from penstock.storage.reference import ObjectRef
 
 _STATUS = re.compile(r"status(?: code)?: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_NO_KEYS = re.compile(r"StorageDenied: ([^\n]+)")
+"""What we have told the library ourselves when it asked for keys."""
 _REASONS = (
     ("ConnectionRefused", "it refuses connections"),
     ("dns error", "its name cannot be resolved"),
@@ -53,11 +55,15 @@ def translated(ref: ObjectRef, endpoint: str) -> Iterator[None]:
 
 
 def translate(error: Exception, ref: ObjectRef, endpoint: str) -> StorageError | InvalidInput:
-    """Our error for one of the library's; nothing of its own message is in ours, which may hold what the store has said."""
+    """Our error for one of the library's; nothing that the store has said is in ours but its status and code."""
+    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
     text = str(error)
     status, code = _first(_STATUS, text), _first(_CODE, text)
     if isinstance(error, ValueError) or type(error).__name__ == "InvalidPathError":
         return InvalidInput(f"the store cannot be asked for {ref}")
+    if not status and isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        return StorageDenied(_first(_NO_KEYS, text) or f"the object store at {endpoint} cannot be asked without keys")
     return of_answer(int(status or 0), code, ref) or StorageUnavailable(
         f"the object store at {endpoint} is unavailable: {reason_of(text)}"
     )

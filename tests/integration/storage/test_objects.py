@@ -419,6 +419,7 @@ class TestTrouble:
 async def test_memory_does_not_grow_with_the_object(s3: S3Server, bucket: str) -> None:
     program = textwrap.dedent("""\
         import asyncio, dataclasses, os, resource, sys
+        from penstock.storage.leaving import leave
         from penstock.storage.objects import ObjectStore
         from penstock.storage.reference import ObjectRef
         from penstock.storagesettings import StorageSettings
@@ -440,6 +441,7 @@ async def test_memory_does_not_grow_with_the_object(s3: S3Server, bucket: str) -
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
         asyncio.run(main())
+        leave(0)
         """)
     command = [sys.executable, "-c", program, s3.endpoint, bucket]
     done = await asyncio.to_thread(subprocess.run, command, env=s3.keys, capture_output=True, check=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from penstock.errors import PenstockError
-from penstock.storage.errors import ObjectNotFound, RangeNotSatisfiable
+from penstock.storage.errors import ObjectExists, ObjectNotFound, RangeNotSatisfiable
 from penstock.storage.reference import ObjectRef
 
 PIECE = 64 << 10
@@ -111,7 +111,9 @@ class FakeStore:
         self.streams.append(stream)
         return stream
 
-    async def write(self, ref: ObjectRef, content_type: str = "") -> FakeUpload:
+    async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> FakeUpload:
+        if if_none_match and ref in self.objects:
+            raise ObjectExists(f"there is an object {ref} already")
         upload = FakeUpload(self, ref, content_type)
         self.uploads.append(upload)
         return upload

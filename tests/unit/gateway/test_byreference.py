@@ -9,16 +9,18 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
+from penstock.core.policy import Policy
 from penstock.core.tokens import derive_key, function_token
 from penstock.credentials import load_credentials
 from penstock.gateway.byreference import ByReference
 from penstock.gateway.callers import Callers
+from penstock.gateway.messages import Route, Synced
 from penstock.storage.errors import StorageUnavailable, UploadFailed
 from penstock.storagesettings import StorageSettings
 from penstock.wire.connection import WRITE_HIGH
 from penstock.wire.exchange import Exchange
 from tests.unit.gateway.objects import PIECE, FakeStore
-from tests.unit.gateway.support import Answer, Application, Gateway, Recorder, dropping, echo, eventually
+from tests.unit.gateway.support import DEADLINE, Answer, Application, Gateway, Recorder, dropping, echo, eventually
 
 IN, OUT = ("X-Input-Object", "s3://inbox/a"), ("X-Output-Object", "s3://outbox/b")
 LARGE = bytes(range(256)) * (16 << 10)  # 4 MiB
@@ -261,13 +263,15 @@ async def test_a_replica_that_cannot_be_reached_costs_nothing_of_the_object(gate
 
 async def test_the_answer_becomes_an_object_and_the_client_hears_which(gateway: Stored) -> None:
     await gateway.function(Recorder(body=b"result", fields=[(b"Content-Type", b"image/png"), (b"X-Own", b"1")]))
-    answer = await gateway.post(OUT, ("X-Call-Id", "my-call"))
+    answer = await gateway.post(OUT)
     assert answer.status == 201
     about = json.loads(answer.body)
     assert about.pop("durationSeconds") >= 0
     assert about == {"bucket": "outbox", "key": "b", "etag": "e-tag", "size": 6, "contentType": "image/png"}
     assert answer.get("content-type") == "application/json"
-    assert answer.get("x-call-id") == "my-call" or answer.get("x-start-time")
+    assert answer.get("x-call-id")
+    assert answer.get("x-start-time")
+    assert answer.get("x-served-by").startswith("penstock/")
     assert answer.get("x-own") == ""
     assert gateway.store.get("b") == b"result"
     assert gateway.store.uploads[0].content_type == "image/png"
@@ -366,6 +370,18 @@ async def test_a_functions_error_that_is_cut_is_cut_for_the_client(gateway: Stor
     await gateway.function(function)
     answer = await gateway.post(OUT)
     assert (answer.status, answer.complete) == (500, False)
+
+
+async def test_an_object_that_must_be_new_is_not_written_over(gateway: Stored) -> None:
+    function = Recorder(body=b"result")
+    await gateway.function(function)
+    assert (await gateway.post(OUT, ("If-None-Match", "*"))).status == 201
+    assert function.got(b"if-none-match") == []
+    answer = await gateway.post(OUT, ("If-None-Match", "*"))
+    assert answer.status == 412
+    assert "already" in answer.text
+    assert (await gateway.post(OUT, ("If-None-Match", '"etag"'))).status == 400
+    assert (await gateway.post(OUT)).status == 201
 
 
 async def test_an_answer_that_is_cut_is_a_502_and_nothing_is_stored(gateway: Stored) -> None:
@@ -717,6 +733,30 @@ async def test_a_pipeline_goes_from_object_to_object(gateway: Stored) -> None:
     await gateway.function(echo, "y.openfaas-fn")
     answer = await gateway.post(IN, OUT, target="/function/x|y|x")
     assert (answer.status, gateway.store.get("b") == LARGE) == (201, True)
+
+
+async def name_pipeline(gateway: Stored, key: str, *stages: str, buckets: tuple[str, ...] | None = None) -> None:
+    policy = Policy(timeout=DEADLINE, queue_timeout=DEADLINE, buckets=buckets)
+    gateway.control.sessions[-1].send(Route(key=key, stages=stages, policy=policy), Synced())
+    await eventually(lambda: gateway.worker.routes.find(key.encode()), "the pipeline to be known")
+
+
+async def test_a_named_pipeline_has_a_token_and_a_list_of_its_own(guarded: Stored) -> None:
+    await guarded.function(echo)
+    await name_pipeline(guarded, "both.openfaas-fn", "x.openfaas-fn", "x.openfaas-fn/path", buckets=("inbox",))
+    own, stages = bearer(guarded, "both.openfaas-fn"), bearer(guarded, "x.openfaas-fn")
+    answer = await guarded.post(IN, ("Authorization", own), target="/function/both")
+    assert (answer.status, answer.body) == (200, b"input")
+    assert (await guarded.post(IN, ("Authorization", stages), target="/function/both")).status == 403
+    assert (await guarded.post(OUT, ("Authorization", own), target="/function/both")).status == 403
+
+
+async def test_timings_are_told_beside_what_was_stored(gateway: Stored) -> None:
+    await gateway.function(echo)
+    answer = await gateway.post(OUT, ("X-Server-Timing", "1"))
+    assert answer.status == 201
+    assert answer.get("server-timing").startswith("queue;dur=")
+    assert (await gateway.post(OUT, target="/function/x|x")).get("x-pipeline-timings")
 
 
 async def test_the_first_stages_list_is_for_the_input_and_the_last_ones_for_the_output(gateway: Stored) -> None:

@@ -1,7 +1,8 @@
 """`penstock invoke`: stdin goes to a function, its answer comes to stdout, as it comes and byte for byte.
 
-Everything else goes to stderr, and the exit code tells. Gateway credentials are never sent: a function must not see them. One
-that asks for a token gets one that is good for it alone (`penstock.cli.tokenexchange`).
+Everything else goes to stderr, and the exit code tells. Gateway credentials are not sent, since a function must not see them,
+except beside objects of a store, where the gateway keeps them (`penstock.cli.objectcall`). A function that asks for a token
+gets one that is good for it alone (`penstock.cli.tokenexchange`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 import click
+from click.core import ParameterSource
 
 from penstock.cli.client import Gateway, segment, talk
 from penstock.cli.commands import Verb
+from penstock.cli.objectcall import object_fields
 from penstock.cli.options import connected, namespace_option, note, split_pair
 from penstock.cli.pipelines import read_pipeline
 from penstock.cli.requestbody import Body, FileBody, PipeBody, gathered, stdin_body
@@ -62,6 +65,8 @@ class Call:
 @click.option("--content-type", default="text/plain", show_default=True, metavar="TYPE", help="Type of the body.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'K: V'", help="Header; may be given many times.")
 @click.option("--query", "query", multiple=True, metavar="K=V", help="Query parameter; may be given many times.")
+@click.option("--input-object", "source", default="", metavar="s3://BUCKET/KEY", help="Object in place of stdin.")
+@click.option("--output-object", "sink", default="", metavar="s3://BUCKET/KEY", help="Object that the answer becomes.")
 @click.option("-a", "--async", "later", is_flag=True, help="Queue the call and return at once.")
 @click.option("--sign", metavar="HEADER", help="Header for an HMAC of the body; the body is gathered first.")
 @click.option("--key", metavar="KEY", help="Key for --sign.")
@@ -80,6 +85,8 @@ def command(
     content_type: str,
     headers: tuple[str, ...],
     query: tuple[str, ...],
+    source: str,
+    sink: str,
     later: bool,
     sign: str | None,
     key: str | None,
@@ -98,6 +105,7 @@ def command(
       echo one two three | penstock invoke words
       penstock invoke shrink < big.png > small.png
       cat access.log | penstock invoke "sort | uniq?count=1"
+      penstock invoke shrink --input-object s3://photos/big.png --output-object s3://photos/small.png
       penstock invoke site --method GET --query page=2 < /dev/null
     """
     verb = _token(method.upper(), "--method")
@@ -105,7 +113,14 @@ def command(
         raise InvalidInput("--async calls are always POST")
     if (sign is None) != (key is None):
         raise InvalidInput("--sign HEADER and --key KEY belong together")
-    fields = _fields(headers, content_type)
+    if (source or sink) and (auth or later):
+        raise InvalidInput(
+            "--input-object and --output-object: such a call carries the login and is answered when it is done"
+        )
+    if source and sign is not None:
+        raise InvalidInput("--sign: there is no body here to sign, it comes from the store")
+    fields = _fields(headers, "" if source and not _was_given("content_type") else content_type)
+    fields += object_fields(source, sink, fields, target, os.environ)
     signature = _token(sign, "--sign") if sign is not None else ""
     params = [split_pair(text, "--query") for text in query]
     if auth and "|" in name:
@@ -113,7 +128,7 @@ def command(
     path = f"/{'async-function' if later else 'function'}/{_named(name, target.namespace)}"
     if sys.stdout is None:
         raise PenstockError("stdout is closed, there is nowhere to write the answer to")
-    data = stdin_body(verb)  # last: nobody should type a body for a call that cannot be made
+    data = None if source else stdin_body(verb)  # last: nobody should type a body for a call that cannot be made
     if signature:
         data = asyncio.run(gathered(data))
         fields.append((signature, f"sha256={hmac.new((key or '').encode(), data, hashlib.sha256).hexdigest()}"))
@@ -183,10 +198,16 @@ async def _show(response: aiohttp.ClientResponse, call: Call, out: BinaryIO) -> 
     return 1
 
 
+def _was_given(parameter: str) -> bool:
+    """Whether an option was typed, and not left to its default."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is not ParameterSource.DEFAULT
+
+
 def _fields(headers: tuple[str, ...], content_type: str) -> list[tuple[str, str]]:
-    """Header fields in the order given; what `-H` says replaces the default Content-Type. Raises InvalidInput."""
+    """Header fields in the order given; what `-H` says replaces the Content-Type, and an empty one is left out. Raises InvalidInput."""
     fields = [_header(text) for text in headers]
-    if not any(name.lower() == "content-type" for name, _ in fields):
+    if content_type and not any(name.lower() == "content-type" for name, _ in fields):
         fields.append(("Content-Type", _value(content_type, "--content-type")))
     return fields
 

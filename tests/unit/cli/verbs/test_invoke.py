@@ -299,3 +299,42 @@ def test_a_pipeline_that_cannot_be_read_exits_2_before_any_request(
 ) -> None:
     assert invoke(*args).returncode == 2
     assert gateway.lines == []
+
+
+# Objects of a store.
+
+
+def test_objects_take_the_place_of_stdin_and_of_the_answer(gateway: ScriptedGateway, invoke: Invoke) -> None:
+    gateway.on("POST /function/f", answer_json({"size": 3}, 201))
+    done = invoke("f", "--input-object", "s3://inbox/a b", "--output-object", "s3://outbox/é", stdin=b"not this")
+    assert (done.returncode, done.stdout) == (0, b'{"size": 3}')
+    headers = gateway.requests[0].headers
+    assert (headers["X-Input-Object"], headers["X-Output-Object"]) == ("s3://inbox/a%20b", "s3://outbox/%C3%A9")
+    assert gateway.requests[0].body == b""
+    assert headers.get("Content-Type") != "text/plain"
+
+
+def test_the_callers_own_type_and_token_are_kept(gateway: ScriptedGateway, invoke: Invoke) -> None:
+    gateway.on("POST /function/f", Answer(200))
+    invoke(
+        "f",
+        "--input-object",
+        "s3://inbox/a",
+        "--content-type",
+        "text/csv",
+        "-H",
+        "Authorization: Bearer own",
+        stdin=b"",
+    )
+    headers = gateway.requests[0].headers
+    assert (headers["Content-Type"], headers["Authorization"]) == ("text/csv", "Bearer own")
+
+
+def test_what_is_no_object_is_refused_before_anything_is_sent(gateway: ScriptedGateway, invoke: Invoke) -> None:
+    for flags in (
+        ["--input-object", "in/a"],
+        ["--output-object", "s3://out"],
+        ["--input-object", "s3://inbox/a", "--auth"],
+    ):
+        assert invoke("f", *flags, stdin=b"").returncode == 2
+    assert gateway.requests == []

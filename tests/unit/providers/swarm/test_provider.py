@@ -399,3 +399,13 @@ async def test_closing_leaves_functions_alone() -> None:
     await there.run()
     await there.provider.close()
     assert there.swarm.names("services") == ["echo"]
+
+
+async def test_a_function_counts_where_another_gateway_has_made_a_pipeline_of_its_name_at_once() -> None:
+    async with world() as made:
+        await made.provider.deploy(ECHO)
+        await made.another()._pipelines.create(FunctionSpec(name="echo", stages=("sort",)))
+        assert (await made.see()).spec == ECHO
+        assert [function.spec for function in await made.provider.list(DEFAULT_NAMESPACE)] == [ECHO]
+        await made.provider.delete("echo", DEFAULT_NAMESPACE)
+        assert (await made.see()).spec.stages == ("sort",)
