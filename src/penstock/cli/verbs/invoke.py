@@ -106,7 +106,6 @@ def command(
       penstock invoke shrink < big.png > small.png
       cat access.log | penstock invoke "sort | uniq?count=1"
       penstock invoke shrink --input-object s3://photos/big.png --output-object s3://photos/small.png
-      penstock invoke site --method GET --query page=2 < /dev/null
     """
     verb = _token(method.upper(), "--method")
     if later and verb != "POST":
