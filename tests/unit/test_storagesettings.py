@@ -43,7 +43,8 @@ def test_variables_are_read_and_survive_the_way_to_other_processes() -> None:
         ("ENDPOINT", "minio:9000"), ("ENDPOINT", "ftp://minio"), ("ENDPOINT", "http://user:hidden-value@minio"), ("ENDPOINT", "http://minio/path"),
         ("REGION", "a b"), ("BUCKETS", "Inbox"), ("BUCKETS", "ok-one,s3://inbox"), ("POLL", "not-allowed"), ("TIMEOUT", "0"),
         ("CONNECT_TIMEOUT", "0"), ("PART_SIZE", "5242879"), ("PART_SIZE", "5MiB"), ("PARALLEL_PARTS", "0"), ("PARALLEL_PARTS", "65"),
-        ("POLL_INTERVAL", "0"), ("PATH_STYLE", "maybe"),
+        ("POLL_INTERVAL", "0"), ("PATH_STYLE", "maybe"), ("POLL_EXISTING", "perhaps"), ("EVENTS_IN_FLIGHT", "0"),
+        ("EVENTS_IN_FLIGHT", "1001"), ("EVENT_ATTEMPTS", "0"), ("EVENT_ATTEMPTS", "x"),
     ),
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_by_the_variables_name(variable: str, value: str) -> None:

@@ -229,7 +229,7 @@ async def test_a_store_that_stops_in_the_middle_is_a_503_and_the_function_is_cut
     answer = await gateway.post(IN)
     assert (answer.status, answer.get("retry-after")) == (503, "1")
     assert "the store has gone" in answer.text
-    await eventually(lambda: held[0].done, "the function to hear of it")
+    await eventually(lambda: held and held[0].done, "the function to hear of it")
 
 
 async def test_a_store_that_stops_after_the_answer_began_cuts_it(gateway: Stored) -> None:
@@ -418,7 +418,7 @@ async def test_an_answer_that_takes_too_long_is_a_504_and_nothing_is_stored(gate
     await gateway.function(function, timeout=0.3)
     answer = await gateway.post(OUT)
     assert answer.status == 504
-    await eventually(lambda: gateway.store.uploads[0].aborted, "the upload to be aborted")
+    await eventually(lambda: all(upload.aborted for upload in gateway.store.uploads), "the uploads to be aborted")
 
 
 async def test_a_store_that_never_finishes_is_a_504(gateway: Stored) -> None:
@@ -426,7 +426,7 @@ async def test_a_store_that_never_finishes_is_a_504(gateway: Stored) -> None:
     await gateway.function(Recorder(), timeout=0.2, queue_timeout=0.1)
     answer = await gateway.post(OUT)
     assert answer.status == 504
-    await eventually(lambda: gateway.store.uploads[0].aborted, "the upload to be aborted")
+    await eventually(lambda: all(upload.aborted for upload in gateway.store.uploads), "the uploads to be aborted")
 
 
 async def test_a_client_that_leaves_aborts_the_upload_and_the_function(gateway: Stored) -> None:
