@@ -6,11 +6,8 @@ the call id and the start time are new.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from penstock import __version__
 from penstock.core.headers import forward_fields
-from penstock.core.pipelinetarget import StageTarget
 from penstock.wire.message import RequestHead, ResponseHead
 
 SERVED_BY = f"penstock/{__version__}".encode()
@@ -31,9 +28,6 @@ class RequestPlan:
     """How one request head goes upstream, less its call id and start time."""
 
     __slots__ = ("by_reference", "call_id", "name", "ordinary", "prefix", "timed", "timeout")
-
-    asked: ClassVar[tuple[StageTarget, ...]] = ()
-    """No stages: what a request for a pipeline has in its plan (`gateway.pipelineplan`)."""
 
     def __init__(
         self, name: bytes, prefix: bytes, call_id: bytes, timeout: bytes, timed: bool, by_reference: bool = False
