@@ -170,7 +170,7 @@ class Pipeline:
         for stage in self.stages:
             stage.reserve()
         self.client.watch(self)
-        self.stages[0].start(b"X-Pipeline-Index: 1\r\n\r\n")
+        self.stages[0].start(b"X-Pipeline-Index: 1\r\n")
 
     def _limit(self) -> float:
         """Seconds for the whole: of a named pipeline its own, else as long as the most patient function; 0 for no end."""
@@ -205,7 +205,7 @@ class Pipeline:
         exchange.inlet = stage.exchange.outlet
         exchange.request = RequestHead(b"POST", b"/", self.client.request.http10, travelling)
         framing = CHUNKED if length is None else b"Content-Length: %d\r\n" % length
-        index = b"X-Pipeline-Index: %d\r\n\r\n" % following.number
+        index = b"X-Pipeline-Index: %d\r\n" % following.number
         following.start(b"".join((travelling, framing, self._patience(), index)))
 
     def complete(self, stage: Stage) -> None:

@@ -267,7 +267,18 @@ class StageExchange:
 class Stage(Invocation):
     """One stage under way. Its slot is reserved with those of all others, and used when its request can be sent."""
 
-    __slots__ = ("_head", "began", "ended", "exchange", "finished", "number", "pipeline", "started", "verdict")
+    __slots__ = (
+        "_call_fields",
+        "_head",
+        "began",
+        "ended",
+        "exchange",
+        "finished",
+        "number",
+        "pipeline",
+        "started",
+        "verdict",
+    )
 
     _head: ResponseHead
 
@@ -295,7 +306,7 @@ class Stage(Invocation):
         self._tried = ()
         self.alive = True
         self.deadline = NEVER
-        self._upstream_head = plan.prefix + own
+        self._call_fields = own
         self._own_fields = own + SERVED_BY_LINE
 
     @property
@@ -314,10 +325,11 @@ class Stage(Invocation):
         self._function.inflight += 1
 
     def start(self, lines: bytes) -> None:
-        """Send the request. `lines`: field lines of this stage's own, ending the head."""
+        """Send the request. `lines`: field lines of this stage's own."""
         self.started = True
         self._begun = self.began = self._invoker.now()
-        self._upstream_head += lines
+        # What is new in each call comes last, so that the watchdog knows the rest again (`wire.memory`).
+        self._upstream_head = b"".join((self._plan.prefix, lines, self._call_fields, b"\r\n"))
         self._function.inflight -= 1  # the reservation, taken up again in the same breath
         if self._function.closed:
             self._end_refused(404, f"function {self._function.key} was removed")

@@ -331,7 +331,8 @@ class Exchange:
             line = b"HTTP/1.1 %d %b\r\n" % (status, reason or _REASONS.get(status, b""))
         lines = field_lines(fields)
         date = b"" if status < 200 or _DATED.search(lines) else date_line()
-        return b"".join((line, date, lines, framing, self.connection_field(), b"\r\n"))
+        # Framing first: a watchdog's last field is the one that is new in each answer (`wire.memory`).
+        return b"".join((line, date, framing, self.connection_field(), lines, b"\r\n"))
 
     def connection_field(self) -> bytes:
         """The `Connection` line that tells the client what becomes of the connection; empty where it is the default."""
