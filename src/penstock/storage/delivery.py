@@ -123,8 +123,8 @@ class Deliverer:
         """Deliveries to be made of events, and how many of these nobody wants."""
         deliveries: list[Delivery] = []
         unmatched = 0
-        for event in events:
-            functions = self.subscriptions.to_tell(event) if event.bucket in self._allowed else []
+        for event, wanting in self.subscriptions.to_tell(events):
+            functions = wanting if event.bucket in self._allowed else []
             deliveries += [Delivery(call_id(event, function), function, event) for function in functions]
             unmatched += not functions
         return deliveries, unmatched

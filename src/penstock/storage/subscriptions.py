@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.core.topics import Subscription, subscription_of
 from penstock.errors import InvalidInput
@@ -32,9 +32,11 @@ class Subscriptions:
             read = self._read[key] = (annotations, _usable(key, annotations))
         return read[1]
 
-    def to_tell(self, event: ObjectEvent) -> list[str]:
-        """The functions that an event concerns, by name."""
-        return [key for key, wanted in self._all() if wanted.covers(event.kind, event.bucket, event.key)]
+    def to_tell(self, events: Iterable[ObjectEvent]) -> Iterator[tuple[ObjectEvent, list[str]]]:
+        """Each event and the functions that it concerns, by name. Who subscribes is found out once for all of them."""
+        everyone = list(self._all())
+        for event in events:
+            yield event, [key for key, wanted in everyone if wanted.covers(event.kind, event.bucket, event.key)]
 
     def buckets(self) -> set[str]:
         """All buckets that some function wants to hear of."""
