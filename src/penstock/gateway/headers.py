@@ -93,7 +93,7 @@ def _value(fields: bytes, lower: bytes, name: bytes) -> bytes:
 class AnswerPlan:
     """What an answer's head already has, and so need not be added."""
 
-    __slots__ = ("lower", "stream", "wants_content_type", "wants_own")
+    __slots__ = ("lower", "stream", "travelling", "wants_content_type", "wants_own")
 
     def __init__(self, head: ResponseHead) -> None:
         self.lower = lower = b"\n" + head.raw_fields.lower()
@@ -102,6 +102,8 @@ class AnswerPlan:
         """Whether all of the gateway's fields are to be added."""
         bodyless = head.status < 200 or head.status in (204, 304)
         self.wants_content_type = b"\ncontent-type:" not in lower and not bodyless
+        self.travelling: bytes | None = None
+        """Field lines that describe its bytes, for whoever gets them next; None until somebody asked (`gateway.stage`)."""
         self.stream = False
         """Whether the answer goes on for as long as its function likes, so that a deadline for its end makes no sense."""
         if b"event-stream" in lower or b"ndjson" in lower:

@@ -361,14 +361,13 @@ class Stage(Invocation):
 
     def travelling_fields(self, head: ResponseHead) -> bytes:
         """Field lines that describe the answer's bytes to the next stage. A type that it does not name is its request's."""
-        lines = []
-        for name in _TRAVELLING:
-            value = head.get(name)
-            if value is None and name == b"content-type":
-                value = self.exchange.request.get(name)
-            if value is not None:
-                lines.append(b"%b: %b\r\n" % (name.title(), value))
-        return b"".join(lines)
+        plan = plan_answer(head)
+        if plan.travelling is None:
+            described = [(name, value) for name in _TRAVELLING if (value := head.get(name)) is not None]
+            plan.travelling = b"".join([b"%b: %b\r\n" % (name.title(), value) for name, value in described])
+        if plan.wants_content_type and (kind := self.exchange.request.get(b"content-type")) is not None:
+            return b"Content-Type: %b\r\n%b" % (kind, plan.travelling)
+        return plan.travelling
 
     def milliseconds(self, now: float) -> float:
         """From its request to the end of its answer, or to `now`."""
