@@ -15,8 +15,7 @@ from penstock.gateway.byteranges import ByteRange, parse_range
 from penstock.gateway.invocation import shorter
 from penstock.gateway.objectsink import Limits
 from penstock.gateway.objectsource import Stream, length_of
-from penstock.gateway.pipelineplan import Cast
-from penstock.gateway.routes import FunctionRoute
+from penstock.gateway.pipelineplan import Cast, patience
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.storage.access import check_bucket
 from penstock.storage.reference import ObjectRef, parse_reference
@@ -103,8 +102,7 @@ def check_own_lists(wanted: Wanted, cast: Cast, asked: tuple[StageTarget, ...]) 
 
 def limits_of(cast: Cast, asked: tuple[StageTarget, ...], fields: Mapping[str, str]) -> Limits:
     """How long it may take: as long as the same request without objects."""
-    named: list[FunctionRoute] = cast.pipelines[:1] if len(asked) == 1 else []
-    run = _longest([route.policy.timeout for route in named or cast.functions])
+    run = patience(cast, asked) or NEVER
     if "x-timeout" in fields:
         run = shorter(run, fields["x-timeout"].encode("latin-1"))
     return Limits(run, run + _longest([route.policy.queue_timeout for route in cast.functions]))

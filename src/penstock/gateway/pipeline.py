@@ -15,10 +15,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from penstock.core.headers import Field
-from penstock.core.policy import AS_STAGES_SAY
 from penstock.gateway.headers import plan_answer
 from penstock.gateway.invocation import SERVED_BY_LINE, shorter
-from penstock.gateway.pipelineplan import Cast, PipelinePlan
+from penstock.gateway.pipelineplan import Cast, PipelinePlan, patience
 from penstock.gateway.refusals import refusal_fields
 from penstock.gateway.routes import FunctionRoute
 from penstock.gateway.stage import Stage
@@ -67,7 +66,8 @@ class Pipeline:
         self._answering: Stage | None = None
         self._first: Listener | None = None
         self._needs = Counter(cast.functions)
-        self._timeout = self._limit()
+        limit = patience(cast, plan.asked)
+        self._timeout = shorter(limit, plan.timeout) if plan.timeout else limit
         self._waited = 0.0
         own = b"X-Start-Time: %d\r\n" % time.time_ns()
         if not plan.call_id:
@@ -171,16 +171,6 @@ class Pipeline:
             stage.reserve()
         self.client.watch(self)
         self.stages[0].start(b"X-Pipeline-Index: 1\r\n")
-
-    def _limit(self) -> float:
-        """Seconds for the whole: of a named pipeline its own, else as long as the most patient function; 0 for no end."""
-        named = self._cast.pipelines[0] if self._cast.pipelines and len(self._plan.asked) == 1 else None
-        if named is not None and named.policy.timeout != AS_STAGES_SAY:
-            limits = [named.policy.timeout]
-        else:
-            limits = [function.policy.timeout for function in self._cast.functions]
-        limit = 0.0 if 0 in limits else max(limits)
-        return shorter(limit, self._plan.timeout) if self._plan.timeout else limit
 
     def answers(self, stage: Stage, head: ResponseHead) -> bool:
         if head.status < 400 and stage.number < len(self.stages):

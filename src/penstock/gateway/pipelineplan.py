@@ -5,11 +5,12 @@ Worked out once for a head that a client repeats, and again when the functions h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from penstock.core.headers import forward_fields
 from penstock.core.pipelinetarget import MAX_STAGES, StageTarget, directed
+from penstock.core.policy import AS_STAGES_SAY
 from penstock.errors import FunctionNotFound, InvalidInput
 from penstock.gateway.headers import RequestPlan, plan_request
 from penstock.gateway.routes import FunctionRoute
@@ -65,6 +66,14 @@ def find_cast(asked: Iterable[StageTarget], find: Find) -> Cast:
     cast = Cast()
     _expand(asked, find, cast, depth=0)
     return cast
+
+
+def patience(cast: Cast, asked: Collection[StageTarget]) -> float:
+    """Seconds for the whole: of one named pipeline its own, else as long as the most patient function; 0 for no end."""
+    if len(asked) == 1 and cast.pipelines and cast.pipelines[0].policy.timeout != AS_STAGES_SAY:
+        return cast.pipelines[0].policy.timeout
+    limits = [function.policy.timeout for function in cast.functions]
+    return 0.0 if 0 in limits else max(limits)
 
 
 def _expand(asked: Iterable[StageTarget], find: Find, cast: Cast, depth: int) -> None:

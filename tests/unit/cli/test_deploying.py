@@ -309,7 +309,11 @@ def test_each_function_has_its_namespace(gateway: ScriptedGateway) -> None:
     gateway.on("GET /system/function/a?namespace=one", ready)
     gateway.on("GET /system/function/b", ready)
     assert run_cli("deploy").exit_code == 0
-    sent = {request.json["service"]: request.json.get("namespace") for request in gateway.requests if request.method == "PUT"}
+    sent = {
+        request.json["service"]: request.json.get("namespace")
+        for request in gateway.requests
+        if request.method == "PUT"
+    }
     assert sent == {"a": "one", "b": None}
 
 
