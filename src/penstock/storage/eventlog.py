@@ -14,7 +14,7 @@ from typing import NamedTuple
 import apsw
 import msgspec
 
-from penstock.storage.database import Database
+from penstock.database import Database
 from penstock.storage.objectevent import ObjectEvent
 
 KEEP_DONE = 24 * 3600.0

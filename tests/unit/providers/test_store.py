@@ -10,7 +10,7 @@ import pytest
 
 from penstock.errors import ProviderUnavailable
 from penstock.model import FunctionSpec, Namespace
-from penstock.providers.store import SCHEMA_VERSION, FunctionRecord, SqliteStore, _execute
+from penstock.providers.store import MIGRATIONS, FunctionRecord, SqliteStore
 
 
 def record(name: str, desired: int = 1, generation: int = 1) -> FunctionRecord:
@@ -67,7 +67,7 @@ async def test_the_file_is_private_and_durable(tmp_path: Path) -> None:
     await store.close()
     db = apsw.Connection(str(tmp_path / "state.db"))
     assert db.pragma("journal_mode") == "wal"
-    assert db.pragma("user_version") == SCHEMA_VERSION
+    assert db.pragma("user_version") == len(MIGRATIONS)
     db.close()
 
 
@@ -95,7 +95,7 @@ async def test_a_damaged_specification_is_named(tmp_path: Path) -> None:
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     db = apsw.Connection(str(path))
-    db.execute(f"CREATE TABLE t (x); PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.execute(f"CREATE TABLE t (x); PRAGMA user_version = {len(MIGRATIONS) + 1}")
     db.close()
     with pytest.raises(ProviderUnavailable, match=r"state\.db has schema 2.*newer"):
         await SqliteStore(path).open()
@@ -119,7 +119,7 @@ async def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 async def test_a_failing_write_fails_alone(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
     await store.open()
-    bad = store._submit(lambda db: _execute(db, "INSERT INTO no_such_table VALUES (?)", (1,)))
+    bad = store._write("INSERT INTO no_such_table VALUES (?)", (1,))
     good = store.put_function(record("good"))
     with pytest.raises(ProviderUnavailable, match="no_such_table"):
         await bad

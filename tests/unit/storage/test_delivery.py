@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.storage.database import DatabaseUnavailable
+from penstock.database import DatabaseUnavailable
 from penstock.storage.delivery import LONGEST_PAUSE, LONGEST_WISH, OPEN_EVERY, Limits, Outcome, Submitted, pause_after
 from penstock.storage.eventlog import Counts, EventLog
 from tests.unit.storage.support import Deliveries, ScriptedCaller, by_key, event, function

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from penstock.database import DatabaseUnavailable
 from penstock.storage import poller as module
-from penstock.storage.database import DatabaseUnavailable
 from penstock.storage.errors import StorageError, StorageUnavailable
 from penstock.storage.eventlog import Seen
 from penstock.storage.poller import Poller, Polling

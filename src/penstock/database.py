@@ -1,7 +1,7 @@
 """One SQLite file that one thread writes: whatever waits is committed together, and is durable once its future ends.
 
-`storage.eventlog` keeps events in one. As with the store of functions, a single connection and a single thread are what SQLite's WAL
-is safest with; the file is locked for this process alone.
+`providers.store` keeps desired state in one, `storage.eventlog` events. A single connection and a single thread are what SQLite's
+WAL is safest with; the file is locked for this process alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from penstock.errors import PenstockError
+from penstock.errors import ProviderUnavailable
 
 BATCH = 64
 """Operations in one commit at most, so that none waits long behind a flood."""
@@ -31,10 +31,8 @@ _Job = tuple[Operation[Any], "asyncio.Future[Any]"]
 _log = logging.getLogger(__name__)
 
 
-class DatabaseUnavailable(PenstockError):
-    """The file cannot be used; the message names it and says what to do."""
-
-    status = 503
+class DatabaseUnavailable(ProviderUnavailable):
+    """The file cannot be used; the message names it and says what to do. To a provider it is its back-end that fails."""
 
 
 class Database:

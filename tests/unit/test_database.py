@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from penstock.storage.database import Database, DatabaseUnavailable
+from penstock.database import Database, DatabaseUnavailable
 
 SCHEMA = "CREATE TABLE t (x UNIQUE)"
 
