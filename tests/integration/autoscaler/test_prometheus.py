@@ -50,7 +50,7 @@ async def test_a_real_prometheus_is_understood(program: subprocess.Popen[bytes])
     loads.watch({**wanted, "a.dev": Scaling(kind="jobs")})
     task = asyncio.create_task(loads.run())
     try:
-        await until(lambda: loads.value("a.dev") == 42)
+        await until(lambda: loads.value("a.dev") == 42 and not loads.fault)
         assert loads.fault == ""
         assert {name: loads.value(f"{name}.dev") for name in expressions} == {
             "sum": 5.0, "one": 7.0, "none": None, "nan": None, "bad": None, "text": None, "range": None,
