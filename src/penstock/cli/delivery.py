@@ -88,7 +88,7 @@ class Delivery:
         if pipelines:
             counts.append(f"{pipelines} pipeline{'s' * (pipelines != 1)}")
         what = f"{' and '.join(counts)} {'is' if functions + pipelines == 1 else 'are'}"
-        sent = f"; {functions + pipelines - len(left)} deployed, {len(left)} left alone" if self.deploy else ""
+        sent = f"; {functions + pipelines - len(left)} deployed, {len(left)} left alone" if left else ""
         return f"{what} {where}: {built} built, {unchanged} unchanged{sent}, in {seconds:.2f}s"
 
 
