@@ -97,7 +97,11 @@ class Pipeline:
 
     def go(self) -> None:
         lacking = [function for function, count in self._needs.items() if not function.has_room(count)]
-        if lacking:
+        if any(function.closed for function in lacking):  # while it was another one that was waited for
+            self.removed()
+        elif any(function.failed for function in lacking):
+            self.failed()
+        elif lacking:
             self._join([function for function in lacking if self not in function.waiting])
         else:
             self._leave_queues()

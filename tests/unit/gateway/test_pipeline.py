@@ -802,6 +802,31 @@ async def test_a_function_removed_while_the_pipeline_waits_is_a_404(gateway: Gat
     await gateway.waiting("a", 0)
 
 
+async def test_a_function_removed_while_another_was_waited_for_is_a_404(gateway: Gateway) -> None:
+    await deploy_all(gateway, a=appending(b"a"))
+    await gateway.deploy("b.openfaas-fn")
+    call = asyncio.create_task(gateway.call("/function/a|b", b"x"))
+    await gateway.waiting("b", 1)
+    await gateway.remove("a.openfaas-fn")
+    await gateway.deploy("b.openfaas-fn", await gateway.replica(appending(b"b")))
+    answer = await call
+    assert (answer.status, answer.get("x-pipeline-stage")) == (404, "1/2 a")
+    assert "function a.openfaas-fn was removed" in answer.text
+    assert await counted(gateway) == {"a": [(404, 1)], "b": [(499, 1)]}
+
+
+async def test_a_function_that_fell_over_while_another_was_waited_for_is_a_503(gateway: Gateway) -> None:
+    await deploy_all(gateway, a=appending(b"a"))
+    await gateway.deploy("b.openfaas-fn")
+    call = asyncio.create_task(gateway.call("/function/a|b", b"x"))
+    await gateway.waiting("b", 1)
+    await gateway.deploy("a.openfaas-fn", failed=True)
+    await gateway.deploy("b.openfaas-fn", await gateway.replica(appending(b"b")))
+    answer = await call
+    assert (answer.status, answer.get("x-pipeline-stage")) == (503, "1/2 a")
+    assert "function a.openfaas-fn cannot start" in answer.text
+
+
 async def test_a_client_that_leaves_while_it_waits_is_forgotten(gateway: Gateway) -> None:
     await gateway.deploy("a.openfaas-fn")
     await gateway.deploy("b.openfaas-fn")
