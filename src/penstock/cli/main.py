@@ -15,6 +15,10 @@ def main() -> None:
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:  # nothing of `endings` need be there yet
         code = 130
+    if "obstore" in sys.modules:
+        from penstock.storage.leaving import leave
+
+        leave(code)
     sys.exit(code)
 
 

@@ -37,6 +37,10 @@ main()
 """
 HOW = {"an exception": "raise KeyboardInterrupt", "a signal": "os.kill(os.getpid(), signal.SIGINT)"}
 
+RUN = """
+from penstock.cli.main import main
+main()
+"""
 SWALLOWED = """
 import importlib.abc, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -87,3 +91,9 @@ def test_a_module_that_cannot_be_imported_is_one_line() -> None:
         done = run(script, module, *arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == "Error: unexpected ImportError: it is gone (set PENSTOCK_DEBUG=1 to see where)\n"
+
+
+def test_a_command_that_has_used_the_storage_library_ends_at_once_with_all_its_output() -> None:
+    script = f"import atexit, obstore\natexit.register(print, 'ended in its own way')\n{RUN}"
+    done = run(script, "version")
+    assert (done.returncode, done.stdout) == (0, f"CLI\n version: {penstock.__version__}\n")
