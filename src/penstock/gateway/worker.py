@@ -75,6 +75,8 @@ class Worker:
         """One request: to a function, or else to control."""
         if in_function_branch(exchange.request.target) or in_function_branch(origin_form(exchange.request.target)):
             self._invoke(exchange)
+        elif exchange.request.target == b"/readyz":
+            exchange.respond(200 if self.routes.synced else 503)
         elif exchange.request.target == b"/healthz" and not self.routes.synced:
             fields = [(b"Retry-After", b"1"), (b"X-OpenFaaS-Internal", b"gateway")]
             exchange.respond(503, fields, b"the gateway has not heard of its functions yet\n")

@@ -1,4 +1,4 @@
-"""`penstock generate`: the functions of a stack file, or one of the store, as documents that other systems read."""
+"""`penstock generate`: functions of a stack file, or one of the store, or Penstock itself, as documents that other systems read."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ import click
 import msgspec
 
 from penstock.builders.tag import STYLES, Style, tagged
-from penstock.cli.commands import Verb
+from penstock.cli.commands import AliasGroup, Verb
 from penstock.cli.options import note, pairs
 from penstock.cli.stackoptions import StackFile, stack_options
 from penstock.core.names import check_function_name, check_namespace
 from penstock.errors import InvalidInput, NotFound
 from penstock.functionstore.read import read_store
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec
+from penstock.platform.kubernetes import MAX_REPLICAS, Platform, platform_manifests
 from penstock.stack.generate import KNATIVE, OPENFAAS, manifests
 from penstock.stack.payload import Base, Overrides, specification
 
 _FORMATS = ("crd", "kubernetes", "swarm")
 
 
-@click.command("generate", cls=Verb)
+class _Generate(Verb, AliasGroup):
+    """A verb that does something by itself and has one below it."""
+
+
+@click.group("generate", cls=_Generate, invoke_without_command=True)
 @stack_options
 @click.option(
     "--format",
@@ -62,7 +67,7 @@ def command(
     arch: str,
     **flags: Any,
 ) -> None:
-    """Write functions as YAML for Kubernetes, Knative or a Swarm.
+    """Write functions as YAML for Kubernetes, Knative or a Swarm; or, with `platform`, Penstock itself.
 
     With --format kubernetes each function is a Deployment and a Service, with --format swarm a service of one stack: no
     gateway and no operator is needed. Images must be where the cluster can pull them.
@@ -72,8 +77,10 @@ def command(
       penstock generate -f stack.yml --tag sha > crds.yaml
       penstock generate --format kubernetes | kubectl apply -f -
       penstock generate --format swarm > functions.yml
-      penstock generate --from-store figlet --name banner
+      penstock generate platform --kubernetes | kubectl apply -f -
     """
+    if click.get_current_context().invoked_subcommand:
+        return
     over = Overrides(
         labels=pairs(flags["label"], "--label"),
         annotations=pairs(flags["annotation"], "--annotation"),
@@ -85,6 +92,48 @@ def command(
     kind = api if form == "crd" else form
     placed = [msgspec.structs.replace(spec, namespace=spec.namespace or DEFAULT_NAMESPACE) for spec in specs]
     click.echo(manifests(placed, kind), nl=False)
+
+
+@command.command("platform")
+@click.option("--kubernetes", is_flag=True, help="As YAML for `kubectl apply`.")
+@click.option(
+    "--image",
+    metavar="REF",
+    help=f"Image of the gateway, which functions have their watchdog from. [default: {Platform.image}]",
+)
+@click.option("--namespace", metavar="NAME", help=f"Where the gateway is to be. [default: {Platform.namespace}]")
+@click.option(
+    "--functions-namespace",
+    "functions",
+    metavar="NAME",
+    help=f"Where functions are to be. [default: {DEFAULT_NAMESPACE}]",
+)
+@click.option("--replicas", type=click.IntRange(1, MAX_REPLICAS), help="How many gateways. [default: 1]")
+@click.option(
+    "--cluster-version",
+    "version",
+    metavar="1.N",
+    help="Kubernetes of the cluster, 1.20 or later. [default: 1.21 or later]",
+)
+@click.option(
+    "--account/--no-account", default=True, help="With an account of the REST API and a new password, or without."
+)
+def platform(kubernetes: bool, **wanted: Any) -> None:
+    """Write what installs Penstock on a cluster, with the least rights that it needs.
+
+    Each call makes a new password; apply an update with --no-account to keep the one that is there. The same as a Helm chart is in
+    deploy/kubernetes/chart of the source tree.
+
+    \b
+    Examples:
+      penstock generate platform --kubernetes | kubectl apply -f -
+      penstock generate platform --kubernetes --image registry.example.org/penstock:1.0 --replicas 3 > penstock.yaml
+      penstock generate platform --kubernetes --no-account | kubectl diff -f -
+    """
+    if not kubernetes:
+        raise click.UsageError("for what? Add --kubernetes; for a Swarm use deploy/swarm/up.sh of the source tree")
+    given = {name: value for name, value in wanted.items() if value is not None}
+    click.echo(platform_manifests(Platform(**given)), nl=False)
 
 
 def _of_stack(stack_file: StackFile, tag: Style, over: Overrides) -> list[FunctionSpec]:

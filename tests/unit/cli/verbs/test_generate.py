@@ -74,3 +74,27 @@ def test_a_file_with_pipelines_only_is_refused(form: str) -> None:
     result = run_cli("generate", "--format", form)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "there is nothing to generate; pipelines are Penstock's own" in result.stderr
+
+
+def test_the_platform_itself() -> None:
+    result = run_cli(
+        "generate", "platform", "--kubernetes", "--image", "r.example/p:1", "--replicas", "2", "--no-account"
+    )
+    documents = list(yaml.safe_load_all(result.stdout))
+    deployment = next(document for document in documents if document["kind"] == "Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "r.example/p:1"
+    assert "Secret" not in {document["kind"] for document in documents}
+    assert "Secret" in run_cli("generate", "platform", "--kubernetes").stdout
+
+
+def test_the_platform_of_nothing_is_a_question() -> None:
+    result = run_cli("generate", "platform")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Add --kubernetes" in result.stderr
+
+
+def test_a_platform_that_cannot_be_is_refused() -> None:
+    result = run_cli("generate", "platform", "--kubernetes", "--cluster-version", "1.2")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no version of Kubernetes from 1.20 on" in result.stderr

@@ -1,0 +1,47 @@
+{{- define "penstock.labels" -}}
+app.kubernetes.io/name: penstock
+app.kubernetes.io/component: gateway
+{{- end -}}
+
+{{- define "penstock.release" -}}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end -}}
+
+{{- define "penstock.account" -}}
+{{- .Values.auth.existingSecret | default "basic-auth" -}}
+{{- end -}}
+
+{{/* What the gateway may do where functions are. */}}
+{{- define "penstock.rules" -}}
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [get, update, patch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [services, secrets, configmaps, serviceaccounts]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, watch]
+- apiGroups: [metrics.k8s.io]
+  resources: [pods]
+  verbs: [list]
+- apiGroups: [openfaas.com]
+  resources: [functions]
+  verbs: [get, list, watch, patch]
+- apiGroups: [openfaas.com]
+  resources: [functions/status]
+  verbs: [patch]
+{{- end -}}
