@@ -21,6 +21,18 @@ _OLDEST = 20
 _POLICY_V1 = 21
 """The minor version of Kubernetes from which on there is policy/v1."""
 
+_RULES = """\
+  - apiGroups: [openfaas.com]
+    resources: [functions]
+    verbs: [get, list, watch]
+  - apiGroups: [openfaas.com]
+    resources: [functions/status]
+    verbs: [patch]
+"""
+_SWITCH = """\
+            - name: PENSTOCK_KUBERNETES_FUNCTIONS
+              value: "true"
+"""
 _ACCOUNT = """\
 ---
 # The account of the REST API. Its password is in no other place: kubectl -n {namespace} get secret basic-auth -o jsonpath={{.data}}
@@ -49,6 +61,8 @@ class Platform:
     """Of the gateway."""
     version: str = "1.21"
     """Of the cluster: older ones have other kinds."""
+    custom_resources: bool = False
+    """Whether Function objects become functions; their definition is among the documents."""
     account: bool = True
     """Whether an account with a new password is among the documents."""
 
@@ -68,17 +82,22 @@ def platform_manifests(platform: Platform) -> str:
     if not 1 <= platform.replicas <= MAX_REPLICAS:
         raise InvalidInput(f"replicas: {platform.replicas} must be 1 to {MAX_REPLICAS}")
     minor = _minor(platform.version)
-    text = files("penstock.platform").joinpath("kubernetes.yaml").read_text(encoding="utf-8")
-    filled = Template(text).substitute(
+    custom = platform.custom_resources
+    filled = Template(_text("kubernetes.yaml")).substitute(
         image=platform.image,
         namespace=platform.namespace,
         functions=platform.functions,
         replicas=platform.replicas,
         policy="policy/v1" if minor >= _POLICY_V1 else "policy/v1beta1",
+        resources=_RULES if custom else "",
+        switch=_SWITCH if custom else "",
     )
-    if not platform.account:
-        return filled
-    return filled + _ACCOUNT.format(namespace=platform.namespace, password=secrets.token_hex(20))
+    account = _ACCOUNT.format(namespace=platform.namespace, password=secrets.token_hex(20)) if platform.account else ""
+    return filled + ("---\n" + _text("customresources.yaml") if custom else "") + account
+
+
+def _text(name: str) -> str:
+    return files("penstock.platform").joinpath(name).read_text(encoding="utf-8")
 
 
 def _minor(version: str) -> int:

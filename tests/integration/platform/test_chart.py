@@ -83,10 +83,20 @@ def test_it_renders_to_what_clusters_know(render: Renderer, values: str, version
 
 
 @pytest.mark.parametrize(("apis", "version"), ((("v1", "policy/v1beta1"), "1.20"), (("v1", "policy/v1"), "1.30")))
-def test_by_default_it_is_what_the_command_writes(render: Renderer, apis: tuple[str, ...], version: str) -> None:
-    written = by_name(list(yaml.safe_load_all(platform_manifests(Platform(version=version, account=False)))))
+@pytest.mark.parametrize("custom", (False, True))
+def test_by_default_it_is_what_the_command_writes(
+    render: Renderer, apis: tuple[str, ...], version: str, custom: bool
+) -> None:
+    platform = Platform(version=version, account=False, custom_resources=custom)
+    written = by_name(list(yaml.safe_load_all(platform_manifests(platform))))
     own = written.pop(("Namespace", "", "penstock"))  # Helm makes it by --create-namespace
-    rendered = by_name([plain(part) for part in render(apis=apis) if part["kind"] != "Secret"])
+    rendered = by_name(
+        [
+            plain(part)
+            for part in render({"customResources": {"enabled": custom}}, apis=apis)
+            if part["kind"] != "Secret"
+        ]
+    )
     assert own["metadata"]["name"] == "penstock"
     assert rendered.keys() == written.keys()
     for key, document in rendered.items():

@@ -38,10 +38,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 - apiGroups: [metrics.k8s.io]
   resources: [pods]
   verbs: [list]
+{{- if .Values.customResources.enabled }}
 - apiGroups: [openfaas.com]
   resources: [functions]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
 - apiGroups: [openfaas.com]
   resources: [functions/status]
   verbs: [patch]
+{{- end }}
 {{- end -}}
