@@ -21,13 +21,15 @@ _ASIDE = "PENSTOCK_ASIDE_"
 _USED_WRONGLY = 2
 
 USAGE = """\
-Usage: {name} [--version | --run-healthcheck]
+Usage: {name} [--version | --run-healthcheck | --give-way | --copy-to DIR]
 
 Serves one program over HTTP. The environment says everything: fprocess the program, mode how it is run, port, exec_timeout
 and so on, under the names that OpenFaaS watchdogs use.
 
   --version          print the version and exit
   --run-healthcheck  exit 0 when a running watchdog is healthy
+  --give-way         become the image's own fwatchdog or of-watchdog instead, where it has one
+  --copy-to DIR      copy the bundle that this is in to a directory, for another container
 """
 
 
@@ -37,9 +39,13 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     if arguments[:1] == ["--launched-as"] and len(arguments) > 1:
         name, arguments = arguments[1], arguments[2:]
         give_back(environ)
+    if len(arguments) == 2 and arguments[0] == "--copy-to" and arguments[1]:
+        return _copy_to(arguments[1])
     flags = {argument if argument.startswith("--") else f"-{argument}" for argument in arguments}
     if not flags:
         return _serve(environ, name)
+    if flags == {"--give-way"}:
+        return _give_way(environ, name)
     if flags == {"--version"}:
         return _print(1, f"penstock watchdog {penstock.__version__}\n", 0)
     if flags == {"--run-healthcheck"}:
@@ -70,6 +76,28 @@ def _serve(environ: MutableMapping[str, str], name: str) -> int:
     if sys.flags.no_site:
         _define_what_site_defines()
     return app.run(environ, program=name)
+
+
+def _give_way(environ: MutableMapping[str, str], name: str) -> int:
+    """Serve by the image's own watchdog; without one by ours, whose log lines are as the image wants them, or plain."""
+    from penstock.watchdog import giveway
+
+    if path := giveway.own_watchdog(environ):
+        error = giveway.become(path, environ)
+        _print(2, f"{name}: {path} cannot be started ({error.strerror}), this serves in its place\n", 0)
+    environ.setdefault("prefix_logs", "false")
+    return _serve(environ, name)
+
+
+def _copy_to(directory: str) -> int:
+    from penstock.errors import InvalidInput
+    from penstock.watchdog.copying import copy_bundle
+
+    try:
+        copy_bundle(directory)
+    except (OSError, InvalidInput) as error:
+        return _print(2, f"--copy-to: {error}\n", 1)
+    return 0
 
 
 def _end_at_once(number: int, frame: object) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import penstock
-from penstock.watchdog import app
+from penstock.watchdog import app, giveway
 from penstock.watchdog.__main__ import give_back, main
 
 
@@ -66,7 +66,7 @@ def test_anything_else_is_answered_with_the_usage(flag: str, capfd: pytest.Captu
     shown = capfd.readouterr()
     assert (shown.out, shown.err.splitlines()[0]) == (
         "",
-        "Usage: penstock-watchdog [--version | --run-healthcheck]",
+        "Usage: penstock-watchdog [--version | --run-healthcheck | --give-way | --copy-to DIR]",
     )
 
 
@@ -92,3 +92,43 @@ def test_the_healthcheck_imports_next_to_nothing() -> None:
         [sys.executable, "-I", "-S", "-c", code, source], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout == "False False\n"
+
+
+def test_giving_way_without_another_watchdog_it_serves_with_plain_logs(
+    ran: list[tuple[dict[str, str], str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giveway, "own_watchdog", lambda environ: "")
+    assert main(["--launched-as", "penstock-watchdog", "--give-way"], {"LC_ALL": "C"}) == 7
+    assert main(["--give-way"], {"prefix_logs": "true"}) == 7
+    assert ran == [({"prefix_logs": "false"}, "penstock-watchdog"), ({"prefix_logs": "true"}, "penstock-watchdog")]
+
+
+def test_another_watchdog_has_the_environment_of_the_container(tmp_path: Path) -> None:
+    other = tmp_path / "fwatchdog"
+    other.write_text('#!/bin/sh\necho "$0" "$LC_ALL" "$#"\n')
+    other.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock.watchdog", "--launched-as", "penstock-watchdog", "--give-way"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LC_ALL": "C", "PENSTOCK_ASIDE_LC_ALL": "de_DE"},
+    )
+    assert done.stdout == f"{other} de_DE 0\n"
+
+
+def test_another_watchdog_that_cannot_be_started_is_told_and_replaced(
+    ran: list[tuple[dict[str, str], str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "fwatchdog"
+    other.write_bytes(b"\x7fELF")
+    other.chmod(0o755)
+    assert main(["--give-way"], {"PATH": str(tmp_path)}) == 7
+    assert capfd.readouterr().err == (
+        f"penstock-watchdog: {other} cannot be started (Exec format error), this serves in its place\n"
+    )
+
+
+def test_only_a_bundle_can_be_copied(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--copy-to", str(tmp_path / "place")], {}) == 1
+    assert "--copy-to: there is no bundle at" in capfd.readouterr().err
