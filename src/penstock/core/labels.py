@@ -31,6 +31,8 @@ KNOWN = frozenset(
         "com.penstock.allow-new-privileges",
         "com.penstock.capabilities",
         "com.penstock.http-port",
+        "com.penstock.kubernetes.hpa",
+        "com.penstock.kubernetes.user",
         "com.penstock.limit.cpu-seconds",
         "com.penstock.limit.open-files",
         "com.penstock.limit.processes",

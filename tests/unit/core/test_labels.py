@@ -23,7 +23,11 @@ def named(*patterns: str) -> set[str]:
     return {label for pattern in patterns for path in TREE.glob(pattern) for label in LITERAL.findall(path.read_text())}
 
 
-WRITTEN = {labels.OWNER, labels.KIND, labels.FUNCTION, labels.ORDER} | named("src/penstock/providers/swarm/marks.py")
+WRITTEN = (
+    {labels.OWNER, labels.KIND, labels.FUNCTION, labels.ORDER}
+    | named("src/penstock/providers/swarm/marks.py")
+    | (named("src/penstock/providers/kubernetes/*.py") - KNOWN)
+)
 """What providers write on what is theirs."""
 
 

@@ -1,7 +1,7 @@
 """The objects of a function on a cluster, and what they say when they are read back.
 
 Pure: plain JSON objects in the form of the Kubernetes API. Called by the provider, which applies them; `podspec` describes what
-runs in the pods.
+runs in the pods, `drift` compares.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ import msgspec
 
 from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec
+from penstock.providers.containers.plan import check_labels
 from penstock.providers.kubernetes import marks
-from penstock.providers.kubernetes.injection import start_of
+from penstock.providers.kubernetes.drift import same, with_digest
+from penstock.providers.kubernetes.injection import check_start, start_of
 from penstock.providers.kubernetes.marks import is_ours
-from penstock.providers.kubernetes.podspec import Document, Shape, pod_spec
+from penstock.providers.kubernetes.placement import placement_of
+from penstock.providers.kubernetes.podspec import Document, Shape, account_name, pod_spec, with_helper
+from penstock.providers.kubernetes.profiles import Profile, affinity, put_on, wanted
+from penstock.providers.kubernetes.quantities import check_resources
+from penstock.providers.kubernetes.security import identity_of
+from penstock.providers.kubernetes.syntax import check_size, check_texts, object_labels
 
 __all__ = [
     "Document",
@@ -28,6 +35,8 @@ __all__ = [
     "deployment",
     "desired_of",
     "floor_of",
+    "has_own_account",
+    "is_handed_over",
     "is_ours",
     "port_of",
     "rollout_of",
@@ -39,12 +48,28 @@ __all__ = [
 
 SERVICE_PORT = 8080
 """Of every function's Service, whatever the port of its container."""
+HISTORY = 10
+"""Former ReplicaSets that are kept for people who look at them; Kubernetes' own number."""
+SCRAPE = ("prometheus.io.scrape", "prometheus.io/scrape")
+"""Two spellings that are one to Prometheus. Pods of functions are not scraped unless they say so (contract gateway §9.2)."""
 
 
 def check(spec: FunctionSpec) -> None:
-    """Raise InvalidInput for what Kubernetes would refuse or the provider cannot do, in words that say what to do instead."""
-    if not spec.image:
-        raise InvalidInput(f"image: is required, Kubernetes runs images; name one for {spec.name!r}")
+    """Raise InvalidInput for what Kubernetes would refuse or cannot do, in words that say what to do instead.
+
+    Expects a specification that `validation.check_spec` has accepted; whether secrets and profiles exist is not known here.
+    """
+    if spec.name[:1].isdigit():
+        raise InvalidInput(f"service: ({spec.name!r}) begins with a digit, Services of Kubernetes begin with a letter")
+    check_labels(spec)
+    check_texts(spec)
+    check_start(spec)
+    check_resources(spec)
+    placement_of(spec.constraints)
+    identity_of(spec, 0)
+    wanted(spec)
+    _check_marks(spec)
+    check_size({**_pod_annotations(spec), **_own_annotations(spec, 1, "")}, spec.key)
 
 
 def deployment(
@@ -52,66 +77,61 @@ def deployment(
     desired: int,
     floor: int,
     shape: Shape,
-    profiles: Sequence[Mapping[str, Any]] = (),
+    profiles: Sequence[Profile] = (),
     secret_types: Mapping[str, str] = {},
     rollout: str = "",
 ) -> Document:
-    """The Deployment with so many replicas and the floor of an alert; 0 is none.
+    """The Deployment with so many replicas and the floor of an alert; 0 is none. Expects what `check` has accepted.
 
     `profiles` are what `profiles.wanted` named, in that order. `secret_types` has the type of each secret of the specification,
-    where it is not `Opaque`. Another `rollout` makes new pods of the same specification.
+    where it is not `Opaque`. Another `rollout` makes new pods of the same specification. Where replicas are handed over to an
+    autoscaler of the user's, none are written.
     """
-    annotations = {marks.SPEC: msgspec.json.encode(spec).decode()}
-    if floor:
-        annotations[marks.FLOOR] = str(floor)
-    if rollout:
-        annotations[marks.ROLLOUT] = rollout
-    pod_annotations = {marks.ROLLOUT: rollout} if rollout else {}
-    wanted: Document = {
-        "replicas": desired,
-        "revisionHistoryLimit": 10,
+    rolled = {marks.ROLLOUT: rollout} if rollout else {}
+    content: Document = {
+        "revisionHistoryLimit": HISTORY,
         "selector": {"matchLabels": {marks.FUNCTION: spec.name}},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": {
-            "metadata": {"labels": _labels(spec, shape), "annotations": pod_annotations},
+            "metadata": {"labels": _labels(spec, shape), "annotations": {**_pod_annotations(spec), **rolled}},
             "spec": pod_spec(spec, shape, secret_types),
         },
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(spec.name, spec, shape, annotations),
-        "spec": wanted,
-    }
+    put_on(content, profiles, spec.name)
+    pod = content["template"]["spec"]
+    if chosen := affinity(profiles, placement_of(spec.constraints).expressions):
+        pod["affinity"] = chosen
+    with_helper(pod, spec, shape)
+    if not is_handed_over(spec):
+        content["replicas"] = desired
+    annotations = {**_pod_annotations(spec), **_own_annotations(spec, floor, rollout)}
+    return with_digest({**_object("apps/v1", "Deployment", spec.name, spec, shape, annotations), "spec": content})
 
 
 def service(spec: FunctionSpec, shape: Shape) -> Document:
     """The Service, by which programs in the cluster call the function without the gateway."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _metadata(spec.name, spec, shape, {}),
-        "spec": {
-            "type": "NodePort" if shape.reach == "nodeport" else "ClusterIP",
-            "selector": {marks.FUNCTION: spec.name},
-            "ports": [{"name": "http", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": port_of(spec)}],
-        },
+    content = {
+        "type": "NodePort" if shape.reach == "nodeport" else "ClusterIP",
+        "selector": {marks.FUNCTION: spec.name},
+        "ports": [{"name": "http", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": port_of(spec)}],
     }
+    return with_digest({**_object("v1", "Service", spec.name, spec, shape, _pod_annotations(spec)), "spec": content})
 
 
 def service_account(spec: FunctionSpec, shape: Shape) -> Document:
     """The function's own ServiceAccount, for where none is named: it has no rights and gives no token."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": _metadata(account_name(spec), spec, shape, {}),
-        "automountServiceAccountToken": False,
-    }
+    described = _object("v1", "ServiceAccount", account_name(spec), spec, shape, {})
+    return with_digest({**described, "automountServiceAccountToken": False})
 
 
-def account_name(spec: FunctionSpec) -> str:
-    """The ServiceAccount that pods of the function have: the one that is named, or its own."""
-    return spec.annotations.get(marks.SERVICE_ACCOUNT) or f"function-{spec.name}"
+def has_own_account(spec: FunctionSpec) -> bool:
+    """Whether `service_account` is to be applied: no other is named."""
+    return not spec.annotations.get(marks.SERVICE_ACCOUNT)
+
+
+def is_handed_over(spec: FunctionSpec) -> bool:
+    """Whether an autoscaler of the user's says how many replicas there are."""
+    return spec.labels.get(marks.HPA) == "true"
 
 
 def port_of(spec: FunctionSpec) -> int:
@@ -157,30 +177,46 @@ def created_of(deployment: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(deployment["metadata"]["creationTimestamp"])
 
 
-def same(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether the live object has all that is wanted; what the cluster or somebody else added does not count."""
-    return _has(live, wanted)
-
-
-def _has(live: Any, wanted: Any) -> bool:
-    if isinstance(wanted, Mapping):
-        return isinstance(live, Mapping) and all(_has(live.get(name), value) for name, value in wanted.items())
-    if isinstance(wanted, list):
-        return isinstance(live, list) and len(live) == len(wanted) and all(map(_has, live, wanted))
-    return bool(live == wanted)
-
-
 # Shared
 
 
-def _labels(spec: FunctionSpec, shape: Shape) -> dict[str, str]:
-    return {**spec.labels, marks.FUNCTION: spec.name, **marks.owner(shape.installation)}
-
-
-def _metadata(name: str, spec: FunctionSpec, shape: Shape, annotations: Mapping[str, str]) -> Document:
-    return {
+def _object(
+    version: str, kind: str, name: str, spec: FunctionSpec, shape: Shape, annotations: Mapping[str, str]
+) -> Document:
+    metadata = {
         "name": name,
         "namespace": spec.namespace,
         "labels": _labels(spec, shape),
-        "annotations": {**spec.annotations, **annotations},
+        "annotations": dict(annotations),
     }
+    return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+
+def _labels(spec: FunctionSpec, shape: Shape) -> dict[str, str]:
+    return {**object_labels(spec), marks.FUNCTION: spec.name, **marks.owner(shape.installation)}
+
+
+def _pod_annotations(spec: FunctionSpec) -> dict[str, str]:
+    """The function's own, on all of its objects."""
+    scraped = any(name in spec.annotations for name in SCRAPE)
+    return {**spec.annotations, **({} if scraped else {SCRAPE[0]: "false"})}
+
+
+def _own_annotations(spec: FunctionSpec, floor: int, rollout: str) -> dict[str, str]:
+    values = {
+        marks.SPEC: msgspec.json.encode(spec).decode(),
+        marks.FLOOR: str(floor) if floor else "",
+        marks.ROLLOUT: rollout,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _check_marks(spec: FunctionSpec) -> None:
+    handed = spec.labels.get(marks.HPA, "false")
+    if handed not in ("true", "false"):
+        raise InvalidInput(f"labels: {marks.HPA}={handed[:64]!r} must be true or false")
+    account = spec.annotations.get(marks.SERVICE_ACCOUNT, "")
+    if account and not marks.OBJECT_NAME.fullmatch(account):
+        raise InvalidInput(
+            f"annotations: {marks.SERVICE_ACCOUNT}: {account[:80]!r} cannot be the name of a ServiceAccount"
+        )

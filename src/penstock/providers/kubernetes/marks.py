@@ -5,6 +5,7 @@ All that carries `MANAGED_BY` and our `INSTALLATION` is ours; nothing else is ev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,10 +25,13 @@ ROLLOUT = "com.penstock.rollout"
 DIGEST = "com.penstock.digest"
 """Annotation of all our objects: of what we wrote, by which it is seen that something was left out since."""
 
+OBJECT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
+"""Names of most kinds of objects."""
+
 HPA = "com.penstock.kubernetes.hpa"
 """Label of a function: `true` leaves its replicas to a HorizontalPodAutoscaler of the user's."""
-USER = "com.penstock.user"
-"""Label of a function: the user that its container runs as, `UID` or `UID.GID`, or `image` for the image's own."""
+USER = "com.penstock.kubernetes.user"
+"""Label of a function: the user that its container runs as, `UID` or `UID:GID`, or `image` for the image's own."""
 PROFILES = "com.openfaas.profile"
 """Annotation of a function: names of profiles with commas between them."""
 SERVICE_ACCOUNT = "com.openfaas.serviceaccount"

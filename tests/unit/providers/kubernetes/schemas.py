@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
+import kubernetes_validate
 
 VERSIONS = ("1.25", "1.28", "1.31", "1.34", "1.37")
 """Of the API: the oldest and the newest whose schemas there are, and some between. 1.20 is asked by tests with a real cluster."""
