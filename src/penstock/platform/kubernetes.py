@@ -29,6 +29,11 @@ _RULES = """\
     resources: [functions/status]
     verbs: [patch]
 """
+_PROFILES = """\
+  - apiGroups: [openfaas.com]
+    resources: [profiles]
+    verbs: [get, list, watch]
+"""
 _SWITCH = """\
             - name: PENSTOCK_KUBERNETES_FUNCTIONS
               value: "true"
@@ -90,6 +95,7 @@ def platform_manifests(platform: Platform) -> str:
         replicas=platform.replicas,
         policy="policy/v1" if minor >= _POLICY_V1 else "policy/v1beta1",
         resources=_RULES if custom else "",
+        profiles=_PROFILES if custom else "",
         switch=_SWITCH if custom else "",
     )
     account = _ACCOUNT.format(namespace=platform.namespace, password=secrets.token_hex(20)) if platform.account else ""
