@@ -102,12 +102,12 @@ def account_name(spec: FunctionSpec) -> str:
 
 
 def environment(spec: FunctionSpec) -> list[Document]:
-    """The program and the variables, by name; a program that `envProcess` names wins over those of `envVars`."""
+    """The program and the variables, by name; a program that `envProcess` names wins over those of `envVars`, and over those
+    that the image may have under either name."""
     start = start_of(spec)
     environ = {name: value for name, value in spec.env_vars.items() if name not in PRIVATE_VARIABLES}
     if program := program_of(spec):
-        environ.pop("function_process", None)
-        environ["fprocess"] = program
+        environ["fprocess"] = environ["function_process"] = program
     environ = {"OPENFAAS_NAME": spec.name, "OPENFAAS_NAMESPACE": spec.namespace, **environ}
     if start.way == "watchdog":
         environ = {"prefix_logs": "false", **environ, **limits_for(spec)}

@@ -16,7 +16,9 @@ from penstock.providers.kubernetes.injection import Start, start_of
 PERIOD = 1
 """Seconds between two questions where no annotation says it: the kubelet knows nothing shorter, and Services of the cluster
 learn by it that a pod has started."""
-TIMEOUT = 1
+TIMEOUT = 5
+"""Seconds for the answer where no annotation says it: a busy function is slow to answer, and to take it out of the routes for that
+makes the others busier. One that has ended refuses at once."""
 STARTING = 3600
 """Seconds after which a program that was never ready is started again, where that is asked apart from readiness."""
 
@@ -31,6 +33,7 @@ def probes_of(spec: FunctionSpec) -> dict[str, Probe]:
         probes["startupProbe"] = {
             **_question(start, "", READY_PATH),
             "periodSeconds": PERIOD,
+            "timeoutSeconds": TIMEOUT,
             "failureThreshold": STARTING // PERIOD,
         }
         probes["readinessProbe"] = _probe(_question(start, "", HEALTH_PATH), readiness)
