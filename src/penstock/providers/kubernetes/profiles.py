@@ -26,7 +26,9 @@ DATA = "profile"
 MOST = 16
 """Profiles of one function."""
 
-_LONGEST = 64 << 10
+_LONGEST, _DEEPEST = 16 << 10, 32
+"""Characters, and mappings and lists within each other, of a profile as YAML; usual ones have a hundredth, and eight."""
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FIELDS: dict[str, type] = {
     "affinity": dict,
     "dnsConfig": dict,
@@ -140,14 +142,27 @@ def _parsed(name: str, data: Mapping[str, str]) -> Any:
     if len(text) > _LONGEST:
         raise InvalidInput(f"profile {name}: has {len(text)} characters, at most {_LONGEST} are read")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
             raise InvalidInput(
                 f"profile {name}: refers to other parts of itself (*), which is not read; write them out"
             )
-        return yaml.safe_load(text) or {}
+        return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - one of the safe loaders
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:300]
         raise InvalidInput(f"profile {name}: cannot be read as YAML: {said or type(error).__name__}") from error
+
+
+def _check_shape(name: str, text: str) -> None:
+    """That reading it is no more work than its length says."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InvalidInput(
+                f"profile {name}: refers to other parts of itself (*), which is not read; write them out"
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise InvalidInput(f"profile {name}: is nested more than {_DEEPEST} deep, which no field is")
 
 
 def _are_mappings(value: Any) -> bool:
