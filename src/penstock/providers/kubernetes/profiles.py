@@ -142,12 +142,9 @@ def _parsed(name: str, data: Mapping[str, str]) -> Any:
     if len(text) > _LONGEST:
         raise InvalidInput(f"profile {name}: has {len(text)} characters, at most {_LONGEST} are read")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
-            raise InvalidInput(
-                f"profile {name}: refers to other parts of itself (*), which is not read; write them out"
-            )
+        _check_shape(name, text)
         return yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - one of the safe loaders
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         said = " ".join(str(error).split())[:300]
         raise InvalidInput(f"profile {name}: cannot be read as YAML: {said or type(error).__name__}") from error
 

@@ -109,7 +109,7 @@ def test_a_profile_that_cannot_be_used_is_refused_by_name(document: dict[str, An
 
 @pytest.mark.parametrize("text", ["a: " + "[" * 16_000, "- " * 8_000, "? " * 8_000, "a: " + "[" * 33 + "]" * 33])
 def test_depth_without_end_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="nested more than 32 deep|cannot be read as YAML"):
+    with pytest.raises(InvalidInput, match=r"nested more than 32 deep|cannot be read as YAML"):
         read(configmap(text))
 
 
