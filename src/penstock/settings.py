@@ -38,9 +38,10 @@ UNIX_PATH_MAX = 107
 """Bytes in a unix socket's address without its NUL (unix(7))."""
 
 CHOICES = {
-    "provider": ("process", "memory", "docker", "swarm"),
+    "provider": ("process", "memory", "docker", "swarm", "kubernetes"),
     "pull": ("missing", "always", "never"),
     "docker_connect": ("auto", "ip", "port"),
+    "kubernetes_reach": ("pods", "nodeport"),
     "log_level": ("debug", "info", "warning", "error"),
 }
 """Settings that are one word of a few."""
@@ -48,6 +49,7 @@ CHOICES = {
 INSTALLATION = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 """A label's value and a part of names at once, with room for the rest of a name."""
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _NO_NETWORKS = ("host", "none", "default")
 """Words that an engine takes for a way of connecting and not for a network."""
 _HOST = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,251}[a-zA-Z0-9])?")
@@ -146,10 +148,10 @@ class ServeSettings:
     workers: int = 1
     """Gateway worker processes on the public port."""
     provider: str = "process"
-    """Where functions run: process, docker (containers of one Docker Engine), swarm (services of a Docker Swarm), or memory,
+    """Where functions run: process, docker (containers of one Docker Engine), swarm (services of a Docker Swarm), kubernetes, or memory,
     which keeps them in memory and runs none: to try clients of the REST API."""
     pull: str = "missing"
-    """When an image is pulled, with the providers docker and swarm: missing pulls what the engine does not have, always asks
+    """When an image is pulled, with the providers of images: missing pulls what the engine does not have, always asks
     the registry at each start of a replica, never uses only what is there."""
     docker_connect: str = "auto"
     """How the gateway reaches containers of the docker provider: ip is the container's own address, port a port published
@@ -157,6 +159,18 @@ class ServeSettings:
     docker_network: str = "penstock"
     """Network that functions' containers join, made when there is none of that name. One that you made is used as it is and
     never removed."""
+    kubernetes_context: str = ""
+    """Context of the kubeconfig that $KUBECONFIG names, or of ~/.kube/config. Empty: its current one; in a pod, the pod's own account."""
+    kubernetes_namespace: str = ""
+    """Namespace of what belongs to the gateway: its lease, and profiles. Empty: the pod's own, else penstock."""
+    kubernetes_namespaces: str = ""
+    """Namespaces of functions, with commas between them, where the gateway may not look at the whole cluster. Empty: each that is
+    annotated openfaas: "1", and openfaas-fn."""
+    kubernetes_reach: str = "pods"
+    """How the gateway reaches functions: pods by their own addresses, or nodeport by a port of each node, for a gateway that has
+    no route to pods."""
+    kubernetes_functions: bool = False
+    """Make functions of Function objects of openfaas.com/v1."""
     watchdog_image: str = ""
     """Image whose /penstock folder holds the watchdog for functions of unmodified images. Empty: the watchdog of this
     installation, so that no image is needed."""
@@ -175,7 +189,7 @@ class ServeSettings:
     no_auth: bool = False
     """Leave the REST API open; refused unless `host` is loopback."""
     examples: bool = False
-    """Deploy the bundled examples at start. They are programs of this machine: the providers docker and swarm leave them out."""
+    """Deploy the bundled examples at start. They are programs of this machine: providers of images leave them out."""
     upstream_timeout: float = 60.0
     """Longest invocation in seconds for functions that do not say otherwise; 0 means no limit."""
     queue_timeout: float = 30.0
@@ -192,7 +206,7 @@ class ServeSettings:
     @property
     def runs_images(self) -> bool:
         """Whether functions are containers, and nothing of this machine can be one without an image."""
-        return self.provider in ("docker", "swarm")
+        return self.provider in ("docker", "swarm", "kubernetes")
 
     @property
     def default_policy(self) -> Policy:
@@ -282,6 +296,13 @@ def _unusable_names(settings: ServeSettings) -> list[str]:
         )
     if settings.peers and not _HOST.fullmatch(settings.peers):
         faults.append(f"peers: {settings.peers!r} is no host name, such as tasks.gateway (the port is metrics_port)")
+    for name in ("kubernetes_namespace", "kubernetes_namespaces"):
+        given = getattr(settings, name).split(",") if getattr(settings, name) else ()
+        faults += [
+            f"{name}: {one!r} is no name of a namespace: lower-case letters, digits and inner hyphens, at most 63"
+            for one in given
+            if not _NAMESPACE.fullmatch(one.strip())
+        ]
     if installation and not INSTALLATION.fullmatch(installation):
         faults.append(
             f"installation: {installation!r} cannot be a label: lower-case letters, digits and inner hyphens, at most 32"

@@ -104,8 +104,16 @@ def test_a_value_that_cannot_be_meant_is_refused_and_named(variable: str, value:
 
 
 def test_words_of_a_choice_are_listed_in_the_refusal() -> None:
-    with pytest.raises(SettingsError, match="use process, memory, docker or swarm"):
+    with pytest.raises(SettingsError, match="use process, memory, docker, swarm or kubernetes"):
         load_serve_settings({"PENSTOCK_PROVIDER": "nomad"})
+
+
+def test_names_of_namespaces_are_checked_one_by_one() -> None:
+    assert load_serve_settings({"PENSTOCK_KUBERNETES_NAMESPACES": "a, b-1"}).kubernetes_namespaces == "a, b-1"
+    with pytest.raises(SettingsError, match="kubernetes_namespaces: 'B' is no name"):
+        load_serve_settings({"PENSTOCK_KUBERNETES_NAMESPACES": "a,B"})
+    with pytest.raises(SettingsError, match="kubernetes_namespace: 'a/b' is no name"):
+        load_serve_settings({"PENSTOCK_KUBERNETES_NAMESPACE": "a/b"})
 
 
 @pytest.mark.parametrize(("name", "choices"), CHOICES.items())

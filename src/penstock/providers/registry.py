@@ -30,6 +30,7 @@ PLACES = {
     "memory": Place("penstock.providers.memory", "create_memory_provider"),
     "docker": Place("penstock.providers.runtimes.docker", "create_docker_provider", "docker"),
     "swarm": Place("penstock.providers.swarm.provider", "create_swarm_provider", "docker"),
+    "kubernetes": Place("penstock.providers.kubernetes.provider", "create_kubernetes_provider", "kubernetes"),
 }
 
 

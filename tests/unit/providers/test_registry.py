@@ -27,7 +27,9 @@ def test_providers_are_made_by_name(settings: ServeSettings) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones(settings: ServeSettings) -> None:
-    with pytest.raises(SettingsError, match="'nomad' is unknown, use docker or memory or process or swarm"):
+    with pytest.raises(
+        SettingsError, match="'nomad' is unknown, use docker or kubernetes or memory or process or swarm"
+    ):
         create_provider(named(settings, "nomad"), {})
 
 

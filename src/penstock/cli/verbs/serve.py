@@ -22,7 +22,9 @@ _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 @click.option("--metrics-port", type=int, help="Port of /metrics; 0 picks a free one. [default: 8082]")
 @click.option("--workers", type=int, metavar="N", help="Gateway processes on the public port. [default: 1]")
 @click.option(
-    "--provider", metavar="NAME", help="Where functions run: process, docker, swarm or memory. [default: process]"
+    "--provider",
+    metavar="NAME",
+    help="Where functions run: process, docker, swarm, kubernetes or memory. [default: process]",
 )
 @click.option(
     "--home",
@@ -51,6 +53,16 @@ _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     help="Network that containers join, made when there is none of that name. [default: penstock]",
 )
 @click.option(
+    "--kubernetes-context",
+    metavar="NAME",
+    help="Context of the kubeconfig. [default: its current one; in a pod its account]",
+)
+@click.option(
+    "--kubernetes-reach",
+    metavar="WAY",
+    help="How functions of a cluster are reached: pods (by their own addresses) or nodeport. [default: pods]",
+)
+@click.option(
     "--watchdog-image",
     metavar="IMAGE",
     help="Image to take the watchdog for unmodified images from. [default: this installation's own watchdog]",
@@ -68,7 +80,8 @@ def command(**flags: Any) -> int:
     requests in flight finish; a second one stops at once.
 
     The providers docker and swarm need the extra: pip install 'penstock[docker]'. The engine is the one that the docker
-    command would use: $DOCKER_HOST, its current context, or the socket of this machine.
+    command would use: $DOCKER_HOST, its current context, or the socket of this machine. The provider kubernetes needs the extra
+    kubernetes; in a pod it uses the pod's account, elsewhere $KUBECONFIG or ~/.kube/config.
 
     \b
     Examples:
