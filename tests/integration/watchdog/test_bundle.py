@@ -76,6 +76,31 @@ def test_the_name_decides_the_mode(start: Start) -> None:
     assert ": classic 'cat' on port" in start({"fprocess": "cat"}, "penstock-watchdog").log
 
 
+def test_a_copy_serves_from_where_it_was_put(bundle: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    subprocess.run([bundle / "penstock-watchdog", "--copy-to", copied], check=True, env={}, cwd="/")
+    assert {path.relative_to(copied) for path in copied.rglob("*")} == {
+        path.relative_to(bundle) for path in bundle.rglob("*")
+    }
+    running = Running([copied / "penstock-watchdog", "--give-way"], {"fprocess": "env", **HOSTILE})
+    try:
+        assert HOSTILE.items() <= ask(running.port).variables.items()
+    finally:
+        running.close()
+
+
+def test_it_becomes_the_watchdog_that_an_image_has(bundle: Path, tmp_path: Path) -> None:
+    own = tmp_path / "fwatchdog"
+    own.write_text("#!/bin/sh\nexec env\n")
+    own.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LC_ALL": "xx_XX.UTF-8", "PYTHONHOME": "/nowhere", "fprocess": "x"}
+    done = subprocess.run(
+        [bundle / "penstock-watchdog", "--give-way"], check=True, env=environ, capture_output=True, text=True
+    )
+    seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert {name: value for name, value in seen.items() if name not in ("PWD", "_", "SHLVL")} == environ
+
+
 @pytest.mark.parametrize("mode", ["classic", "serializing", "streaming"])
 def test_bodies_pass_through(start: Start, mode: str) -> None:
     body = os.urandom(300_000)

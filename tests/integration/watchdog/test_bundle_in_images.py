@@ -157,3 +157,43 @@ def test_it_runs_beside_musl_whose_programs_keep_their_libraries(run: Run, musl:
     assert container.ask() == b"2 /opt/other.so\n"
     assert container.answer("/_/health").status == 200
     assert container.end() == "0"
+
+
+@pytest.fixture(scope="module")
+def copied(engine: Engine, archive: Path, workshop: Path) -> tuple[str, str]:
+    """A volume as pods have it, filled from our image by a container that may do nothing else, and how it is mounted."""
+    volume = workshop / "volume"
+    volume.mkdir()
+    volume.chmod(0o777)
+    engine.docker("load", data=archive.read_bytes())
+    allowed = ("--read-only", "--user", "12000:12000", "--cap-drop", "ALL", "--network", "none")
+    where = ("--volume", f"{volume}:/copy", "--entrypoint", "/penstock/penstock-watchdog", "example.org/watchdog:it")
+    for _ in range(2):  # a pod whose first container is started again
+        engine.docker("run", "--rm", *allowed, *where, "--copy-to", "/copy")
+    return "--volume", f"{volume}:/penstock:ro"
+
+
+@pytest.mark.service("dockerd", "busybox", "musl-gcc")
+def test_a_copy_in_a_volume_serves_an_image_without_a_watchdog(run: Run, musl: str, copied: tuple[str, str]) -> None:
+    container = run(
+        musl,
+        *copied,
+        "--user",
+        "12000:12000",
+        command=("/penstock/penstock-watchdog", "--give-way"),
+        fprocess="/bin/program",
+        LD_LIBRARY_PATH="/opt",
+        LD_PRELOAD="/opt/other.so",
+    )
+    assert container.ask() == b"2 /opt/other.so\n"
+    assert container.end() == "0"
+
+
+@pytest.mark.service("dockerd", "busybox")
+def test_an_image_that_has_a_watchdog_is_served_by_that_one(run: Run, busybox: str, copied: tuple[str, str]) -> None:
+    container = run(
+        busybox, *copied, command=("/penstock/penstock-watchdog", "--give-way"), fprocess="cat", PATH="/usr/bin:/bin"
+    )
+    assert "fwatchdog" in container.execute("cat", "/proc/1/comm")
+    assert container.answer("/", b"through it").body == b"through it"
+    assert container.end() == "0"
