@@ -123,7 +123,7 @@ def test_values_reach_the_gateway(render: Renderer) -> None:
     service = by_name(documents)["Service", "penstock", "gateway"]["spec"]
     assert (service["type"], service["ports"]) == (
         "NodePort",
-        [{"name": "http", "port": 8080, "targetPort": "http", "nodePort": 31112}],
+        [{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": "http", "nodePort": 31112}],
     )
 
 

@@ -38,7 +38,7 @@ WATCH_SECONDS = 300
 MAX_LINE = 16 << 20
 """Bytes of one event of a watch; objects are at most 3 MiB."""
 _APPLY, _MERGE, _JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
-_BUSY = (429, 500, 502, 503, 504)
+_BUSY = (429, 502, 503, 504)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
