@@ -103,10 +103,11 @@ class Api:
         namespace = document["metadata"].get("namespace")
         return await self._on("POST", kind, namespace, body=document, verb="create", repeat=False)
 
-    async def apply(self, kind: Kind, document: Document, force: bool = True) -> Document:
-        """Make an object what we say, and leave alone what we say nothing about (server-side apply)."""
+    async def apply(self, kind: Kind, document: Document, force: bool = True, manager: str = MANAGER) -> Document:
+        """Make an object what we say, and leave alone what we say nothing about (server-side apply). What the manager said
+        before and does not say now is removed, unless another one says it too."""
         metadata = document["metadata"]
-        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
         return await self._on(
             "PATCH", kind, metadata.get("namespace"), metadata["name"], query=query, body=document, content=_APPLY
         )

@@ -27,6 +27,7 @@ from penstock.providers.kubernetes.security import identity_of
 from penstock.providers.kubernetes.syntax import check_size, check_texts, object_labels
 
 __all__ = [
+    "HANDOVER",
     "Document",
     "Shape",
     "account_name",
@@ -35,6 +36,7 @@ __all__ = [
     "deployment",
     "desired_of",
     "floor_of",
+    "handover",
     "has_own_account",
     "is_handed_over",
     "is_ours",
@@ -48,6 +50,8 @@ __all__ = [
 
 SERVICE_PORT = 8080
 """Of every function's Service, whatever the port of its container."""
+HANDOVER = "penstock-handover"
+"""Field manager of replicas that are an autoscaler's to change."""
 HISTORY = 10
 """Former ReplicaSets that are kept for people who look at them; Kubernetes' own number."""
 SCRAPE = ("prometheus.io.scrape", "prometheus.io/scrape")
@@ -134,6 +138,20 @@ def is_handed_over(spec: FunctionSpec) -> bool:
     return spec.labels.get(marks.HPA) == "true"
 
 
+def handover(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Document | None:
+    """What to apply first, as the manager `HANDOVER`, where the wanted Deployment says no more how many replicas there are:
+    without it they would be back to one, for a number that nobody says. None where nothing would be lost."""
+    if "replicas" in wanted["spec"] or live["spec"].get("replicas") is None or not _says_replicas(live["metadata"]):
+        return None
+    named = {field: live["metadata"][field] for field in ("name", "namespace")}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": named,
+        "spec": {"replicas": live["spec"]["replicas"]},
+    }
+
+
 def port_of(spec: FunctionSpec) -> int:
     """Where pods of the function answer HTTP."""
     return start_of(spec).port
@@ -209,6 +227,18 @@ def _own_annotations(spec: FunctionSpec, floor: int, rollout: str) -> dict[str, 
         marks.ROLLOUT: rollout,
     }
     return {name: value for name, value in values.items() if value}
+
+
+def _says_replicas(metadata: Mapping[str, Any]) -> bool:
+    """Whether it was us who last said how many; taken for granted where the object does not tell."""
+    if "managedFields" not in metadata:
+        return True
+    return any(
+        entry.get("manager") == marks.MANAGER
+        and entry.get("operation") == "Apply"
+        and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        for entry in metadata["managedFields"] or ()
+    )
 
 
 def _check_marks(spec: FunctionSpec) -> None:

@@ -18,6 +18,7 @@ from penstock.providers.kubernetes.manifests import (
     deployment,
     desired_of,
     floor_of,
+    handover,
     has_own_account,
     is_handed_over,
     is_ours,
@@ -184,3 +185,40 @@ def test_the_largest_specification_that_is_accepted_fits() -> None:
     size = sum(len(name) + len(text) for name, text in document["metadata"]["annotations"].items())
     assert size < 256 << 10
     assert len(msgspec.json.encode(document)) < 1 << 20
+
+
+# Handing replicas over
+
+
+def managed(manager: str, *fields: str) -> dict[str, Any]:
+    return {"manager": manager, "operation": "Apply", "fieldsV1": {"f:spec": {f"f:{field}": {} for field in fields}}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "needed"),
+    [
+        ([managed("penstock", "replicas", "template")], True),
+        ([managed("kubectl", "replicas"), managed("penstock", "template")], False),
+        ([{**managed("penstock", "replicas"), "operation": "Update"}], False),
+        ([{"manager": "penstock", "operation": "Apply", "fieldsV1": None}], False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_a_number_that_only_we_said_is_kept_for_the_autoscaler(entries: Any, needed: bool) -> None:
+    handed = made(spec(labels={"com.penstock.kubernetes.hpa": "true"}))
+    live = deployment(spec(), 7, 0, SHAPE)
+    live["metadata"]["managedFields"] = entries
+    first = handover(live, handed)
+    assert (first is not None) == needed
+    if first:
+        check_schemas({**first, "spec": {**live["spec"], **first["spec"]}})
+        assert first["spec"] == {"replicas": 7}
+        assert first["metadata"] == {"name": "echo", "namespace": "openfaas-fn"}
+
+
+def test_nothing_is_handed_over_while_we_say_the_number_or_nobody_does() -> None:
+    handed = made(spec(labels={"com.penstock.kubernetes.hpa": "true"}))
+    assert handover(deployment(spec(), 7, 0, SHAPE), deployment(spec(), 7, 0, SHAPE)) is None
+    assert handover(handed, handed) is None
+    assert handover(deployment(spec(), 7, 0, SHAPE), handed) is not None
