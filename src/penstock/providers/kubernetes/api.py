@@ -132,9 +132,9 @@ class Api:
             options["preconditions"] = {"uid": uid}
         await self._on("DELETE", kind, namespace, name, body=options)
 
-    async def scale(self, name: str, namespace: str, replicas: int) -> None:
-        """Set how many replicas a Deployment is to have, by its scale."""
-        await self.merge(DEPLOYMENT, name, namespace, {"spec": {"replicas": replicas}}, "scale")
+    async def scale(self, name: str, namespace: str, replicas: int) -> Document:
+        """Set how many replicas a Deployment is to have, by its scale, which is answered."""
+        return await self.merge(DEPLOYMENT, name, namespace, {"spec": {"replicas": replicas}}, "scale")
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster has that kind."""

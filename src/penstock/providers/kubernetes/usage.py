@@ -1,0 +1,67 @@
+"""What functions use, by the metrics API of the cluster where it has one. Called by the provider."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from penstock.errors import PenstockError
+from penstock.model import Usage
+from penstock.providers.clock import Clock
+from penstock.providers.kubernetes import marks
+from penstock.providers.kubernetes.api import Api
+from penstock.providers.kubernetes.kinds import POD_METRICS
+from penstock.providers.kubernetes.podspec import CONTAINER
+from penstock.providers.kubernetes.quantities import value_of
+
+Document = dict[str, Any]
+
+KEPT = 5.0
+"""Seconds for which an answer holds; the cluster measures every fifteen or more."""
+
+
+class Usages:
+    """Of one installation's functions."""
+
+    def __init__(self, api: Api, installation: str, clock: Clock) -> None:
+        self._api, self._installation, self._clock = api, installation, clock
+        self._asked: dict[str, tuple[float, Mapping[str, Usage]]] = {}
+        self._turn = asyncio.Lock()
+
+    async def of(self, keys: Sequence[str]) -> dict[str, Usage]:
+        """By key; those are missing that the cluster has not measured, or does not tell."""
+        wanted = defaultdict(list)
+        for key in keys:
+            wanted[key.partition(".")[2]].append(key)
+        found: dict[str, Usage] = {}
+        async with self._turn:
+            for namespace, among in wanted.items():
+                measured = await self._namespace(namespace)
+                found |= {key: measured[key] for key in among if key in measured}
+        return found
+
+    async def _namespace(self, namespace: str) -> Mapping[str, Usage]:
+        at, known = self._asked.get(namespace, (-KEPT, {}))
+        if self._clock.monotonic() - at < KEPT:
+            return known
+        try:
+            listing = await self._api.list(POD_METRICS, namespace, marks.owner(self._installation))
+        except PenstockError:
+            return {}  # a metrics server is an add-on: it may be away while everything else works
+        totals: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for item in listing.items:
+            name = (item["metadata"].get("labels") or {}).get(marks.FUNCTION, "")
+            for container in item.get("containers") or ():
+                if name and container.get("name") == CONTAINER:
+                    _add(totals[f"{name}.{namespace}"], container.get("usage") or {})
+        measured = {key: Usage(cpu_millis=cpu, memory_bytes=memory) for key, (cpu, memory) in totals.items()}
+        self._asked[namespace] = self._clock.monotonic(), measured
+        return measured
+
+
+def _add(total: list[float], usage: Document) -> None:
+    for index, (name, factor) in enumerate((("cpu", 1000.0), ("memory", 1.0))):
+        amount = value_of(usage.get(name))
+        total[index] += float(amount) * factor if amount is not None else 0.0
