@@ -81,7 +81,8 @@ def missing(spec: FunctionSpec, found: Sequence[Profile], namespace: str) -> Inv
 def read(document: Mapping[str, Any]) -> Profile:
     """A Profile or a ConfigMap as the API gives it. Raises InvalidInput naming the profile, the field and what it must be."""
     name = document["metadata"]["name"]
-    fields = (document.get("spec") or {}) if "data" not in document else _parsed(name, document["data"] or {})
+    is_map = document.get("kind") == "ConfigMap" or "data" in document
+    fields = _parsed(name, document) if is_map else document.get("spec") or {}
     if not isinstance(fields, Mapping):
         raise InvalidInput(f"profile {name}: must be a mapping of {', '.join(_FIELDS)}")
     for field, value in fields.items():
@@ -135,8 +136,11 @@ def affinity(profiles: Sequence[Profile], expressions: Sequence[dict[str, Any]])
     return with_expressions(combined(profiles).get("affinity", {}), expressions)
 
 
-def _parsed(name: str, data: Mapping[str, str]) -> Any:
-    text = data.get(DATA)
+def _parsed(name: str, document: Mapping[str, Any]) -> Any:
+    labels = document["metadata"].get("labels") or {}
+    if not LABELS.items() <= labels.items():
+        raise InvalidInput(f"profile {name}: the ConfigMap of that name is none, it has not the label {KIND}=profile")
+    text = (document.get("data") or {}).get(DATA)
     if text is None:
         raise InvalidInput(f"profile {name}: its ConfigMap has no key {DATA!r} in its data")
     if len(text) > _LONGEST:

@@ -381,6 +381,9 @@ class KubernetesProvider:
             await self._api.apply(SERVICE_ACCOUNT, manifests.service_account(spec, shape))
         self._parts.services.note(await self._api.apply(SERVICE, manifests.service(spec, shape)))
         await self._refuse_others(spec)
+        live = self._parts.deployments.items.get((spec.namespace, spec.name))
+        if live and (kept := manifests.handover(live, wanted)):
+            await self._api.apply(DEPLOYMENT, kept, manager=manifests.HANDOVER)
         self._parts.deployments.note(await self._api.apply(DEPLOYMENT, wanted))
 
     async def _refuse_others(self, spec: FunctionSpec) -> None:

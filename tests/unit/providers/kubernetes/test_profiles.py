@@ -19,8 +19,11 @@ def resource(fields: Any, name: str = "gpu") -> dict[str, Any]:
     return {"apiVersion": "openfaas.com/v1", "kind": "Profile", "metadata": {"name": name}, "spec": fields}
 
 
+LABELLED = {"name": "gpu", "labels": {"com.penstock.kind": "profile", "team": "blue"}}
+
+
 def configmap(text: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "gpu"}, "data": {"profile": text}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": LABELLED, "data": {"profile": text}}
 
 
 def profile(**fields: Any) -> Profile:
@@ -98,8 +101,12 @@ def test_what_is_empty_says_nothing() -> None:
         (configmap("dnsPolicy: 2026-99-99"), "cannot be read as YAML"),
         (configmap("a: &a [1]\nb: *a"), "refers to other parts of itself"),
         (configmap("x" * 16_385), "at most 16384 are read"),
-        ({"metadata": {"name": "gpu"}, "data": {"other": ""}}, "has no key 'profile'"),
-        ({"metadata": {"name": "gpu"}, "data": None}, "has no key 'profile'"),
+        ({"metadata": LABELLED, "data": {"other": ""}}, "has no key 'profile'"),
+        ({"metadata": LABELLED, "data": None}, "has no key 'profile'"),
+        ({"metadata": LABELLED, "kind": "ConfigMap"}, "has no key 'profile'"),
+        ({"metadata": {"name": "gpu"}, "data": {"profile": "dnsPolicy: Default"}}, "has not the label"),
+        ({"metadata": {"name": "gpu", "labels": None}, "kind": "ConfigMap"}, "has not the label"),
+        ({"metadata": {"name": "gpu", "labels": {"com.penstock.kind": "lease"}}, "data": {}}, "has not the label"),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_refused_by_name(document: dict[str, Any], words: str) -> None:
