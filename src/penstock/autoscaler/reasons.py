@@ -33,7 +33,7 @@ def reason(scaling: Scaling, inputs: Inputs, verdict: Verdict, unknown: str = ""
                 f"{_load(scaling, inputs)} ask for {verdict.asked}, but {inputs.floor} are held by hand or by an alert"
             )
         case "fixed":
-            return "the least is the most"
+            return "another autoscaler decides" if scaling.handed_over else "the least is the most"
         case "resting":
             return "it rests until a request comes"
         case _:

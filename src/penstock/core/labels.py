@@ -16,7 +16,7 @@ from penstock.core.policy import (
     QUEUE_TIMEOUT_LABEL,
     TIMEOUT_LABEL,
 )
-from penstock.core.scalelabels import OWN_ZERO_AFTER_LABEL, QUERY_LABEL
+from penstock.core.scalelabels import HPA_LABEL, OWN_ZERO_AFTER_LABEL, QUERY_LABEL
 from penstock.errors import InvalidInput
 
 PREFIX = "com.penstock."
@@ -31,7 +31,7 @@ KNOWN = frozenset(
         "com.penstock.allow-new-privileges",
         "com.penstock.capabilities",
         "com.penstock.http-port",
-        "com.penstock.kubernetes.hpa",
+        HPA_LABEL,
         "com.penstock.kubernetes.user",
         "com.penstock.limit.cpu-seconds",
         "com.penstock.limit.open-files",

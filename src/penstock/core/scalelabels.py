@@ -26,6 +26,7 @@ ZERO_LABEL = "com.openfaas.scale.zero"
 ZERO_AFTER_LABEL = "com.openfaas.scale.zero-duration"
 OWN_ZERO_AFTER_LABEL = "com.penstock.scale.zero-duration"
 QUERY_LABEL = "com.penstock.scale.query"
+HPA_LABEL = "com.penstock.kubernetes.hpa"
 
 DEFAULT_MIN = 1
 DEFAULT_MAX = 20
@@ -61,6 +62,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     zero_after: float = 900.0
     learned: bool = False
     query: str = ""
+    handed_over: bool = False
+    """Whether an autoscaler of the user's decides between one and many."""
 
     @property
     def step(self) -> int:
@@ -75,7 +78,7 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fixed(self) -> bool:
         """Whether load decides nothing (contract gateway §5.6)."""
-        return self.least == self.most
+        return self.least == self.most or self.handed_over
 
 
 def scaling_of(labels: Mapping[str, str]) -> Scaling:
@@ -128,7 +131,7 @@ def _together(labels: Mapping[str, str], read: Mapping[str, Any]) -> Scaling:
         if own is not None:
             values["zero_after"] = own
     values.pop("own_zero_after", None)
-    return Scaling(**values)
+    return Scaling(**values, handed_over=labels.get(HPA_LABEL) == "true")
 
 
 def _count(label: str, smallest: int, largest: int = 10**9 - 1) -> Callable[[str], int]:

@@ -193,3 +193,9 @@ def test_whatever_others_wrote_something_usable_is_read(given: dict[str, str]) -
     assert 0 <= scaling.window <= 300
     assert scaling.zero_after >= 1
     assert len(faults) <= len(given)
+
+
+def test_load_decides_nothing_where_another_autoscaler_does() -> None:
+    found = scaling_of({"com.penstock.kubernetes.hpa": "true", f"{PREFIX}max": "7"})
+    assert found.fixed and found == Scaling(most=7, handed_over=True)
+    assert not scaling_of({"com.penstock.kubernetes.hpa": "false"}).fixed

@@ -41,6 +41,7 @@ __all__ = [
     "is_handed_over",
     "is_ours",
     "port_of",
+    "refuse_number",
     "rollout_of",
     "same",
     "service",
@@ -136,6 +137,17 @@ def has_own_account(spec: FunctionSpec) -> bool:
 def is_handed_over(spec: FunctionSpec) -> bool:
     """Whether an autoscaler of the user's says how many replicas there are."""
     return spec.labels.get(marks.HPA) == "true"
+
+
+def refuse_number(live: Mapping[str, Any], replicas: int) -> None:
+    """Raises InvalidInput for a number of replicas that an autoscaler of the user's decides. It begins at one: to put a function to
+    rest and to wake it is the platform's, as for all functions."""
+    spec, desired = spec_of(live), desired_of(live)
+    if is_handed_over(spec) and desired and replicas not in (0, desired):
+        raise InvalidInput(
+            f"replicas: {spec.key} has {desired} by an autoscaler of the cluster (label {marks.HPA}=true); change that one, or "
+            "leave the label out"
+        )
 
 
 def handover(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Document | None:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.core.scalelabels import HPA_LABEL
+
 FUNCTION = "faas_function"
 """Label of all objects of a function, and what its Deployment and Service select pods by: the name (contract gateway §9.1)."""
 MANAGED_BY, MANAGER = "app.kubernetes.io/managed-by", "penstock"
@@ -28,7 +30,7 @@ DIGEST = "com.penstock.digest"
 OBJECT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 """Names of most kinds of objects."""
 
-HPA = "com.penstock.kubernetes.hpa"
+HPA = HPA_LABEL
 """Label of a function: `true` leaves its replicas to a HorizontalPodAutoscaler of the user's."""
 USER = "com.penstock.kubernetes.user"
 """Label of a function: the user that its container runs as, `UID` or `UID:GID`, or `image` for the image's own."""

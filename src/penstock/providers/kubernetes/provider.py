@@ -220,13 +220,10 @@ class KubernetesProvider:
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
         refuse_scaling(self._found(name, namespace).spec)
         check_replicas(replicas)
-        tracked = self._tracked(name, namespace)
-        if manifests.is_handed_over(tracked.spec):
-            raise InvalidInput(
-                f"replicas: those of {tracked.spec.key} are an autoscaler's of the cluster ({marks.HPA}=true)"
-            )
-        async with self._locks[tracked.spec.key]:
+        self._tracked(name, namespace)
+        async with self._locks[f"{name}.{namespace}"]:
             live = self._tracked(name, namespace).deployment
+            manifests.refuse_number(live, replicas)
             if not replicas and manifests.floor_of(live):
                 await self._floor(name, namespace, 0)
             await self._scale(name, namespace, replicas)
@@ -235,7 +232,9 @@ class KubernetesProvider:
         refuse_scaling(self._found(name, namespace).spec)
         check_replicas(replicas or 0)
         async with self._locks[f"{name}.{namespace}"]:
-            self._tracked(name, namespace)
+            live = self._tracked(name, namespace).deployment
+            if replicas is not None:
+                manifests.refuse_number(live, replicas)
             await self._floor(name, namespace, floor)
             if replicas is not None:
                 await self._scale(name, namespace, replicas)

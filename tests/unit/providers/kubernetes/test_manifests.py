@@ -23,6 +23,7 @@ from penstock.providers.kubernetes.manifests import (
     is_handed_over,
     is_ours,
     port_of,
+    refuse_number,
     rollout_of,
     service,
     service_account,
@@ -188,6 +189,22 @@ def test_the_largest_specification_that_is_accepted_fits() -> None:
 
 
 # Handing replicas over
+
+
+@pytest.mark.parametrize(("there", "asked"), [(3, 4), (3, 1), (1, 2)])
+def test_a_number_that_an_autoscaler_decides_is_refused(there: int, asked: int) -> None:
+    live = deployment(spec(labels={"com.penstock.kubernetes.hpa": "true"}), 1, 0, SHAPE)
+    live["spec"]["replicas"] = there
+    with pytest.raises(InvalidInput, match=rf"has {there} by an autoscaler of the cluster"):
+        refuse_number(live, asked)
+    refuse_number(deployment(spec(), there, 0, SHAPE), asked)
+
+
+@pytest.mark.parametrize(("there", "asked"), [(3, 0), (0, 1), (0, 5), (3, 3)])
+def test_rest_and_waking_stay_with_the_platform(there: int, asked: int) -> None:
+    live = deployment(spec(labels={"com.penstock.kubernetes.hpa": "true"}), 1, 0, SHAPE)
+    live["spec"]["replicas"] = there
+    refuse_number(live, asked)
 
 
 def managed(manager: str, *fields: str) -> dict[str, Any]:
