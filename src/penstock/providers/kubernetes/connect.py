@@ -5,6 +5,7 @@ The library reads both and renews credentials; it is imported here only, and lat
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ def connect(context: str, environ: Mapping[str, str]) -> httpx2.AsyncClient:
     from lightkube.config.models import User
     from lightkube.core.exceptions import ConfigError
 
+    for name in ("httpx2", "httpcore2"):  # which tell of every request
+        logging.getLogger(name).setLevel(logging.WARNING)
     path = environ.get("KUBECONFIG", "").split(os.pathsep)[0]
     inside = not path and not context and "KUBERNETES_SERVICE_HOST" in environ
     file = Path(path or "~/.kube/config").expanduser()
