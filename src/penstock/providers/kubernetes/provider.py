@@ -48,6 +48,7 @@ from penstock.providers.kubernetes.kinds import (
 from penstock.providers.kubernetes.mending import Mending
 from penstock.providers.kubernetes.mirror import Place
 from penstock.providers.kubernetes.tracked import Tracked
+from penstock.providers.kubernetes.writing import write_deployment
 from penstock.providers.validation import (
     check_namespace_object,
     check_pipeline_spec,
@@ -381,9 +382,7 @@ class KubernetesProvider:
         self._parts.services.note(await self._api.apply(SERVICE, manifests.service(spec, shape)))
         await self._refuse_others(spec)
         live = self._parts.deployments.items.get((spec.namespace, spec.name))
-        if live and (kept := manifests.handover(live, wanted)):
-            await self._api.apply(DEPLOYMENT, kept, manager=manifests.HANDOVER)
-        self._parts.deployments.note(await self._api.apply(DEPLOYMENT, wanted))
+        self._parts.deployments.note(await write_deployment(self._api, live, wanted))
 
     async def _refuse_others(self, spec: FunctionSpec) -> None:
         """Raises InvalidInput when somebody else has a Deployment of that name."""
