@@ -21,7 +21,7 @@ import pytest
 
 from penstock.examples import find_program
 
-pytest_plugins = ("tests.engines.fixtures", "tests.image", "tests.s3server")
+pytest_plugins = ("tests.engines.fixtures", "tests.image", "tests.kubecluster.fixtures", "tests.s3server")
 
 PACKAGES = {
     "curl": "curl",
@@ -61,6 +61,11 @@ PACKAGES = {
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "rclone": "rclone",
+    "etcd": "etcd-server",
+    "openssl": "openssl",
+    "make": "make",
+    "rsync": "rsync",
+    "dpkg-source": "dpkg-dev",
 }
 """Services that tests may name, and the Debian package that brings each; `make test` installs them when it may."""
 

@@ -4,7 +4,8 @@ set -euo pipefail
 
 wanted=(curl imagemagick ffmpeg tesseract-ocr figlet jq nginx-light wrk default-jdk-headless nodejs
     cmark qrencode docker.io docker-registry debootstrap iproute2 iptables busybox-static musl-tools gcc gcc-aarch64-linux-gnu qemu-user skopeo
-    prometheus prometheus-alertmanager git buildah golang-go ruby php-cli rclone golang-github-masterminds-sprig-dev golang-github-ghodss-yaml-dev)
+    prometheus prometheus-alertmanager git buildah golang-go ruby php-cli rclone golang-github-masterminds-sprig-dev golang-github-ghodss-yaml-dev
+    etcd-server make rsync dpkg-dev golang-github-modern-go-reflect2-dev openssl)
 
 # Other packages of Node bring npm with them, which Debian's own then stands in conflict with.
 command -v npm >/dev/null || wanted+=(npm)

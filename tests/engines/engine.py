@@ -25,15 +25,23 @@ class EngineFailed(Exception):
 class Engine:
     """dockerd, from its start to its end."""
 
-    def __init__(self, *, live_restore: bool = False, insecure: Sequence[str] = (), bridge: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        live_restore: bool = False,
+        insecure: Sequence[str] = (),
+        bridge: bool = False,
+        flags: Sequence[str] = (),
+    ) -> None:
         """`insecure` registries, besides those in sandboxes, are spoken to without TLS; `live_restore` keeps containers
-        running while dockerd is away; `bridge` gives it the network that containers have by default.
+        running while dockerd is away; `bridge` gives it the network that containers have by default; `flags` are dockerd's.
         """
         self.sandbox = Sandbox()
         self.folder = self.sandbox.folder
         self.url = f"unix://{self.folder}/docker.sock"
         self._environ = {**self.sandbox.environ, "DOCKER_HOST": self.url, "DOCKER_CONFIG": str(self.folder / "config")}
-        self._flags = [part for registry in insecure for part in ("--insecure-registry", registry)]
+        self._flags = [*flags]
+        self._flags += [part for registry in insecure for part in ("--insecure-registry", registry)]
         self._flags += ["--live-restore"] if live_restore else []
         self._flags += [] if bridge else ["--bridge", "none"]
         self._process: Program | None = None
