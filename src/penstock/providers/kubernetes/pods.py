@@ -5,11 +5,13 @@ Pure. Whether a pod answers before its kubelet has noticed is found out elsewher
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from penstock.model import Replica, ReplicaState
+from penstock.providers.containers.labels import CAPABILITIES
 from penstock.providers.kubernetes import marks
 from penstock.providers.kubernetes.podspec import CONTAINER
 
@@ -18,6 +20,8 @@ Document = dict[str, Any]
 _OVER = ("Succeeded", "Failed")
 _HOPELESS = ("InvalidImageName", "ErrImageNeverPull")
 """Reasons of waiting that only another specification ends."""
+_FORBIDDEN = re.compile(r"permission denied|operation not permitted|must be (?:run as )?root", re.IGNORECASE)
+_PROGRAMS = frozenset({"fprocess", "function_process"})
 _BETWEEN = ("ContainerCreating", "PodInitializing")
 _WORDS = {
     "ContainerCreating": "its container is being made, or its image pulled",
@@ -127,9 +131,9 @@ def _waiting(pod: Document, said: str) -> tuple[ReplicaState, str]:
         state = container.get("state") or {}
         waiting = state.get("waiting") or {}
         if waiting and waiting.get("reason") not in _BETWEEN:
-            return _held_up(container, waiting)
+            return _held_up(pod, container, waiting)
         if "terminated" in state and container is _container(pod):
-            return "backoff", _ending(state["terminated"])
+            return "backoff", _ending(state["terminated"]) + _advice(pod, state["terminated"])
     if not is_running(pod):
         reason = ((_container(pod).get("state") or {}).get("waiting") or {}).get("reason", "")
         return "starting", _WORDS.get(reason, "its node is about to start it")
@@ -139,11 +143,12 @@ def _waiting(pod: Document, said: str) -> tuple[ReplicaState, str]:
     return "starting", said or condition.get("message") or "its port does not answer yet"
 
 
-def _held_up(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> tuple[ReplicaState, str]:
+def _held_up(pod: Document, container: Mapping[str, Any], waiting: Mapping[str, Any]) -> tuple[ReplicaState, str]:
     reason = str(waiting.get("reason") or "")
     if reason == "CrashLoopBackOff":
-        last = (container.get("lastState") or {}).get("terminated")
-        return "backoff", f"{_ending(last) if last else 'it ended'}; it is started again after a pause"
+        last = (container.get("lastState") or {}).get("terminated") or {}
+        words = f"{_ending(last) if last else 'it ended'}; it is started again after a pause"
+        return "backoff", words + (_advice(pod, last) if container is _container(pod) else "")
     words = _WORDS.get(reason, reason or "it waits")
     message = str(waiting.get("message") or "")
     state: ReplicaState = "failed" if reason in _HOPELESS else "backoff"
@@ -158,6 +163,30 @@ def _ending(ended: Mapping[str, Any]) -> str:
         words += f" ({ended['reason']})"
     message = str(ended.get("message") or "").strip()
     return f"{words}: {message}" if message else words
+
+
+def _advice(pod: Document, ended: Mapping[str, Any]) -> str:
+    """What to do about an end that has to do with how images run here; empty where it is the program's own affair."""
+    named: Document = next(
+        (item for item in (pod.get("spec") or {}).get("containers") or () if item.get("name") == CONTAINER), {}
+    )
+    variables = {item.get("name") for item in named.get("env") or ()}
+    user = ((pod.get("spec") or {}).get("securityContext") or {}).get("runAsUser")
+    if user and _FORBIDDEN.search(str(ended.get("message") or "")):
+        return (
+            f"; it runs as user {user}: give the function the label {marks.USER}=image where its image needs its own user, or "
+            f"name the capabilities that it needs as root (--capability, label {CAPABILITIES})"
+        )
+    if (
+        not named.get("command")
+        and not variables & _PROGRAMS
+        and "tcpSocket" not in (named.get("readinessProbe") or {})
+    ):
+        return (
+            "; its image was started as it is, since no program was named: name one with envProcess (--fprocess), unless it has "
+            "a watchdog or serves port 8080 itself"
+        )
+    return ""
 
 
 def _status(pod: Document) -> Document:

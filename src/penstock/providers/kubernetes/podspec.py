@@ -36,6 +36,7 @@ DEFAULT_USER = 12000
 """User and group of functions that name none; OpenFaaS has the same for non-root functions."""
 
 _COPY = "/copy"
+_LAST_WORDS = "FallbackToLogsOnError"
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +88,7 @@ def with_helper(pod: Document, spec: FunctionSpec, shape: Shape) -> None:
         "image": shape.watchdog_image,
         "command": [f"{PLACE}/penstock-watchdog", "--copy-to", _COPY],
         "securityContext": security.helper_security(shape.user),
+        "terminationMessagePolicy": _LAST_WORDS,
         "volumeMounts": [{"name": HELPER, "mountPath": _COPY}],
     }
     if shape.watchdog_pull_policy:
@@ -130,6 +132,8 @@ def _container(spec: FunctionSpec, shape: Shape, mounts: Sequence[Document]) -> 
         "env": environment(spec),
         "ports": [{"name": "http", "containerPort": start.port, "protocol": "TCP"}],
         "securityContext": security.container_security(spec),
+        # So that it can be said why it ended: the cluster keeps the last lines, up to 2 KiB, with the exit code.
+        "terminationMessagePolicy": _LAST_WORDS,
         **probes_of(spec),
     }
     if shape.pull_policy:
