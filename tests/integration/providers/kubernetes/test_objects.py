@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -28,8 +27,7 @@ from penstock.providers.kubernetes.manifests import (
 from penstock.providers.kubernetes.profiles import Profile
 from penstock.providers.kubernetes.writing import write_deployment
 from penstock.providers.validation import check_spec
-
-pytest.importorskip("tests.kubecluster.fixtures", reason="the cluster of these tests")
+from tests.kubecluster.cluster import Cluster
 
 SHAPE = Shape(installation="lab", watchdog_image="penstock:1")
 PROFILE = Profile(
@@ -92,12 +90,6 @@ KINDS: dict[str, dict[str, Any]] = {
 
 PROFILES_BEFORE: tuple[tuple[Profile, ...], ...] = ((PROFILE,), ())
 """By how many there are afterwards."""
-
-
-class Cluster(Protocol):
-    """What is asked of the one that tests start."""
-
-    kubeconfig: Path
 
 
 class Room(NamedTuple):
