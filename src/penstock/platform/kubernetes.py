@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
@@ -12,6 +13,7 @@ from penstock import __version__
 from penstock.core.names import check_namespace
 from penstock.errors import InvalidInput
 from penstock.model import DEFAULT_NAMESPACE
+from penstock.providers.kubernetes.permissions import FUNCTION_RULES, PLATFORM_RULES, PROFILE_RULES, RULES, Rule
 
 NAMESPACE = "penstock"
 MAX_REPLICAS = 100
@@ -21,19 +23,8 @@ _OLDEST = 20
 _POLICY_V1 = 21
 """The minor version of Kubernetes from which on there is policy/v1."""
 
-_RULES = """\
-  - apiGroups: [openfaas.com]
-    resources: [functions]
-    verbs: [get, list, watch]
-  - apiGroups: [openfaas.com]
-    resources: [functions/status]
-    verbs: [patch]
-"""
-_PROFILES = """\
-  - apiGroups: [openfaas.com]
-    resources: [profiles]
-    verbs: [get, list, watch]
-"""
+_CORE = '""'
+"""The group without a name."""
 _SWITCH = """\
             - name: PENSTOCK_KUBERNETES_FUNCTIONS
               value: "true"
@@ -94,12 +85,19 @@ def platform_manifests(platform: Platform) -> str:
         functions=platform.functions,
         replicas=platform.replicas,
         policy="policy/v1" if minor >= _POLICY_V1 else "policy/v1beta1",
-        resources=_RULES if custom else "",
-        profiles=_PROFILES if custom else "",
+        function_rules=_rules((*RULES, *FUNCTION_RULES) if custom else RULES),
+        platform_rules=_rules((*PLATFORM_RULES, *PROFILE_RULES) if custom else PLATFORM_RULES),
         switch=_SWITCH if custom else "",
     )
     account = _ACCOUNT.format(namespace=platform.namespace, password=secrets.token_hex(20)) if platform.account else ""
     return filled + ("---\n" + _text("customresources.yaml") if custom else "") + account
+
+
+def _rules(rules: Iterable[Rule]) -> str:
+    return "".join(
+        f"  - apiGroups: [{rule.group or _CORE}]\n    resources: [{rule.resource}]\n    verbs: [{', '.join(rule.verbs)}]\n"
+        for rule in rules
+    )
 
 
 def _text(name: str) -> str:

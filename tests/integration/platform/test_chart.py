@@ -11,6 +11,7 @@ import yaml
 
 from penstock import __version__
 from penstock.platform.kubernetes import Platform, platform_manifests
+from penstock.providers.kubernetes.permissions import CLUSTER_RULES
 from tests.conftest import in_ci
 from tests.helm.chart import CHART, ChartRefused, Document, Renderer
 
@@ -179,3 +180,9 @@ def test_what_cannot_work_is_refused(render: Renderer) -> None:
 def test_values_stay_values(render: Renderer, hostile: str) -> None:
     env = {item["name"]: item.get("value") for item in container(render({"env": {"A": hostile}}))["env"]}
     assert env["A"] == hostile
+
+
+def test_the_whole_cluster_is_what_the_provider_says_it_needs(render: Renderer) -> None:
+    [rule] = by_name(render({"clusterWide": True}))["ClusterRole", "", "penstock-namespaces"]["rules"]
+    [needed] = CLUSTER_RULES
+    assert (rule["resources"], rule["verbs"]) == ([needed.resource], list(needed.verbs))

@@ -115,6 +115,7 @@ def command(
     metavar="1.N",
     help="Kubernetes of the cluster, 1.20 or later. [default: 1.21 or later]",
 )
+@click.option("--custom-resources", is_flag=True, help="Let Function objects of openfaas.com/v1 become functions.")
 @click.option(
     "--account/--no-account", default=True, help="With an account of the REST API and a new password, or without."
 )

@@ -67,7 +67,7 @@ def _judged(outcome: Outcome) -> dict[str, tuple[bool, str, str]]:
     if resting:
         told = "AtRest", "it has no replicas until it is called"
     elif whole:
-        told = "Available", f"{function.available} replicas are ready"
+        told = "Available", f"{function.available} of {function.desired} replicas are ready"
     else:
         told = (
             "Unavailable" if not healthy else "Progressing",

@@ -18,7 +18,6 @@ class Rule(NamedTuple):
     verbs: tuple[str, ...]
 
 
-_ALL = ("get", "list", "watch", "create", "update", "patch", "delete")
 _KEPT = ("get", "list", "watch")
 
 
@@ -27,7 +26,8 @@ def _rule(kind: kinds.Kind, *verbs: str, subresource: str = "") -> Rule:
 
 
 RULES = (
-    _rule(kinds.DEPLOYMENT, "get", "list", "watch", "patch", "delete"),
+    # Applying what does not exist yet is to patch and to create.
+    _rule(kinds.DEPLOYMENT, "get", "list", "watch", "create", "update", "patch", "delete"),
     _rule(kinds.DEPLOYMENT, "patch", subresource="scale"),
     _rule(kinds.SERVICE, "get", "list", "watch", "create", "patch", "delete"),
     _rule(kinds.SERVICE_ACCOUNT, "create", "patch", "delete"),

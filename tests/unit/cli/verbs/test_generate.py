@@ -86,6 +86,7 @@ def test_the_platform_itself() -> None:
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "r.example/p:1"
     assert "Secret" not in {document["kind"] for document in documents}
     assert "Secret" in run_cli("generate", "platform", "--kubernetes").stdout
+    assert "functions.openfaas.com" in run_cli("generate", "platform", "--kubernetes", "--custom-resources").stdout
 
 
 def test_the_platform_of_nothing_is_a_question() -> None:
