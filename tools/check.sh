@@ -19,8 +19,9 @@ if [ "${1:-}" != tests ]; then
     stage "import contracts (import-linter)" lint-imports --no-cache
 fi
 if [ "${1:-}" = lint ]; then exit 0; fi
-# The Debians of containers take minutes where there are none yet: they are made while the first tests run.
-python -m tests.engines.images &
+# The Debians of containers and the programs of Kubernetes take minutes where there are none yet: they are made while the first
+# tests run, of which the others have the precedence.
+{ python -m tests.engines.images; nice -n 5 python -m tests.kubecluster.build; } &
 trap wait EXIT
 stage "tests: unit" tools/unit.sh
 stage "tests: integration, conformance, end to end" tools/slow_tests.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests that start servers, engines and clusters, in six lanes at the same time: each of them waits more than it computes.
+# The tests that start servers, engines and clusters, in seven lanes at the same time: each of them waits more than it computes.
 # What a lane says is kept until those before it are through, so that none cuts into another's lines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,18 +9,20 @@ trap 'rm -rf "$said"' EXIT
 # Every process would compile every module anew.
 unset PYTHONDONTWRITEBYTECODE
 
-# What waits for load to come and go, and watchdogs; what builds functions; Docker Engines; Swarms. Two lanes have all others.
+# What waits for load to come and go, and watchdogs; what builds functions; Docker Engines; Swarms; Kubernetes, whose cluster is
+# started once. Two lanes have all others.
 waiting=(tests/integration/watchdog tests/e2e/test_{alerts,queries,autoscaling}*.py)
 building=(tests/integration/{builders,templates} tests/e2e/test_{built,stack,store,templates,tutorial,up}*.py)
 engines=(tests/integration/{engines,image,providers/docker} tests/e2e/test_{docker,examples_in}*.py)
 swarms=(tests/integration/{stack,providers/swarm} tests/e2e/test_swarm*.py)
+clusters=(tests/integration/{kubecluster,providers/kubernetes} tests/conformance/test_kubernetes.py tests/e2e/test_kubernetes*.py)
 
 lanes=()
 lane() {
     .venv/bin/python -m pytest "$@" > "$said/${#lanes[@]}" 2>&1 &
     lanes+=($!)
 }
-rest=("${waiting[@]}" "${building[@]}" "${engines[@]}" "${swarms[@]}")
+rest=("${waiting[@]}" "${building[@]}" "${engines[@]}" "${swarms[@]}" "${clusters[@]}")
 rest=("${rest[@]/#/--ignore=}")
 lane tests/integration "${rest[@]}"
 lane tests/conformance tests/e2e "${rest[@]}"
@@ -28,6 +30,7 @@ lane "${waiting[@]}"
 lane "${building[@]}"
 lane "${engines[@]}"
 lane "${swarms[@]}"
+lane "${clusters[@]}"
 trap 'kill -INT "${lanes[@]}" || true' INT TERM HUP
 
 failed=0

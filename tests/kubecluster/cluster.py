@@ -49,6 +49,8 @@ KERNEL = {
 """Settings that the kubelet makes for the whole machine unless it reads that they are made; it reads these files instead."""
 CAP_SYS_RESOURCE = 24
 ADMIN, ADMINS = "admin", "system:masters"
+GRACE = "20m"
+"""After which a node that does not report is lost: no test waits for that, and a busy machine must not have it."""
 _CONTROLLERS = ("--leader-elect=false", "--bind-address=127.0.0.1", "--port=0")
 
 
@@ -196,7 +198,7 @@ class Cluster(Engine):
             self._start(
                 "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", *_CONTROLLERS, "--use-service-account-credentials",
                 f"--service-account-private-key-file={key}", f"--root-ca-file={authority}", "--kube-api-qps=200",
-                "--kube-api-burst=400", f"--cert-dir={self.folder}/certs-of-controllers",
+                "--kube-api-burst=400", f"--node-monitor-grace-period={GRACE}", f"--cert-dir={self.folder}/certs-of-controllers",
             )  # fmt: skip
             self._start(
                 "kube-scheduler",

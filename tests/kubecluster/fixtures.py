@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.engines.fixtures import absent, or_absent, require
+from tests.engines.images import import_busybox
 from tests.kubecluster.build import BuildFailed
 from tests.kubecluster.cluster import Cluster, ClusterFailed
 
@@ -22,3 +25,12 @@ def cluster() -> Iterator[Cluster]:
         absent(f"cannot be had on this machine: {error}")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def kubernetes(cluster: Cluster, made_image: dict[str, Any]) -> Cluster:
+    """The same with what functions are made of: `busybox:it`, and our own image (`tests.image.TAG`) for the watchdog."""
+    require("busybox")
+    import_busybox(cluster)
+    cluster.load(Path(made_image["path"]))
+    return cluster
