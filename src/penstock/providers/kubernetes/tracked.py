@@ -131,7 +131,8 @@ class Tracked:
         ]
         if self._ways.reach == "nodeport":
             replicas = self._one_way(replicas)
-        if desired and not any(replica.state != "draining" for replica in replicas):
+        there = sum(replica.state != "draining" for replica in replicas)
+        if desired and (not there or (self._refusal() and self._lacks(desired, there))):
             replicas.append(self._awaited())
         return replicas
 
@@ -152,18 +153,24 @@ class Tracked:
         return result
 
     def _awaited(self) -> Replica:
-        """In place of replicas that there are none of yet, so that what is waited for can be told."""
+        """In place of replicas that are not made, so that what is waited for can be told."""
+        name = f"{self.spec.name}-awaited"
+        if refusal := self._refusal():
+            return Replica(id=name, state="backoff", reason=f"the cluster does not let it be made: {refusal}")
+        over = [pod for pod in self._pods if about.is_over(pod)]
+        reason = about.end_of(over[-1]) if over else "the cluster is about to make it"
+        return Replica(id=name, state="starting", reason=reason)
+
+    def _refusal(self) -> str:
+        """Why the cluster makes no more pods, such as a quota; empty where it does."""
         conditions = (self._deployment.get("status") or {}).get("conditions") or ()
         failure: Document = next((item for item in conditions if item.get("type") == "ReplicaFailure"), {})
-        over = [pod for pod in self._pods if about.is_over(pod)]
-        if failure.get("status") == "True":
-            return Replica(
-                id=f"{self.spec.name}-awaited",
-                state="backoff",
-                reason=f"the cluster does not let it be made: {failure.get('message', '')}",
-            )
-        reason = about.end_of(over[-1]) if over else "the cluster is about to make it"
-        return Replica(id=f"{self.spec.name}-awaited", state="starting", reason=reason)
+        return str(failure.get("message") or failure.get("reason", "")) if failure.get("status") == "True" else ""
+
+    def _lacks(self, desired: int, there: int) -> bool:
+        """Whether pods are missing, or those of an update: what the refusal is about."""
+        updated = int((self._deployment.get("status") or {}).get("updatedReplicas") or 0)
+        return there < desired or updated < desired
 
 
 def _without_address(replica: Replica) -> Replica:
