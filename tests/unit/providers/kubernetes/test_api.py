@@ -1,0 +1,317 @@
+"""What is asked of an API server, and what becomes of its answers, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from penstock.errors import InvalidInput, ProviderUnavailable, SettingsError
+from penstock.providers.kubernetes import api as module
+from penstock.providers.kubernetes.api import Api
+from penstock.providers.kubernetes.apierrors import (
+    ApiConflict,
+    ApiForbidden,
+    ApiGone,
+    ApiInvalid,
+    ApiNotFound,
+    ApiRefused,
+    ApiUnavailable,
+)
+from penstock.providers.kubernetes.kinds import DEPLOYMENT, FUNCTION, NAMESPACE, POD, SECRET
+from tests.unit.providers.kubernetes.scripted_api import ScriptedApi, pieces, refused, said, serving
+
+OBJECT = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[tuple[ScriptedApi, Api]]:
+    async with serving(tmp_path) as (script, api):
+        script.answers = [said({"gitVersion": "v1.30.1"})]
+        assert await api.open() == "v1.30.1"
+        script.asked.clear()
+        yield script, api
+
+
+Server = tuple[ScriptedApi, Api]
+
+
+async def test_the_credentials_of_the_kubeconfig_are_used(server: Server) -> None:
+    script, _ = server
+    assert script.headers[0]["Authorization"] == "Bearer secret-token"
+
+
+async def test_objects_are_where_their_kind_says(server: Server) -> None:
+    script, api = server
+    script.answers = [said({})]
+    await api.get(SECRET, "s", "n")
+    await api.get(NAMESPACE, "n")
+    await api.get(FUNCTION, "f", "n")
+    await api.create(SECRET, OBJECT)
+    await api.replace(SECRET, OBJECT)
+    await api.delete(SECRET, "s", "n", uid="u")
+    await api.scale("d", "n", 3)
+    assert [(method, path) for method, path, _, _ in script.asked] == [
+        ("GET", "/api/v1/namespaces/n/secrets/s"),
+        ("GET", "/api/v1/namespaces/n"),
+        ("GET", "/apis/openfaas.com/v1/namespaces/n/functions/f"),
+        ("POST", "/api/v1/namespaces/n/secrets"),
+        ("PUT", "/api/v1/namespaces/n/secrets/s"),
+        ("DELETE", "/api/v1/namespaces/n/secrets/s"),
+        ("PATCH", "/apis/apps/v1/namespaces/n/deployments/d/scale"),
+    ]
+    assert script.asked[5][3]["preconditions"] == {"uid": "u"}
+    assert script.asked[6][3] == {"spec": {"replicas": 3}}
+
+
+@pytest.mark.parametrize("name", ("../x", "a/b", "a?watch=true", "a#b", "a%2fb"))
+async def test_a_name_stays_one_part_of_a_path(server: Server, name: str) -> None:
+    script, api = server
+    seen: list[str] = []
+
+    async def keep(request: web.Request) -> web.StreamResponse:
+        seen.append(request.raw_path)
+        return web.json_response({})
+
+    script.answers = [keep]
+    await api.get(SECRET, name, "n")
+    assert len(seen[0].split("/")) == 7 and "?" not in seen[0]
+
+
+async def test_what_is_applied_is_ours(server: Server) -> None:
+    script, api = server
+    script.answers = [said({})]
+    await api.apply(SECRET, OBJECT)
+    method, _, query, body = script.asked[0]
+    assert (method, query, body) == ("PATCH", {"fieldManager": "penstock", "force": "true"}, OBJECT)
+    assert script.headers[-1]["Content-Type"] == "application/apply-patch+yaml"
+
+
+async def test_a_status_is_merged_into_its_subresource(server: Server) -> None:
+    script, api = server
+    script.answers = [said({})]
+    await api.merge(FUNCTION, "f", "n", {"status": {}}, "status")
+    assert script.asked[0][1].endswith("/functions/f/status")
+    assert script.headers[-1]["Content-Type"] == "application/merge-patch+json"
+
+
+async def test_a_list_is_read_page_by_page(server: Server) -> None:
+    script, api = server
+    script.answers = [
+        said({"metadata": {"resourceVersion": "7", "continue": "next"}, "items": [{"metadata": {"name": "a"}}]}),
+        said({"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "b"}}]}),
+    ]
+    listing = await api.list(POD, "n", {"a": "b", "c": "d"})
+    assert ([item["metadata"]["name"] for item in listing.items], listing.version) == (["a", "b"], "7")
+    assert listing.items[0]["kind"] == "Pod" and listing.items[0]["apiVersion"] == "v1"
+    assert script.asked[0][2] == {"labelSelector": "a=b,c=d", "limit": "500"}
+    assert script.asked[1][2]["continue"] == "next"
+
+
+async def test_a_list_of_the_whole_cluster_names_no_namespace(server: Server) -> None:
+    script, api = server
+    script.answers = [said({"metadata": {}, "items": None})]
+    assert (await api.list(DEPLOYMENT)).items == []
+    assert script.asked[0][1] == "/apis/apps/v1/deployments"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    ((400, ApiInvalid), (404, ApiNotFound), (409, ApiConflict), (410, ApiGone), (422, ApiInvalid), (500, ApiRefused)),
+)
+async def test_refusals_keep_the_servers_words(server: Server, status: int, kind: type[ApiRefused]) -> None:
+    script, api = server
+    script.answers = [refused(status, "the words\x1b[31m", "Why")]
+    with pytest.raises(kind, match="the words") as caught:
+        await api.get(SECRET, "s", "n")
+    assert (caught.value.code, caught.value.reason, "\x1b" in str(caught.value)) == (status, "Why", False)
+    assert len(script.asked) == 1
+
+
+async def test_what_kubernetes_does_not_take_is_the_callers_fault(server: Server) -> None:
+    script, api = server
+    script.answers = [refused(422, "metadata.name: Invalid value")]
+    with pytest.raises(InvalidInput) as caught:
+        await api.apply(SECRET, OBJECT)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(("namespace", "where"), (("n", "in namespace n"), (None, "in the whole cluster")))
+async def test_a_missing_right_is_named(server: Server, namespace: str | None, where: str) -> None:
+    script, api = server
+    script.answers = [refused(403, "deployments.apps is forbidden")]
+    with pytest.raises(ApiForbidden, match=f"verb list on deployments.apps {where}"):
+        await api.list(DEPLOYMENT, namespace)
+
+
+async def test_a_missing_right_on_a_part_of_an_object_is_named(server: Server) -> None:
+    script, api = server
+    script.answers = [refused(403, "no")]
+    with pytest.raises(ApiForbidden, match="verb patch on deployments/scale.apps in namespace n"):
+        await api.scale("d", "n", 1)
+
+
+async def test_a_quota_is_not_a_missing_right(server: Server) -> None:
+    script, api = server
+    script.answers = [refused(403, "exceeded quota: small", "Forbidden")]
+    with pytest.raises(ApiInvalid, match="exceeded quota"):
+        await api.create(SECRET, OBJECT)
+
+
+async def test_whoever_has_no_time_is_asked_again(server: Server) -> None:
+    script, api = server
+    script.answers = [refused(429, Retry_After="0"), refused(503), said({"metadata": {"name": "s"}})]
+    assert (await api.get(SECRET, "s", "n"))["metadata"]["name"] == "s"
+    assert len(script.asked) == 3
+
+
+async def test_what_would_be_done_twice_is_not_asked_again(server: Server) -> None:
+    script, api = server
+    script.answers = [refused(503, "later")]
+    with pytest.raises(ApiRefused, match="later"):
+        await api.create(SECRET, OBJECT)
+    assert len(script.asked) == 1
+
+
+async def test_an_api_server_that_never_has_time_is_unavailable(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, api = server
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    script.answers = [refused(429, "too many requests")]
+    with pytest.raises(ApiUnavailable, match="has no time: .*too many requests"):
+        await api.get(SECRET, "s", "n")
+    assert len(script.asked) > 1
+
+
+async def test_an_api_server_that_is_gone_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    async with serving(tmp_path) as (script, api):
+        script.answers = [said({})]
+        await api.open()
+    await api.close()
+    with pytest.raises(ProviderUnavailable, match="does not answer"):
+        await api.open()
+
+
+@pytest.mark.parametrize("body", (b"<html>", b"", b"[1]", b'{"a":', b"\xff"))
+async def test_what_is_no_answer_of_an_api_server_is_unavailable(server: Server, body: bytes) -> None:
+    script, api = server
+    script.answers = [pieces(body)]
+    with pytest.raises(ApiUnavailable, match="what answers for the Kubernetes API"):
+        await api.get(SECRET, "s", "n")
+
+
+async def test_whether_a_kind_is_served(server: Server) -> None:
+    script, api = server
+    script.answers = [said({"resources": [{"name": "functions"}, {"name": "functions/status"}]})]
+    assert await api.serves(FUNCTION)
+    script.answers = [said({"resources": [{"name": "others"}]})]
+    assert not await api.serves(FUNCTION)
+    script.answers = [refused(404)]
+    assert not await api.serves(FUNCTION)
+
+
+async def test_a_watch_gives_events_as_they_come(server: Server) -> None:
+    script, api = server
+    stay = asyncio.Event()
+    script.answers = [
+        pieces(
+            b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}\n{"type":"MODI',
+            b'FIED","object":{"metadata":{"name":"a"}}}\n',
+            b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}\n',
+            stay=stay,
+        )
+    ]
+    async with aclosing(api.watch(POD, "n", {"a": "b"}, "5")) as events:
+        seen = [await anext(events) for _ in range(3)]
+        assert [event.type for event in seen] == ["ADDED", "MODIFIED", "BOOKMARK"]
+        stay.set()
+        assert [event async for event in events] == []
+    query = script.asked[0][2]
+    assert (query["watch"], query["resourceVersion"], query["allowWatchBookmarks"]) == ("true", "5", "true")
+    assert int(query["timeoutSeconds"]) > 0
+
+
+@pytest.mark.parametrize("how", ("status", "event"))
+async def test_a_watch_from_too_long_ago_says_so(server: Server, how: str) -> None:
+    script, api = server
+    event = b'{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old resource version"}}\n'
+    script.answers = [refused(410, "too old")] if how == "status" else [pieces(event)]
+    with pytest.raises(ApiGone, match="too old"):
+        await anext(api.watch(POD, "n", "", "1"))
+
+
+@pytest.mark.parametrize(
+    "line", (b"no json\n", b"[]\n", b'{"type":1,"object":{}}\n', b'{"type":"ADDED"}\n', b"\xff\xfe\n")
+)
+async def test_a_watch_of_something_else_is_unavailable(server: Server, line: bytes) -> None:
+    script, api = server
+    script.answers = [pieces(line)]
+    with pytest.raises(ApiUnavailable):
+        await anext(api.watch(POD, "n", "", "1"))
+
+
+async def test_a_line_without_end_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, api = server
+    monkeypatch.setattr(module, "MAX_LINE", 1000)
+    script.answers = [pieces(b"x" * 2000)]
+    with pytest.raises(ApiUnavailable, match="a line of more than 1000 bytes"):
+        await anext(api.watch(POD, "n", "", "1"))
+
+
+async def test_logs_are_lines_with_their_times(server: Server) -> None:
+    script, api = server
+    script.answers = [
+        pieces(b"2026-01-01T00:00:00.1Z one\n2026-01-01T00:00:01Z tw", b"o\n", b"2026-01-01T00:00:02Z end")
+    ]
+    lines = [line async for line in api.log_lines("p", "n", "function", tail=5, since="2026-01-01T00:00:00Z")]
+    assert lines == [b"2026-01-01T00:00:00.1Z one", b"2026-01-01T00:00:01Z two", b"2026-01-01T00:00:02Z end"]
+    _, path, query, _ = script.asked[0]
+    assert path == "/api/v1/namespaces/n/pods/p/log"
+    assert query == {
+        "container": "function",
+        "timestamps": "true",
+        "follow": "false",
+        "tailLines": "5",
+        "sinceTime": "2026-01-01T00:00:00Z",
+    }
+
+
+async def test_nothing_is_asked_before_it_is_open(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, api):
+        with pytest.raises(ProviderUnavailable, match="not connected"):
+            await api.get(SECRET, "s", "n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    (
+        ("", "cannot be used"),
+        ("clusters: [", "cannot be used"),
+        ("just text", "cannot be used"),
+        ("{clusters: [], contexts: [], users: []}", "cannot be used"),
+        ("{clusters: [], contexts: [], users: [], current-context: gone}", "gone"),
+    ),
+)
+async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        await Api("", {"KUBECONFIG": str(path)}).open()
+    assert str(path) in str(caught.value)
+
+
+async def test_a_kubeconfig_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="set KUBECONFIG"):
+        await Api("", {"KUBECONFIG": str(tmp_path / "none")}).open()
+
+
+async def test_an_unknown_context_lists_those_there_are(tmp_path: Path) -> None:
+    async with serving(tmp_path):
+        with pytest.raises(SettingsError, match="its contexts: usual"):
+            await Api("other", {"KUBECONFIG": str(tmp_path / "kubeconfig")}).open()
