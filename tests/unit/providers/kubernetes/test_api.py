@@ -151,7 +151,7 @@ async def test_a_missing_right_is_named(server: Server, namespace: str | None, w
 async def test_a_missing_right_on_a_part_of_an_object_is_named(server: Server) -> None:
     script, api = server
     script.answers = [refused(403, "no")]
-    with pytest.raises(ApiForbidden, match="verb patch on deployments/scale.apps in namespace n"):
+    with pytest.raises(ApiForbidden, match=r"verb patch on deployments/scale\.apps in namespace n"):
         await api.scale("d", "n", 1)
 
 
@@ -183,7 +183,7 @@ async def test_an_api_server_that_never_has_time_is_unavailable(
     script, api = server
     monkeypatch.setattr(module, "PATIENCE", 0.3)
     script.answers = [refused(429, "too many requests")]
-    with pytest.raises(ApiUnavailable, match="has no time: .*too many requests"):
+    with pytest.raises(ApiUnavailable, match=r"has no time: .*too many requests"):
         await api.get(SECRET, "s", "n")
     assert len(script.asked) > 1
 
