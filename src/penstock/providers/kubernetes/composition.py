@@ -57,14 +57,18 @@ class Parts:
 
 
 def parts_of(
-    settings: ServeSettings, environ: Mapping[str, str], clock: Clock | None = None, ask: Probe = probe
+    settings: ServeSettings,
+    environ: Mapping[str, str],
+    clock: Clock | None = None,
+    ask: Probe = probe,
+    api: Api | None = None,
 ) -> Parts:
-    """`ask` asks a port whether it is ready."""
+    """`ask` asks a port whether it is ready; `api` is that of the settings where none is given."""
     clock = clock or SystemClock()
     installation = settings.installation or USUAL
     platform = settings.kubernetes_namespace or own_namespace(environ) or USUAL
     fixed = [name.strip() for name in settings.kubernetes_namespaces.split(",") if name.strip()]
-    api = Api(settings.kubernetes_context, environ)
+    api = api or Api(settings.kubernetes_context, environ)
     reach = cast(Reach, settings.kubernetes_reach)
     owned = marks.owner(installation)
 

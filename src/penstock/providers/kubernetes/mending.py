@@ -91,6 +91,9 @@ class Mending:
             await self._apply(tracked.spec, wanted)
         except PenstockError as error:
             _log.warning("objects of function %s differ from what they were, and cannot be mended: %s", key, error)
+        except Exception:
+            # One object that nobody foresaw must not end the mending of all others.
+            _log.exception("objects of function %s cannot be mended", key)
 
     def _is_whole(self, tracked: Tracked, wanted: Document) -> bool:
         live = tracked.deployment

@@ -52,8 +52,22 @@ class Namespaces:
         if ("", DEFAULT_NAMESPACE) not in self._mirror.items:
             try:
                 await self._make(Namespace(name=DEFAULT_NAMESPACE))
+            except ApiConflict:
+                _log.debug("namespace %s was made by another gateway", DEFAULT_NAMESPACE)
             except ApiRefused as error:
                 _log.warning("namespace %s for functions is missing and cannot be made: %s", DEFAULT_NAMESPACE, error)
+
+    async def provide(self, name: str) -> None:
+        """Make the namespace of the gateway's own objects where there is none, which is not one of functions."""
+        if not self._mirror or ("", name) in self._mirror.items:
+            return
+        metadata = {"name": name, "labels": marks.owner(self._installation)}
+        try:
+            self._note(await self._create(metadata))
+        except ApiConflict:
+            _log.debug("namespace %s was made by another gateway", name)
+        except ApiRefused as error:
+            _log.warning("namespace %s for the gateway's lease is missing and cannot be made: %s", name, error)
 
     async def close(self) -> None:
         if self._mirror:
@@ -70,6 +84,11 @@ class Namespaces:
         others = sorted(name for name in known if name != DEFAULT_NAMESPACE)
         default = [known[DEFAULT_NAMESPACE]] if DEFAULT_NAMESPACE in known else []
         return [*default, *(known[name] for name in others)]
+
+    @property
+    def behind(self) -> str:
+        """Why they are not those that the cluster has now; empty when they are."""
+        return self._mirror.behind if self._mirror else ""
 
     @property
     def names(self) -> list[str]:
@@ -146,7 +165,10 @@ class Namespaces:
             "labels": {**namespace.labels, **marks.owner(self._installation)},
             "annotations": {**namespace.annotations, MARK: MARKED},
         }
-        self._note(await self._api.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+        self._note(await self._create(metadata))
+
+    async def _create(self, metadata: Document) -> Document:
+        return await self._api.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
     def _note(self, document: Document) -> None:
         if self._mirror:

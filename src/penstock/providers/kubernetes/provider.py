@@ -100,7 +100,6 @@ class KubernetesProvider:
     async def start(self) -> None:
         try:
             version = await self._api.open()
-            await self._namespaces.start()
             for mirror in self._mirrors:
                 mirror.start()
             await self._listed()
@@ -124,10 +123,13 @@ class KubernetesProvider:
         """Raises ProviderUnavailable when it takes too long, with the reason."""
         try:
             async with asyncio.timeout(START_PATIENCE):
+                await self._namespaces.start()
+                await self._namespaces.provide(self._parts.platform)
                 for mirror in self._mirrors:
                     await mirror.synced()
         except TimeoutError as error:
-            why = next((mirror.behind for mirror in self._mirrors if mirror.behind), "it takes too long")
+            followed = (self._namespaces, *self._mirrors)
+            why = next((one.behind for one in followed if one.behind), "it takes too long")
             raise ProviderUnavailable(f"what is on the cluster cannot be listed: {why}") from error
 
     async def close(self) -> None:
