@@ -32,7 +32,7 @@ from penstock.gateway.pipelineplan import find_cast
 from penstock.gateway.refusals import refuse
 from penstock.gateway.routes import RouteTable
 from penstock.storage.access import check_bucket
-from penstock.storage.errors import StorageOff
+from penstock.storage.errors import RangeNotSatisfiable, StorageOff
 from penstock.storage.reference import ObjectRef
 from penstock.wire.exchange import Asking, Exchange
 from penstock.wire.timeouts import NEVER
@@ -103,8 +103,7 @@ class ByReference:
         try:
             asking = await self._checked(exchange)
         except PenstockError as error:
-            own = _CHALLENGE if isinstance(error, Unauthorized) else b""
-            refuse(exchange, error.status, str(error).encode(), own, retry=error.status == 503)
+            refuse(exchange, error.status, str(error).encode(), _own_lines(error), retry=error.status == 503)
         except TimeoutError:
             refuse(exchange, 504, b"the object could not be opened in time, cut by the gateway", b"")
         except Exception:
@@ -170,6 +169,15 @@ async def _opened(store: Objects, ref: ObjectRef, part: ByteRange) -> Stream:
     return await store.read(ref, part.first, part.last)
 
 
+def _own_lines(error: PenstockError) -> bytes:
+    """Field lines that belong to the answer with this error."""
+    if isinstance(error, Unauthorized):
+        return _CHALLENGE
+    if isinstance(error, RangeNotSatisfiable) and error.size is not None:
+        return b"Content-Range: bytes */%d\r\n" % error.size  # RFC 9110 §15.5.17
+    return b""
+
+
 def _assembled(exchange: Exchange, wanted: Wanted, stream: Stream | None, store: Objects, limits: Limits) -> Asking:
     """The client's exchange with the store at one or both of its ends."""
     seen = seen_request(exchange.request, stream, wanted.sink is not None)
@@ -179,13 +187,18 @@ def _assembled(exchange: Exchange, wanted: Wanted, stream: Stream | None, store:
         begin = functools.partial(store.write, wanted.sink, if_none_match=wanted.new)
         sink = IntoObject(exchange, seen, wanted.sink, begin, limits)
         asking, failed = sink, sink.fail
-    if stream is not None:
-        asking = FromObject(asking, seen, stream, failed)
+    if wanted.source is not None and stream is not None:
+        asking = FromObject(asking, seen, stream, functools.partial(_broken_off, wanted.source, failed))
     return asking
 
 
+def _broken_off(ref: ObjectRef, failed: Callable[[PenstockError], None], error: PenstockError) -> None:
+    """The object could not be read to its end: say so to whoever looks after the store, and to the client."""
+    _log.warning("%s: %s", ref, error)
+    failed(error)
+
+
 def _fail(exchange: Exchange, error: PenstockError) -> None:
-    """The object could not be read to its end."""
     if exchange.head_sent:
         exchange.abort()
     else:

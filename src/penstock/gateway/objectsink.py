@@ -103,9 +103,14 @@ class IntoObject(Passing):
         self._waiting = 0
         self._full = False
         self._complete = False
+        self._fault = 0
         self._ready = asyncio.Event()
 
     # The answer, as whoever relays it sees it.
+
+    @property
+    def fault(self) -> int:
+        return self._fault
 
     @property
     def head_sent(self) -> bool:
@@ -234,6 +239,7 @@ class IntoObject(Passing):
 
     def _give_up(self, status: int, text: str) -> None:
         self._storing = None
+        self._fault = status
         super().client_gone()  # the function is told to stop, unless it has ended
         self._refuse(status, text)
 

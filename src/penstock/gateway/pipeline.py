@@ -299,7 +299,7 @@ class Pipeline:
 
     def client_gone(self) -> None:
         if self._running:
-            self._end(CLIENT_GONE)
+            self._end(self.client.fault or CLIENT_GONE)
         else:
             self.alive = False
             self._leave_queues()

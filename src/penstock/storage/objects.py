@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import InvalidInput
 from penstock.storage.credentials import Keys, load_keys
-from penstock.storage.errors import ObjectNotFound, StorageDenied, StorageOff, StorageUnavailable
+from penstock.storage.errors import ObjectNotFound, RangeNotSatisfiable, StorageDenied, StorageOff, StorageUnavailable
 from penstock.storage.listing import Lister, ObjectInfo
 from penstock.storage.reference import ObjectRef, check_bucket_name, check_key
 from penstock.storage.translate import translated
@@ -111,8 +111,14 @@ class ObjectStore:
             options = {"range": (first, last + 1)}
         elif first:
             options = {"range": {"offset": first}}
-        with translated(ref, self.endpoint):
-            result = await obstore.get_async(store, ref.key, options=options)
+        try:
+            with translated(ref, self.endpoint):
+                result = await obstore.get_async(store, ref.key, options=options)
+        except RangeNotSatisfiable as error:
+            size = (await self.head(ref)).size  # the library does not pass on what the store says of it
+            raise RangeNotSatisfiable(
+                f"the range begins after the end of {ref}, which has {size} bytes", size
+            ) from error
         return ObjectStream(ref, self.endpoint, result)
 
     async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> Upload:

@@ -136,8 +136,9 @@ class TestRanges:
         self, store: ObjectStore, s3: S3Server, bucket: str, first_byte: int, last: int | None
     ) -> None:
         s3.put(bucket, "o", b"0123456789")
-        with pytest.raises(RangeNotSatisfiable, match=r"o$"):
+        with pytest.raises(RangeNotSatisfiable, match=r"o, which has 10 bytes$") as refused:
             await store.read(ObjectRef(bucket, "o"), first_byte, last)
+        assert refused.value.size == 10
 
     async def test_a_range_that_ends_before_it_begins_is_refused(self, store: ObjectStore, bucket: str) -> None:
         with pytest.raises(InvalidInput):

@@ -84,7 +84,7 @@ class FakeStore:
         self.content_type = ""
         self.streams: list[FakeStream] = []
         self.uploads: list[FakeUpload] = []
-        self.read_error: PenstockError | None = None
+        self.read_error: Exception | None = None
         self.read_error_at = 0
         self.open_error: PenstockError | None = None
         self.write_error: PenstockError | None = None
@@ -106,7 +106,7 @@ class FakeStore:
         data = await self._find(ref)
         end = len(data) - 1 if last is None else min(last, len(data) - 1)
         if first and first >= len(data):
-            raise RangeNotSatisfiable(f"{ref} has no byte {first}")
+            raise RangeNotSatisfiable(f"{ref} has no byte {first}", len(data))
         stream = FakeStream(self, data, first, end)
         self.streams.append(stream)
         return stream

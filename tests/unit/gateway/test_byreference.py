@@ -14,7 +14,7 @@ from penstock.core.tokens import derive_key, function_token
 from penstock.credentials import load_credentials
 from penstock.gateway.byreference import ByReference
 from penstock.gateway.callers import Callers
-from penstock.gateway.messages import Route, Synced
+from penstock.gateway.messages import Counters, Route, Synced
 from penstock.storage.errors import StorageUnavailable, UploadFailed
 from penstock.storagesettings import StorageSettings
 from penstock.wire.connection import WRITE_HIGH
@@ -38,6 +38,14 @@ class Stored(Gateway):
 
     async def function(self, app: Application, key: str = "x.openfaas-fn", **policy: object) -> None:
         await self.deploy(key, await self.replica(app), failed=False, **policy)
+
+    async def counted(self) -> list[int]:
+        """The statuses that the first requests were counted with, once there are any."""
+        reports = self.control.sessions[-1]
+        return await eventually(
+            lambda: [one.code for report in reports.all(Counters) for one in report.completed],
+            "a request to be counted",
+        )
 
     async def post(self, *headers: tuple[str, str], target: str = "/function/x", host: str = "localhost") -> Answer:
         """A request without a body."""
@@ -133,7 +141,8 @@ async def test_a_range_of_the_object_is_the_body(gateway: Stored, asked: str, bo
 async def test_a_range_beyond_the_object_is_a_416(gateway: Stored) -> None:
     gateway.store.put("a", b"0123456789")
     await gateway.function(echo)
-    assert (await gateway.post(IN, ("Range", "bytes=10-"))).status == 416
+    answer = await gateway.post(IN, ("Range", "bytes=10-"))
+    assert (answer.status, answer.get("content-range")) == (416, "bytes */10")
 
 
 async def test_without_an_input_object_a_range_is_the_functions_own_business(gateway: Stored) -> None:
@@ -221,15 +230,16 @@ async def test_a_client_that_leaves_while_the_object_is_looked_for_is_forgotten(
     assert not gateway.store.streams
 
 
-async def test_a_store_that_stops_in_the_middle_is_a_503_and_the_function_is_cut(gateway: Stored) -> None:
+async def test_a_store_that_stops_in_the_middle_is_a_502_and_the_function_is_cut(gateway: Stored) -> None:
     held: list[Exchange] = []
     gateway.store.put("a", LARGE)
     gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), PIECE
     await gateway.function(held.append)
     answer = await gateway.post(IN)
-    assert (answer.status, answer.get("retry-after")) == (503, "1")
-    assert "the store has gone" in answer.text
+    assert answer.status == 502
+    assert "could not be read to its end: the store has gone" in answer.text
     await eventually(lambda: held and held[0].done, "the function to hear of it")
+    assert await gateway.counted() == [502]
 
 
 async def test_a_store_that_stops_after_the_answer_began_cuts_it(gateway: Stored) -> None:
@@ -239,6 +249,56 @@ async def test_a_store_that_stops_after_the_answer_began_cuts_it(gateway: Stored
     answer = await gateway.post(IN)
     assert answer.status == 200
     assert not answer.complete
+    assert await gateway.counted() == [502]
+
+
+async def test_a_store_that_stops_is_told_in_the_log(gateway: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), PIECE
+    await gateway.function(lambda exchange: None)
+    await gateway.post(IN)
+    assert "s3://inbox/a: the object could not be read to its end: the store has gone" in caplog.text
+
+
+async def test_a_reader_that_fails_by_our_own_fault_is_a_502_too(
+    gateway: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = RuntimeError("a fault"), PIECE
+    await gateway.function(lambda exchange: None)
+    answer = await gateway.post(IN)
+    assert (answer.status, "a fault" in answer.text) == (502, False)
+    assert "RuntimeError: a fault" in caplog.text
+
+
+async def test_a_store_that_stops_fails_the_pipeline_that_reads_it(gateway: Stored) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), PIECE
+    await gateway.function(mirror)
+    await gateway.function(lambda exchange: None, key="y.openfaas-fn")
+    assert (await gateway.post(IN, target="/function/x|y")).status == 502
+    assert 502 in await gateway.counted()
+
+
+async def test_a_store_that_stops_while_the_answer_is_stored_leaves_nothing(gateway: Stored) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), 2 << 20
+    await gateway.function(mirror)
+    assert (await gateway.post(IN, OUT)).status == 502
+    await eventually(lambda: gateway.store.uploads[0].aborted, "the upload to be given up")
+    assert await gateway.counted() == [502]
+
+
+async def test_a_client_that_leaves_is_still_counted_as_gone(gateway: Stored) -> None:
+    held: list[Exchange] = []
+    gateway.store.put("a", LARGE * 4)
+    await gateway.function(held.append)
+    client = await gateway.client()
+    client.begin("POST", "/function/x", [("Host", "localhost"), IN])
+    client.end()
+    await eventually(lambda: held, "the request at the function")
+    client.close()
+    assert await gateway.counted() == [499]
 
 
 async def test_a_request_that_waited_for_a_replica_gets_its_object(gateway: Stored) -> None:
@@ -477,7 +537,7 @@ async def test_an_input_that_breaks_off_leaves_no_output(gateway: Stored) -> Non
     gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), 2 << 20
     await gateway.function(mirror)
     answer = await gateway.post(IN, OUT)
-    assert answer.status == 503
+    assert answer.status == 502
     assert "the store has gone" in answer.text
     await eventually(lambda: all(upload.aborted for upload in gateway.store.uploads), "the upload to be aborted")
     assert gateway.store.get("b") is None
