@@ -278,6 +278,26 @@ def test_a_token_is_good_after_a_restart(s3: S3Server, workshop: Workshop) -> No
             server.stop()
 
 
+# A gateway that ends.
+
+
+def test_a_gateway_that_is_stopped_gives_up_its_uploads(s3: S3Server, workshop: Workshop) -> None:
+    bucket = s3.make_bucket()
+    server = Penstock(environ=variables(s3, bucket, PENSTOCK_WIRE_DRAIN_TIMEOUT="100ms"))
+    try:
+        stops = workshop.python("never-ends", HALF.format(then="time.sleep(3600)"))
+        server.deploy("stops", stops, **STREAMING)
+        connection = http.client.HTTPConnection(*server.address, timeout=60)
+        fields = {**server.admin, "X-Output-Object": f"s3://{bucket}/never"}
+        connection.request("POST", "/function/stops", b"", fields)
+        wait_until(lambda: s3.uploads(bucket), "the upload to begin")
+        assert server.stop() == 1  # a request was cut
+        connection.close()
+    finally:
+        server.kill()
+    assert (s3.keys_in(bucket), s3.uploads(bucket)) == ([], [])
+
+
 # A store that goes away.
 
 WRITES = """\

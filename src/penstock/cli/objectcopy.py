@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import mimetypes
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -172,9 +173,13 @@ class Copier:
             return stream.size, stream.content_type, stream
         if source == STREAM:
             return None, "", pipe_blocks(sys.stdin.fileno())
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)
-        return os.fstat(descriptor).st_size, mimetypes.guess_type(source)[0] or "", _pieces(descriptor)
+        os.set_blocking(descriptor, True)  # only a named pipe without a writer must not keep us from hearing signals
+        about, content_type = os.fstat(descriptor), mimetypes.guess_type(source)[0] or ""
+        if stat.S_ISREG(about.st_mode):
+            return about.st_size, content_type, _pieces(descriptor)
+        return None, content_type, pipe_blocks(descriptor)
 
     async def _download(self, source: ObjectRef, target: str, moved: Callable[[int | None], Moved]) -> int:
         if not self._wish.replace:

@@ -41,6 +41,9 @@ _OFF = (
     "object storage is not set up here: PENSTOCK_S3_BUCKETS names the buckets that requests may use, "
     "PENSTOCK_S3_ENDPOINT the store"
 )
+GIVING_UP = 15.0
+"""Seconds that a worker which ends waits for the store to remove the parts of uploads that are not over; the supervisor waits longer."""
+
 _CHALLENGE = b'WWW-Authenticate: Basic realm="Restricted"\r\n'
 
 _log = logging.getLogger(__name__)
@@ -85,8 +88,7 @@ class ByReference:
         if not isinstance(exchange, Exchange):
             raise TypeError("only a client's own exchange names objects")
         task = asyncio.get_running_loop().create_task(self._begin(exchange, invoke))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(task)
         exchange.watch(_Leaving(task))
 
     async def prepare(self) -> None:
@@ -98,6 +100,17 @@ class ByReference:
             await self._callers.prepare()
         except PenstockError as error:
             _log.warning("object storage: %s", error)
+
+    async def close(self, patience: float = GIVING_UP) -> None:
+        """Wait, once every client is served or cut, until the uploads that are given up have left nothing in the store."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=patience)
+            if late:
+                _log.warning("%d uploads could not be given up in time: the store may keep parts of them", len(late))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _begin(self, exchange: Exchange, invoke: Callable[[Asking], None]) -> None:
         try:
@@ -131,7 +144,22 @@ class ByReference:
         async with asyncio.timeout(None if limits.whole == NEVER else limits.whole):
             store = await self._store()
             stream = await _opened(store, wanted.source, wanted.part) if wanted.source is not None else None
-        return _assembled(exchange, wanted, stream, store, limits)
+        return self._assembled(exchange, wanted, stream, store, limits)
+
+    def _assembled(
+        self, exchange: Exchange, wanted: Wanted, stream: Stream | None, store: Objects, limits: Limits
+    ) -> Asking:
+        """The client's exchange with the store at one or both of its ends."""
+        seen = seen_request(exchange.request, stream, wanted.sink is not None)
+        asking: Asking = exchange
+        failed: Callable[[PenstockError], None] = functools.partial(_fail, exchange)
+        if wanted.sink is not None:
+            begin = functools.partial(store.write, wanted.sink, if_none_match=wanted.new)
+            sink = IntoObject(exchange, seen, wanted.sink, begin, limits, self._keep)
+            asking, failed = sink, sink.fail
+        if wanted.source is not None and stream is not None:
+            asking = FromObject(asking, seen, stream, functools.partial(_broken_off, wanted.source, failed))
+        return asking
 
     async def _store(self) -> Objects:
         """The store, opened in a thread at the first use: its imports take a while."""
@@ -176,20 +204,6 @@ def _own_lines(error: PenstockError) -> bytes:
     if isinstance(error, RangeNotSatisfiable) and error.size is not None:
         return b"Content-Range: bytes */%d\r\n" % error.size  # RFC 9110 §15.5.17
     return b""
-
-
-def _assembled(exchange: Exchange, wanted: Wanted, stream: Stream | None, store: Objects, limits: Limits) -> Asking:
-    """The client's exchange with the store at one or both of its ends."""
-    seen = seen_request(exchange.request, stream, wanted.sink is not None)
-    asking: Asking = exchange
-    failed: Callable[[PenstockError], None] = functools.partial(_fail, exchange)
-    if wanted.sink is not None:
-        begin = functools.partial(store.write, wanted.sink, if_none_match=wanted.new)
-        sink = IntoObject(exchange, seen, wanted.sink, begin, limits)
-        asking, failed = sink, sink.fail
-    if wanted.source is not None and stream is not None:
-        asking = FromObject(asking, seen, stream, functools.partial(_broken_off, wanted.source, failed))
-    return asking
 
 
 def _broken_off(ref: ObjectRef, failed: Callable[[PenstockError], None], error: PenstockError) -> None:

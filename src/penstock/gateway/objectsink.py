@@ -88,14 +88,17 @@ class IntoObject(Passing):
         ref: ObjectRef,
         begin: Callable[[str], Awaitable[Uploading]],
         limits: Limits,
+        keep: Callable[[asyncio.Task[None]], None],
     ) -> None:
-        """`begin` opens the upload of a content type. `request` is one of HTTP/1.0, so that the answer comes without chunks."""
+        """`begin` opens the upload of a content type. `request` is one of HTTP/1.0, so that the answer comes without chunks.
+        `keep` hears of the task that must not be forgotten before it has ended."""
         super().__init__(client, request)
         self._ref = ref
         self._begin = begin
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._limits = limits
+        self._keep = keep
         self._deadline = self._begun + limits.whole
         self._answer: _Answer | None = None
         self._storing: asyncio.Task[None] | None = None
@@ -130,6 +133,7 @@ class IntoObject(Passing):
             if is_stream(answer.get(b"content-type").encode("latin-1")):
                 self._deadline = NEVER
             self._storing = self._loop.create_task(self._store(answer))
+            self._keep(self._storing)
         if body:
             self.send(body)
 

@@ -73,6 +73,8 @@ class FakeUpload:
         return FakeStored("e-tag", len(self.data))
 
     async def abort(self) -> None:
+        self.store.aborting = True
+        await self.store.may_abort.wait()
         self.aborted = not self.finished
 
 
@@ -89,8 +91,10 @@ class FakeStore:
         self.open_error: PenstockError | None = None
         self.write_error: PenstockError | None = None
         self.finish_error: PenstockError | None = None
+        self.aborting = False
         self.may_open, self.may_write, self.may_finish = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        for event in (self.may_open, self.may_write, self.may_finish):
+        self.may_abort = asyncio.Event()
+        for event in (self.may_open, self.may_write, self.may_finish, self.may_abort):
             event.set()
 
     def put(self, key: str, data: bytes, bucket: str = "inbox") -> None:

@@ -543,6 +543,50 @@ async def test_an_input_that_breaks_off_leaves_no_output(gateway: Stored) -> Non
     assert gateway.store.get("b") is None
 
 
+async def test_a_worker_that_ends_waits_until_uploads_are_given_up(gateway: Stored) -> None:
+    held: list[Exchange] = []
+    gateway.store.may_abort.clear()
+    await gateway.function(lambda exchange: begin_answer(exchange, held))
+    client = await gateway.client()
+    client.begin("POST", "/function/x", [("Host", "localhost"), OUT])
+    client.end()
+    await eventually(lambda: gateway.store.uploads, "the upload to begin")
+    assert not await gateway.worker.server.drain(0)
+    closing = asyncio.create_task(gateway.worker.invoker.by_reference.close(DEADLINE))
+    await eventually(lambda: gateway.store.aborting, "the upload to be given up")
+    assert not closing.done()
+    gateway.store.may_abort.set()
+    await closing
+    assert gateway.store.uploads[0].aborted
+
+
+async def test_a_worker_that_ends_does_not_wait_for_a_store_for_ever(
+    gateway: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    held: list[Exchange] = []
+    gateway.store.may_abort.clear()
+    await gateway.function(lambda exchange: begin_answer(exchange, held))
+    client = await gateway.client()
+    client.begin("POST", "/function/x", [("Host", "localhost"), OUT])
+    client.end()
+    await eventually(lambda: gateway.store.uploads, "the upload to begin")
+    client.close()
+    await gateway.worker.invoker.by_reference.close(0)
+    assert "1 uploads could not be given up in time" in caplog.text
+    gateway.store.may_abort.set()
+
+
+async def test_a_worker_without_uploads_ends_at_once(gateway: Stored) -> None:
+    await gateway.worker.invoker.by_reference.close(0)
+
+
+def begin_answer(exchange: Exchange, held: list[Exchange]) -> None:
+    """An answer that does not end."""
+    held.append(exchange)
+    exchange.start(200, [])
+    exchange.write(b"beginning")
+
+
 async def test_a_function_is_paused_while_the_store_takes_nothing(gateway: Stored) -> None:
     produced = 0
     paused = asyncio.Event()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from penstock.cli.cancelling import run_to_a_tidy_end
 from penstock.cli.commands import AliasGroup
 from penstock.cli.objectcopy import (
     LARGE,
@@ -143,7 +144,8 @@ def copy(
     """Copy a file to an object, an object to a file, or an object to another.
 
     `-` is stdin or stdout. A target that ends in / or is a folder takes the source's name. Neither a file nor an object is seen
-    before it is complete. With -r all are tried, whatever becomes of some; the last line says how many have failed.
+    before it is complete; a copy that is ended, by Ctrl-C or SIGTERM, leaves nothing behind. With -r all are tried, whatever
+    becomes of some; the last line says how many have failed.
 
     \b
     Examples:
@@ -155,10 +157,12 @@ def copy(
         raise InvalidInput("--output json and the object itself cannot both be on stdout")
     store, teller = _store(settings), _Teller(output, quiet or target == STREAM)
     copier = Copier(store, Wish(content_type, replace))
+    # On the way to stdout there is nothing to tidy up, and whoever reads it may keep us waiting for ever.
+    run = asyncio.run if target == STREAM else run_to_a_tidy_end
     if recursive:
-        asyncio.run(_copy_all(copier, several(store, source, target), parallel, teller))
+        run(_copy_all(copier, several(store, source, target), parallel, teller))
     else:
-        asyncio.run(_copy_one(copier, single(source, target), teller))
+        run(_copy_one(copier, single(source, target), teller))
 
 
 @command.command("rm")

@@ -141,16 +141,47 @@ def test_wrong_keys_are_said_and_not_shown(storage: Command, bucket: str) -> Non
     assert b"hidden-value" not in done.stderr + done.stdout
 
 
-def test_an_upload_that_is_interrupted_leaves_nothing(storage: Command, s3: S3Server, bucket: str) -> None:
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
+def test_an_upload_that_is_ended_by_a_signal_leaves_nothing(
+    storage: Command, s3: S3Server, bucket: str, number: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "penstock", "storage", "cp", "-", f"s3://{bucket}/o"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=storage.environ, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(LARGE))
         process.stdin.flush()
         wait_until(lambda: s3.uploads(bucket), "an upload in parts")
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
+        process.send_signal(number)
+        assert process.wait() == 128 + number
     assert (s3.keys_in(bucket), s3.uploads(bucket)) == ([], [])
+
+
+def test_a_named_pipe_is_copied(storage: Command, s3: S3Server, bucket: str) -> None:
+    pipe = storage.folder / "pipe.csv"
+    os.mkfifo(pipe)
+    data = os.urandom(LARGE)
+    (storage.folder / "data").write_bytes(data)
+    with subprocess.Popen(["dd", "if=data", "of=pipe.csv", "bs=64k", "status=none"], cwd=storage.folder) as writer:
+        try:
+            storage("cp", "-q", "pipe.csv", f"s3://{bucket}/o")
+        finally:
+            writer.kill()
+    assert s3.get(bucket, "o") == data
+
+
+def test_a_copy_from_a_pipe_that_nobody_writes_can_be_ended(storage: Command, bucket: str) -> None:
+    pipe = storage.folder / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "penstock", "storage", "cp", str(pipe), f"s3://{bucket}/o"]
+    with subprocess.Popen(command, env=storage.environ) as process:
+        wait_until(lambda: _opened(process.pid, pipe), "the pipe to be opened")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+
+
+def _opened(pid: int, path: Path) -> bool:
+    descriptors = Path(f"/proc/{pid}/fd")
+    return any(os.path.realpath(descriptor) == str(path) for descriptor in descriptors.iterdir())
 
 
 @pytest.mark.service("rclone")
