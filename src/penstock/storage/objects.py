@@ -17,6 +17,7 @@ from penstock.storage.errors import ObjectNotFound, RangeNotSatisfiable, Storage
 from penstock.storage.listing import Lister, ObjectInfo
 from penstock.storage.reference import ObjectRef, check_bucket_name, check_key
 from penstock.storage.translate import translated
+from penstock.storage.unfinished import Unfinished, remove_parts, unfinished
 from penstock.storage.upload import Stored as Stored  # for whoever wants the whole of storage from one place
 from penstock.storage.upload import Upload
 from penstock.storagesettings import StorageSettings
@@ -168,6 +169,18 @@ class ObjectStore:
         """
         check_bucket_name(bucket)
         return self._lister.objects(bucket, prefix, after)
+
+    def unfinished(self, bucket: str, prefix: str = "") -> AsyncIterator[Unfinished]:
+        """Uploads in parts that have begun and not ended, whoever began them, of keys that begin with `prefix`.
+
+        Raises BucketNotFound and the other errors of storage.
+        """
+        check_bucket_name(bucket)
+        return unfinished(self._lister, bucket, prefix)
+
+    async def remove_parts(self, one: Unfinished) -> None:
+        """Give up an upload that somebody has begun; that it has ended is no error. Raises the errors of storage."""
+        await remove_parts(self._lister, one)
 
     async def presign(self, ref: ObjectRef, method: Method = "GET", seconds: int = 3600) -> str:
         """An address with which anyone may read (GET) or write (PUT) the object for so many seconds, without keys."""

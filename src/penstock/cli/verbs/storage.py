@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -181,6 +182,26 @@ def remove(settings: StorageSettings, locations: tuple[str, ...], recursive: boo
     asyncio.run(_remove(_store(settings), given, recursive))
 
 
+@command.command("clean")
+@click.argument("location", metavar="s3://BUCKET[/PREFIX]")
+@click.option("--older", type=DURATION, default="24h", show_default=True, help="Leave alone what has begun since then.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@_store_options
+def clean(settings: StorageSettings, location: str, older: float, dry_run: bool) -> None:
+    """Remove the parts of uploads that were never finished.
+
+    They are what is left of an upload whose program was killed: stores keep them, and charge for them, until somebody gives the
+    upload up. One that is still under way is given up too where it has begun long enough ago.
+
+    \b
+    Examples:
+      penstock storage clean s3://outbox --dry-run
+      penstock storage clean s3://outbox/2026/ --older 2h
+    """
+    bucket, prefix = parse_location(location)
+    asyncio.run(_clean(_store(settings), bucket, prefix, time.time() - older, dry_run))
+
+
 @command.command("presign")
 @click.argument("reference", metavar="s3://BUCKET/KEY")
 @click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]), default="GET", show_default=True)
@@ -321,6 +342,15 @@ async def _remove(store: ObjectStore, given: list[Any], recursive: bool) -> None
                 note(f"Error: {error}")
     if failed:
         raise PenstockError(f"{failed} objects could not be removed")
+
+
+async def _clean(store: ObjectStore, bucket: str, prefix: str, before: float, dry_run: bool) -> None:
+    async for one in store.unfinished(bucket, prefix):
+        if one.begun > before:
+            continue
+        if not dry_run:
+            await store.remove_parts(one)
+        click.echo(f"{'Would remove' if dry_run else 'Removed'}: parts of {one.ref}, begun {_time(one.begun)}")
 
 
 async def _objects(store: ObjectStore, place: tuple[str, str]) -> AsyncIterator[ObjectRef]:
