@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from penstock.errors import InvalidInput
+from penstock.storage.attributes import HOPS, KEPT, Attributes
 from penstock.storage.credentials import Keys, load_keys
 from penstock.storage.errors import ObjectNotFound, RangeNotSatisfiable, StorageDenied, StorageOff, StorageUnavailable
 from penstock.storage.listing import Lister, ObjectInfo
@@ -44,6 +46,7 @@ MAX_PRESIGNED = 604800
 _ANY_REQUEST = timedelta(days=7)
 """For the library's limit of a whole request, which counts a stream that a slow function reads; silence has its own limit."""
 
+_NONE: Attributes = MappingProxyType({})
 _FIRST_PAUSE, _LAST_PAUSE, _ATTEMPTS = timedelta(milliseconds=100), timedelta(seconds=3), 20
 
 
@@ -62,7 +65,9 @@ class ObjectStream:
         self.first, end = result.range
         self.last = end - 1
         self.etag = (meta["e_tag"] or "").strip('"')
-        self.content_type = result.attributes.get("Content-Type", "")
+        self.attributes: Attributes = {
+            name: value for name, value in result.attributes.items() if name in KEPT or name == HOPS
+        }
 
     def __aiter__(self) -> ObjectStream:
         return self
@@ -122,13 +127,13 @@ class ObjectStore:
             ) from error
         return ObjectStream(ref, self.endpoint, result)
 
-    async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> Upload:
-        """Begin an upload, to be ended by `finish` or `abort`. Raises the errors of storage.
+    async def write(self, ref: ObjectRef, attributes: Attributes = _NONE, if_none_match: bool = False) -> Upload:
+        """Begin an upload, to be ended by `finish` or `abort`; `attributes` are printable ASCII. Raises the errors of storage.
 
         With `if_none_match` it ends in ObjectExists when there is an object of that key.
         """
         store = await self._bucket(ref)
-        upload = Upload(store, ref, self.endpoint, self._settings, content_type, if_none_match)
+        upload = Upload(store, ref, self.endpoint, self._settings, attributes, if_none_match)
         if if_none_match and await self._exists(ref):
             raise upload.exists()
         return upload

@@ -59,6 +59,18 @@ def test_streams_go_through_stdin_and_stdout(storage: Command, s3: S3Server, buc
     assert s3.get(bucket, "copy") == data
 
 
+def test_what_describes_an_object_goes_to_its_copy(storage: Command, s3: S3Server, bucket: str) -> None:
+    s3.put(bucket, "o", b"x", "text/csv")
+    storage("cp", f"s3://{bucket}/o", f"s3://{bucket}/same")
+    storage("cp", f"s3://{bucket}/o", f"s3://{bucket}/other", "--content-type", "text/plain")
+    assert [_type_of(storage, f"s3://{bucket}/{key}") for key in ("same", "other")] == ["text/csv", "text/plain"]
+
+
+def _type_of(storage: Command, reference: str) -> str:
+    with urllib.request.urlopen(storage("presign", reference).stdout.decode().strip()) as answer:
+        return str(answer.headers["Content-Type"])
+
+
 def test_folders_are_copied_whole(storage: Command, s3: S3Server, bucket: str) -> None:
     tree = {"x": b"1", "deep/y": b"2", "deep/er/ü +%": b"3"}
     for name, data in tree.items():
@@ -125,6 +137,7 @@ def test_a_signed_address_needs_no_keys(storage: Command, s3: S3Server, bucket: 
         (("cp", "s3://bucket/o", "-", "-o", "json"), b"cannot both be on stdout", 2),
         (("cp", "-r", "none", "s3://bucket/"), b"none is no folder", 2),
         (("cp", "none", "s3://bucket/"), b"No such file", 1),
+        (("cp", "-", "s3://bucket/o", "--content-type", "text/ü"), b"is not printable ASCII", 2),
         (("clean", "s3://no-such-bucket"), b"no bucket no-such-bucket", 1),
         (("clean", "s3://bucket", "--older", "long"), b"long", 2),
         (("ls", "s3://B"), b"no name of a bucket", 2),
