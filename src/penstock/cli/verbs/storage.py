@@ -1,4 +1,7 @@
-"""`penstock storage`: the objects of the store that functions take their input from, for people and scripts. No gateway is asked."""
+"""`penstock storage`: the objects of the store that functions take their input from, for people and scripts.
+
+No gateway is asked but by the verbs about events, which are in `cli.storageevents`.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ from penstock.cli.objectcopy import (
 )
 from penstock.cli.options import DURATION, note, output_option
 from penstock.cli.output import print_json, printable
+from penstock.cli.storageevents import events, events_token, redrive
 from penstock.errors import InvalidInput, PenstockError, SettingsError
 from penstock.settings import load_storage_settings
 from penstock.storage.listing import ObjectInfo
@@ -87,18 +91,23 @@ def _settings(given: dict[str, Any]) -> StorageSettings:
 
 @click.group("storage", cls=AliasGroup, aliases={"list": "ls", "copy": "cp", "remove": "rm", "delete": "rm"})
 def command() -> None:
-    """List, copy and remove objects of an S3-compatible store; sign addresses.
+    """List, copy and remove objects of an S3-compatible store; see what became of events.
 
-    The store is that of the settings of `penstock serve`: PENSTOCK_S3_ENDPOINT, PENSTOCK_S3_ACCESS_KEY and so on. In a key of
-    s3://BUCKET/KEY a space may be written %20, and a percent sign must be written %25. Needs the extra: pip install
-    'penstock[s3]'.
+    The verbs about events ask the gateway. All others speak to the store itself, that of the settings of `penstock serve`:
+    PENSTOCK_S3_ENDPOINT, PENSTOCK_S3_ACCESS_KEY and so on, and need the extra: pip install 'penstock[s3]'. In a key of
+    s3://BUCKET/KEY a space may be written %20, and a percent sign must be written %25.
 
     \b
     Examples:
       penstock storage cp photo.jpg s3://inbox/photo.jpg
       penstock storage ls s3://inbox
       penstock storage cp s3://outbox/photo.png - | file -
+      penstock storage events
     """
+
+
+for _verb in (events, redrive, events_token):
+    command.add_command(_verb)
 
 
 @command.command("ls")
