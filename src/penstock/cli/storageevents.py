@@ -18,7 +18,7 @@ from penstock.cli.schema import Raw
 from penstock.cli.target import Target
 
 _HEADINGS = ("GIVEN UP", "FUNCTION", "EVENT", "OBJECT", "ATTEMPTS", "REASON")
-_WIDTHS = (20, 20, 22, 20, 8, 0)
+_WIDTHS = (27, 20, 22, 20, 8, 0)
 
 
 class _GivenUp(msgspec.Struct, rename="camel"):
