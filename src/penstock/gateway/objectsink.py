@@ -215,6 +215,8 @@ class IntoObject(Passing):
         except TimeoutError:
             self._give_up(504, "the object was not stored in time, cut by the gateway")
         except PenstockError as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.warning("%s: the object could not be stored: %s", self._ref, error)
             self._give_up(error.status, str(error))
         except Exception:
             _log.exception("storing %s", self._ref)

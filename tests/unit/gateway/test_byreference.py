@@ -567,15 +567,28 @@ async def test_a_client_that_leaves_while_the_store_finishes_aborts_the_upload(g
 
 
 @pytest.mark.parametrize("when", ["write_error", "finish_error"])
-async def test_a_store_that_fails_is_told_to_the_client(gateway: Stored, when: str) -> None:
+async def test_a_store_that_fails_is_told_to_the_client_and_in_the_log(
+    gateway: Stored, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
     setattr(gateway.store, when, UploadFailed("no space left in the store"))
     await gateway.function(mirror)
     gateway.store.put("a", LARGE)
     answer = await gateway.post(IN, OUT)
     assert answer.status == 502
     assert "no space left" in answer.text
+    assert "s3://outbox/b: the object could not be stored: no space left in the store" in caplog.text
     await gateway.inflight("x.openfaas-fn", 0)
     await eventually(lambda: gateway.store.uploads[0].aborted and gateway.store.streams[0].closed, "the ends")
+
+
+async def test_a_function_that_is_ended_because_nothing_can_be_stored_is_not_counted_as_its_client_leaving(
+    gateway: Stored,
+) -> None:
+    held: list[Exchange] = []
+    gateway.store.write_error = UploadFailed("no space left in the store")
+    await gateway.function(lambda exchange: begin_answer(exchange, held))
+    assert (await gateway.post(OUT)).status == 502
+    assert await gateway.counted() == [502]
 
 
 async def test_an_input_that_breaks_off_leaves_no_output(gateway: Stored) -> None:
