@@ -39,7 +39,7 @@ ANSWER = (
 )
 
 
-def _no_store() -> Objects:
+def no_store() -> Objects:
     raise RuntimeError("no request names an object")
 
 
@@ -97,7 +97,7 @@ class Relaying:
         self.upstream, self.to_upstream = ClientConnection(pool), NoTransport()
         self.upstream.connection_made(self.to_upstream)
         pool.put(self.upstream)
-        by_reference = ByReference(routes, Callers(Home(Path("/nowhere")), {}, no_auth=True), frozenset(), _no_store)
+        by_reference = ByReference(routes, Callers(Home(Path("/nowhere")), {}, no_auth=True), frozenset(), no_store)
         invoker = Invoker(routes, Wakeup(lambda key: None), timers, by_reference)
         self.client, self.to_client = Connection(Server(invoker.invoke, settings)), NoTransport()
         self.client.connection_made(self.to_client)

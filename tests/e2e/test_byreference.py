@@ -278,6 +278,26 @@ def test_a_token_is_good_after_a_restart(s3: S3Server, workshop: Workshop) -> No
             server.stop()
 
 
+# A gateway that ends.
+
+
+def test_a_gateway_that_is_stopped_gives_up_its_uploads(s3: S3Server, workshop: Workshop) -> None:
+    bucket = s3.make_bucket()
+    server = Penstock(environ=variables(s3, bucket, PENSTOCK_WIRE_DRAIN_TIMEOUT="100ms"))
+    try:
+        stops = workshop.python("never-ends", HALF.format(then="time.sleep(3600)"))
+        server.deploy("stops", stops, **STREAMING)
+        connection = http.client.HTTPConnection(*server.address, timeout=60)
+        fields = {**server.admin, "X-Output-Object": f"s3://{bucket}/never"}
+        connection.request("POST", "/function/stops", b"", fields)
+        wait_until(lambda: s3.uploads(bucket), "the upload to begin")
+        assert server.stop() == 1  # a request was cut
+        connection.close()
+    finally:
+        server.kill()
+    assert (s3.keys_in(bucket), s3.uploads(bucket)) == ([], [])
+
+
 # A store that goes away.
 
 WRITES = """\
@@ -315,17 +335,20 @@ def test_a_store_that_dies_in_the_middle_is_told_to_the_client_and_the_program_i
         with serving(environ=impatient) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
             site = Site(server, own, bucket, bucket)
             server.deploy("writes", workshop.python("writes", WRITES.format(flag=str(flag))), **STREAMING)
-            reads = workshop.python("reads", READS.format(flag=str(flag), begun=str(begun)))
-            server.deploy("reads", reads, **STREAMING)
+            program = workshop.python("reads", READS.format(flag=str(flag), begun=str(begun)))
+            server.deploy("reads", program, **STREAMING)
             calls = [pool.submit(site.call, "writes", None, "never"), pool.submit(site.call, "reads", "large")]
             wait_until(lambda: own.uploads(bucket), "the upload to begin")
             wait_until(begun.exists, "the object to be read")
             own.die()
             flag.touch()
-            for call in calls:
-                answer = call.result()
-                assert answer.status in (502, 503)
+            writes, reads = (call.result() for call in calls)
+            assert writes.status in (502, 503)
+            assert reads.status == 502
+            assert "the object could not be read to its end" in reads.text
+            for answer in (writes, reads):
                 assert answer.headers["x-openfaas-internal"] == "gateway"
+            assert f"s3://{bucket}/large: the object could not be read to its end" in server.printed()
             for program in ("writes.py", "reads.py"):
                 wait_until(functools.partial(ended, server, program), f"{program} to be ended")
     finally:

@@ -19,20 +19,22 @@ from penstock.gateway.objectrequest import (
     Wanted,
     asked_stages,
     check_own_lists,
+    hops_after,
     key_of,
     limits_of,
     named_fields,
     read_wanted,
     seen_request,
 )
-from penstock.gateway.objectsink import IntoObject, Limits, Uploading
+from penstock.gateway.objectsink import Begin, IntoObject, Limits, Uploading
 from penstock.gateway.objectsource import FromObject, Stream
 from penstock.gateway.passing import Passing
 from penstock.gateway.pipelineplan import find_cast
 from penstock.gateway.refusals import refuse
 from penstock.gateway.routes import RouteTable
 from penstock.storage.access import check_bucket
-from penstock.storage.errors import StorageOff
+from penstock.storage.attributes import HOPS, Attributes
+from penstock.storage.errors import RangeNotSatisfiable, StorageOff
 from penstock.storage.reference import ObjectRef
 from penstock.wire.exchange import Asking, Exchange
 from penstock.wire.timeouts import NEVER
@@ -41,6 +43,9 @@ _OFF = (
     "object storage is not set up here: PENSTOCK_S3_BUCKETS names the buckets that requests may use, "
     "PENSTOCK_S3_ENDPOINT the store"
 )
+GIVING_UP = 15.0
+"""Seconds that a worker which ends waits for the store to remove the parts of uploads that are not over; the supervisor waits longer."""
+
 _CHALLENGE = b'WWW-Authenticate: Basic realm="Restricted"\r\n'
 
 _log = logging.getLogger(__name__)
@@ -60,7 +65,7 @@ class Objects(Protocol):
 
     async def read(self, ref: ObjectRef, first: int = 0, last: int | None = None) -> Stream: ...
 
-    async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> Uploading: ...
+    async def write(self, ref: ObjectRef, attributes: Attributes = ..., if_none_match: bool = False) -> Uploading: ...
 
 
 class ByReference:
@@ -85,8 +90,7 @@ class ByReference:
         if not isinstance(exchange, Exchange):
             raise TypeError("only a client's own exchange names objects")
         task = asyncio.get_running_loop().create_task(self._begin(exchange, invoke))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(task)
         exchange.watch(_Leaving(task))
 
     async def prepare(self) -> None:
@@ -99,12 +103,22 @@ class ByReference:
         except PenstockError as error:
             _log.warning("object storage: %s", error)
 
+    async def close(self, patience: float = GIVING_UP) -> None:
+        """Wait, once every client is served or cut, until the uploads that are given up have left nothing in the store."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=patience)
+            if late:
+                _log.warning("%d uploads could not be given up in time: the store may keep parts of them", len(late))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _begin(self, exchange: Exchange, invoke: Callable[[Asking], None]) -> None:
         try:
             asking = await self._checked(exchange)
         except PenstockError as error:
-            own = _CHALLENGE if isinstance(error, Unauthorized) else b""
-            refuse(exchange, error.status, str(error).encode(), own, retry=error.status == 503)
+            refuse(exchange, error.status, str(error).encode(), _own_lines(error), retry=error.status == 503)
         except TimeoutError:
             refuse(exchange, 504, b"the object could not be opened in time, cut by the gateway", b"")
         except Exception:
@@ -132,7 +146,28 @@ class ByReference:
         async with asyncio.timeout(None if limits.whole == NEVER else limits.whole):
             store = await self._store()
             stream = await _opened(store, wanted.source, wanted.part) if wanted.source is not None else None
-        return _assembled(exchange, wanted, stream, store, limits)
+        try:
+            hops = hops_after(fields, stream) if wanted.sink is not None else 0
+        except PenstockError:
+            if stream is not None:
+                await stream.aclose()
+            raise
+        begin = wanted.sink and functools.partial(_begin_upload, store, wanted.sink, wanted.new, hops)
+        return self._assembled(exchange, wanted, stream, begin, limits)
+
+    def _assembled(
+        self, exchange: Exchange, wanted: Wanted, stream: Stream | None, begin: Begin | None, limits: Limits
+    ) -> Asking:
+        """The client's exchange with the store at one or both of its ends."""
+        seen = seen_request(exchange.request, stream, wanted.sink is not None)
+        asking: Asking = exchange
+        failed: Callable[[PenstockError], None] = functools.partial(_fail, exchange)
+        if wanted.sink is not None and begin is not None:
+            sink = IntoObject(exchange, seen, wanted.sink, begin, limits, self._keep)
+            asking, failed = sink, sink.fail
+        if wanted.source is not None and stream is not None:
+            asking = FromObject(asking, seen, stream, functools.partial(_broken_off, wanted.source, failed))
+        return asking
 
     async def _store(self) -> Objects:
         """The store, opened in a thread at the first use: its imports take a while."""
@@ -164,28 +199,33 @@ class _Leaving:
         pass  # nothing is written while it is checked
 
 
+async def _begin_upload(store: Objects, ref: ObjectRef, new: bool, hops: int, attributes: Attributes) -> Uploading:
+    own = {HOPS: str(hops)} if hops else {}
+    return await store.write(ref, {**attributes, **own}, new)
+
+
 async def _opened(store: Objects, ref: ObjectRef, part: ByteRange) -> Stream:
     if part.suffix is not None:
         part = part.resolved((await store.head(ref)).size)
     return await store.read(ref, part.first, part.last)
 
 
-def _assembled(exchange: Exchange, wanted: Wanted, stream: Stream | None, store: Objects, limits: Limits) -> Asking:
-    """The client's exchange with the store at one or both of its ends."""
-    seen = seen_request(exchange.request, stream, wanted.sink is not None)
-    asking: Asking = exchange
-    failed: Callable[[PenstockError], None] = functools.partial(_fail, exchange)
-    if wanted.sink is not None:
-        begin = functools.partial(store.write, wanted.sink, if_none_match=wanted.new)
-        sink = IntoObject(exchange, seen, wanted.sink, begin, limits)
-        asking, failed = sink, sink.fail
-    if stream is not None:
-        asking = FromObject(asking, seen, stream, failed)
-    return asking
+def _own_lines(error: PenstockError) -> bytes:
+    """Field lines that belong to the answer with this error."""
+    if isinstance(error, Unauthorized):
+        return _CHALLENGE
+    if isinstance(error, RangeNotSatisfiable) and error.size is not None:
+        return b"Content-Range: bytes */%d\r\n" % error.size  # RFC 9110 §15.5.17
+    return b""
+
+
+def _broken_off(ref: ObjectRef, failed: Callable[[PenstockError], None], error: PenstockError) -> None:
+    """The object could not be read to its end: say so to whoever looks after the store, and to the client."""
+    _log.warning("%s: %s", ref, error)
+    failed(error)
 
 
 def _fail(exchange: Exchange, error: PenstockError) -> None:
-    """The object could not be read to its end."""
     if exchange.head_sent:
         exchange.abort()
     else:

@@ -105,6 +105,10 @@ class StageExchange:
     def _client(self) -> Exchanging:
         return self._stage.pipeline.client
 
+    @property
+    def fault(self) -> int:
+        return self._client.fault
+
     # The request body.
 
     @property

@@ -18,7 +18,7 @@ from penstock.gateway.byreference import ByReference
 from penstock.gateway.headers import RequestPlan, names_objects, plan_request
 from penstock.gateway.invocation import Invocation, TimedInvocation
 from penstock.gateway.pipeline import Pipeline
-from penstock.gateway.pipelineplan import PipelinePlan, find_cast
+from penstock.gateway.pipelineplan import PipelinePlan
 from penstock.gateway.refusals import refuse
 from penstock.gateway.routes import RouteTable
 from penstock.gateway.wakeup import Wakeup
@@ -95,7 +95,7 @@ class Invoker:
             refuse(exchange, 405, b"the head of a pipeline's answer is known when it has run: use GET or POST", b"")
             return
         try:
-            cast = find_cast(plan.asked, self.routes.find)
+            lineup = plan.lineup(self.routes)
         except FunctionNotFound as error:
             if self.routes.synced:
                 refuse(exchange, 404, str(error).encode(), b"")
@@ -105,8 +105,8 @@ class Invoker:
         except InvalidInput as error:
             refuse(exchange, 400, str(error).encode(), b"")
             return
-        if not cast.pipelines and len(plan.asked) == 1:  # what was a pipeline is now a function
+        if not lineup.pipelines and len(plan.asked) == 1:  # what was a pipeline is now a function
             exchange.request.note = None
             self.invoke(exchange)
             return
-        Pipeline(self, exchange, plan, cast, exchange.peer).begin()
+        Pipeline(self, exchange, plan, lineup).begin()

@@ -7,15 +7,19 @@ and function work at the same time; no more is ever held.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
 
 from penstock.core.headers import Field
 from penstock.errors import PenstockError
 from penstock.gateway.passing import Passing
-from penstock.storage.errors import StorageUnavailable
+from penstock.storage.attributes import Attributes
+from penstock.storage.errors import ReadBrokenOff, StorageUnavailable
 from penstock.wire.exchange import Asking, Listener
 from penstock.wire.message import RequestHead
+
+_log = logging.getLogger(__name__)
 
 
 class Stream(Protocol):
@@ -24,7 +28,9 @@ class Stream(Protocol):
     size: int
     first: int
     last: int
-    content_type: str
+
+    @property
+    def attributes(self) -> Attributes: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -45,11 +51,16 @@ class FromObject(Passing):
         """`failed` answers the client when the object cannot be read to its end; whoever listened has been told to stop then."""
         super().__init__(client, request)
         self._failed = failed
+        self._broken = False
         self._left = length_of(stream)
         self._attached = False
         self._paused = False
         self._wanted = asyncio.Event()
         self._pump = asyncio.get_running_loop().create_task(self._feed(stream))
+
+    @property
+    def fault(self) -> int:
+        return ReadBrokenOff.status if self._broken else super().fault
 
     @property
     def body_done(self) -> bool:
@@ -109,7 +120,10 @@ class FromObject(Passing):
             if self._left:
                 raise StorageUnavailable(f"the object ended {self._left} bytes too early")
         except PenstockError as error:
-            self._fail(error)
+            self._fail(f"the object could not be read to its end: {error}")
+        except Exception:
+            _log.exception("an object could not be read to its end")
+            self._fail("the object could not be read to its end; see the gateway's log")
         finally:
             await stream.aclose()
 
@@ -121,7 +135,8 @@ class FromObject(Passing):
         if not self._left:
             self.body_end()
 
-    def _fail(self, error: PenstockError) -> None:
+    def _fail(self, text: str) -> None:
         self._attached = False
+        self._broken = True
         super().client_gone()  # whoever works on it stops, and answers nobody
-        self._failed(error)
+        self._failed(ReadBrokenOff(text))

@@ -33,6 +33,10 @@ class Passing:
     def done(self) -> bool:
         return self._client.done
 
+    @property
+    def fault(self) -> int:
+        return self._client.fault
+
     # The request body.
 
     @property

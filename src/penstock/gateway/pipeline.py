@@ -10,19 +10,18 @@ they still had to say, as `head` ends `yes`.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from penstock.core.headers import Field
 from penstock.gateway.headers import plan_answer
-from penstock.gateway.invocation import SERVED_BY_LINE, shorter
-from penstock.gateway.pipelineplan import Cast, PipelinePlan, patience
+from penstock.gateway.invocation import SERVED_BY_LINE
+from penstock.gateway.pipelineplan import Lineup, PipelinePlan
 from penstock.gateway.refusals import refusal_fields
 from penstock.gateway.routes import FunctionRoute
 from penstock.gateway.stage import Stage
 from penstock.wire.exchange import Exchanging, Listener
-from penstock.wire.message import CHUNKED, RequestHead, ResponseHead
+from penstock.wire.message import CHUNKED, ResponseHead
 from penstock.wire.relay import CLIENT_GONE
 from penstock.wire.timeouts import NEVER
 
@@ -35,56 +34,47 @@ class Pipeline:
 
     __slots__ = (
         "_answering",
-        "_begun",
-        "_cast",
         "_first",
         "_invoker",
-        "_needs",
-        "_own_fields",
-        "_plan",
+        "_lineup",
         "_running",
-        "_timeout",
         "_waited",
         "alive",
+        "begun",
+        "call_fields",
         "client",
         "deadline",
+        "own_fields",
         "request",
         "stages",
     )
 
-    def __init__(self, invoker: Invoker, client: Exchanging, plan: PipelinePlan, cast: Cast, peer: str) -> None:
+    def __init__(self, invoker: Invoker, client: Exchanging, plan: PipelinePlan, lineup: Lineup) -> None:
         self.client = client
         self.request = plan.request
         self.alive = True
         """Whether the client still has to hear of it."""
         self.deadline = NEVER
+        self.begun = invoker.now()
         self._invoker = invoker
-        self._plan = plan
-        self._cast = cast
-        self._begun = invoker.now()
+        self._lineup = lineup
         self._running = False
         self._answering: Stage | None = None
         self._first: Listener | None = None
-        self._needs = Counter(cast.functions)
-        limit = patience(cast, plan.asked)
-        self._timeout = shorter(limit, plan.timeout) if plan.timeout else limit
         self._waited = 0.0
-        own = b"X-Start-Time: %d\r\n" % time.time_ns()
-        if not plan.call_id:
-            own = b"X-Call-Id: %b\r\n%b" % (invoker.call_ids.next(), own)
-        self._own_fields = own + SERVED_BY_LINE
-        plans = plan.of_each(cast.stages, peer)
-        self.stages = [
-            Stage(invoker, self, number, function, stage_plan, own)
-            for number, (function, stage_plan) in enumerate(zip(cast.functions, plans, strict=True), 1)
-        ]
+        if lineup.call_id:
+            own = b"X-Start-Time: %d\r\n" % time.time_ns()
+        else:
+            own = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\n" % (invoker.call_ids.next(), time.time_ns())
+        self.call_fields = plan.forwarded + own + b"\r\n"
+        self.own_fields = own + SERVED_BY_LINE
+        self.stages = [Stage(invoker, self, part) for part in lineup.parts]
 
     def begin(self) -> None:
-        for route in (*self._cast.pipelines, *self._cast.functions):
-            route.counters.begin(self._begun)
-        lacking = [
-            function for function, count in self._needs.items() if function.waiting or not function.has_room(count)
-        ]
+        begun = self.begun
+        for route in self._lineup.counted:
+            route.counters.begin(begun)
+        lacking = [f for f, count in self._lineup.needs.items() if f.waiting or not f.has_room(count)]
         if lacking:
             self._wait(lacking)
         else:
@@ -93,10 +83,10 @@ class Pipeline:
     # Waiting for the slots of all stages (`gateway.routes.Waiter`).
 
     def needs(self, function: FunctionRoute) -> int:
-        return self._needs[function]
+        return self._lineup.needs[function]
 
     def go(self) -> None:
-        lacking = [function for function, count in self._needs.items() if not function.has_room(count)]
+        lacking = [function for function, count in self._lineup.needs.items() if not function.has_room(count)]
         if any(function.closed for function in lacking):  # while it was another one that was waited for
             self.removed()
         elif any(function.failed for function in lacking):
@@ -111,11 +101,11 @@ class Pipeline:
         pass  # the timings tell of the stages themselves
 
     def removed(self) -> None:
-        gone = next((function for function in self._needs if function.closed), self._cast.functions[0])
+        gone = next((function for function in self._lineup.needs if function.closed), self._lineup.functions[0])
         self._end_waiting(404, f"function {gone.key} was removed", gone)
 
     def failed(self) -> None:
-        broken = next((function for function in self._needs if function.failed), self._cast.functions[0])
+        broken = next((function for function in self._lineup.needs if function.failed), self._lineup.functions[0])
         self._end_waiting(503, f"function {broken.key} cannot start; its status and its log say why", broken)
 
     def _wait(self, lacking: list[FunctionRoute]) -> None:
@@ -141,25 +131,25 @@ class Pipeline:
     def _leave_queues(self) -> None:
         self._invoker.timers.relays.unwatch(self)
         self.deadline = NEVER
-        for function in self._needs:
+        for function in self._lineup.needs:
             if self in function.waiting:
                 function.waiting.remove(self)
 
     def _expire_waiting(self) -> None:
         waited = f"within {self._waited:g} s"
-        missing = next((function for function in self._needs if not function.replicas), None)
+        missing = next((function for function in self._lineup.needs if not function.replicas), None)
         if missing is not None:
             self._end_waiting(503, f"no replica of function {missing.key} became ready {waited}", missing)
             return
-        full = next((f for f, count in self._needs.items() if not f.has_room(count)), self._cast.functions[0])
-        count = self._needs[full]
+        full = next((f for f, count in self._lineup.needs.items() if not f.has_room(count)), self._lineup.functions[0])
+        count = self._lineup.needs[full]
         slots = f"{count} free slots at once" if count > 1 else "free slot"
         self._end_waiting(429, f"no {slots} of function {full.key} {waited}", full)
 
     def _end_waiting(self, status: int, text: str, function: FunctionRoute) -> None:
         self.alive = False
         self._leave_queues()
-        number = self._cast.functions.index(function)
+        number = self._lineup.functions.index(function)
         for stage in self.stages:
             stage.forgo(status if stage.function is function else CLIENT_GONE)
         self._refuse(self.stages[number], status, text, retry=status != 404)
@@ -169,12 +159,12 @@ class Pipeline:
 
     def _run(self) -> None:
         self._running = True
-        if self._timeout:
-            self._watch_for(self._timeout)
+        if self._lineup.timeout:
+            self._watch_for(self._lineup.timeout)
         for stage in self.stages:
             stage.reserve()
         self.client.watch(self)
-        self.stages[0].start(b"X-Pipeline-Index: 1\r\n")
+        self.stages[0].start(b"")
 
     def answers(self, stage: Stage, head: ResponseHead) -> bool:
         if head.status < 400 and stage.number < len(self.stages):
@@ -187,7 +177,7 @@ class Pipeline:
     def answer_fields(self, stage: Stage, head: ResponseHead) -> bytes:
         lines = b"X-Pipeline-Timings: %b\r\n" % self._timings()
         if head.status >= 400:
-            lines += b"X-Pipeline-Stage: %b\r\n" % self._position(stage)
+            lines += b"X-Pipeline-Stage: %b\r\n" % stage.part.position
         return lines
 
     def hand_on(self, stage: Stage, head: ResponseHead, length: int | None) -> None:
@@ -197,16 +187,18 @@ class Pipeline:
         travelling = stage.travelling_fields(head)
         exchange = following.exchange
         exchange.inlet = stage.exchange.outlet
-        exchange.request = RequestHead(b"POST", b"/", self.client.request.http10, travelling)
+        exchange.request = following.part.request(travelling)
         framing = CHUNKED if length is None else b"Content-Length: %d\r\n" % length
-        index = b"X-Pipeline-Index: %d\r\n" % following.number
-        following.start(b"".join((travelling, framing, self._patience(), index)))
+        following.start(travelling + framing + self._patience() if self._lineup.hurried else travelling + framing)
 
     def complete(self, stage: Stage) -> None:
-        for earlier in self.stages[: stage.number - 1]:
-            earlier.cancel()
+        for earlier in self.stages:
+            if earlier is stage:
+                break
+            if not earlier.ended:
+                earlier.cancel()
         if stage is self._answering:
-            self._end(stage.status)
+            self._end(stage.status, stage)
 
     def refused(self, stage: Stage, status: int, fields: Iterable[Field], body: bytes) -> None:
         if self.alive:
@@ -231,11 +223,11 @@ class Pipeline:
         self._end(status)
 
     def _refuse(self, stage: Stage, status: int, text: str, retry: bool = False) -> None:
-        self._respond(stage, status, refusal_fields(self._own_fields, retry), text.encode() + b"\n")
+        self._respond(stage, status, refusal_fields(self.own_fields, retry), text.encode() + b"\n")
 
     def _respond(self, stage: Stage, status: int, fields: Iterable[Field], body: bytes) -> None:
         """An answer of the gateway's own, that says which stage it is about."""
-        told = (b"X-Pipeline-Stage", self._position(stage)), (b"X-Pipeline-Timings", self._timings())
+        told = (b"X-Pipeline-Stage", stage.part.position), (b"X-Pipeline-Timings", self._timings())
         self.client.respond(status, [*fields, *told], body)
 
     def _end(self, status: int, done: Stage | None = None) -> None:
@@ -244,28 +236,22 @@ class Pipeline:
         self._invoker.timers.relays.unwatch(self)
         self._count(status)
         for stage in self.stages:
-            if stage is not done:
+            if stage is not done and not stage.ended:
                 stage.cancel()
 
     def _count(self, status: int) -> None:
         now = self._invoker.now()
-        for pipeline in self._cast.pipelines:
-            pipeline.counters.end(status, now - self._begun, now)
-
-    def _position(self, stage: Stage) -> bytes:
-        return b"%d/%d %b" % (stage.number, len(self.stages), self._cast.stages[stage.number - 1].name)
+        for pipeline in self._lineup.pipelines:
+            pipeline.counters.end(status, now - self.begun, now)
 
     def _timings(self) -> bytes:
-        """Milliseconds of each stage that has begun, as `Server-Timing` writes them."""
+        """Milliseconds of each stage that has begun."""
         now = self._invoker.now()
-        pairs = zip(self.stages, self._cast.stages, strict=True)
-        return ", ".join(
-            [f"{target.name.decode()};dur={stage.milliseconds(now):.1f}" for stage, target in pairs if stage.started]
-        ).encode()
+        return self._lineup.timings(tuple([stage.milliseconds(now) for stage in self.stages if stage.started]))
 
     def _patience(self) -> bytes:
         """What is left of the caller's own `X-Timeout`, for the stages after the first."""
-        if not self._plan.timeout or not self._timeout or self.deadline == NEVER:
+        if self.deadline == NEVER:
             return b""
         return b"X-Timeout: %dms\r\n" % max(1, round((self.deadline - self._invoker.now()) * 1000))
 
@@ -280,7 +266,7 @@ class Pipeline:
             self._expire_waiting()
             return
         late = next((stage for stage in self.stages if stage.started and not stage.ended), self.stages[-1])
-        text = f"no complete answer of the pipeline within {self._timeout:g} s, cut by the gateway"
+        text = f"no complete answer of the pipeline within {self._lineup.timeout:g} s, cut by the gateway"
         self._fail(late, 504, f"{text}; function {late.function.key} was at work")
 
     # The client's side (`wire.exchange.Listener`).
@@ -299,7 +285,7 @@ class Pipeline:
 
     def client_gone(self) -> None:
         if self._running:
-            self._end(CLIENT_GONE)
+            self._end(self.client.fault or CLIENT_GONE)
         else:
             self.alive = False
             self._leave_queues()

@@ -161,6 +161,8 @@ class RouteTable:
         self._by_key: dict[str, FunctionRoute] = {}
         self._by_name: dict[bytes, FunctionRoute] = {}
         self._unconfirmed: set[str] = set()
+        self.version = 0
+        """Another one whenever a function is new, changed or gone: what was worked out from the table holds until then."""
         self.synced = False
         """Whether a complete picture was received at least once."""
         self.first_picture = asyncio.Event()
@@ -190,6 +192,7 @@ class RouteTable:
 
     def apply(self, route: Route) -> bool:
         """Take over one function; True when it should be woken for requests that already wait."""
+        self.version += 1
         self._unconfirmed.discard(route.key)
         function = self._by_key.get(route.key)
         if function is None:
@@ -202,6 +205,7 @@ class RouteTable:
     def remove(self, key: str) -> None:
         function = self._by_key.pop(key, None)
         if function is not None:
+            self.version += 1
             for name in self._names(key):
                 self._by_name.pop(name, None)
             function.close()

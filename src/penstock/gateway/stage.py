@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from penstock.core.headers import Field
 from penstock.gateway.conduit import StageExchange
-from penstock.gateway.headers import RequestPlan, answer_fields, plan_answer
-from penstock.gateway.invocation import SERVED_BY_LINE, Invocation
+from penstock.gateway.headers import answer_fields, plan_answer
+from penstock.gateway.invocation import Invocation
+from penstock.gateway.pipelineplan import Part
 from penstock.gateway.routes import FunctionRoute
 from penstock.wire.exchange import Exchanging, Listener
 from penstock.wire.message import RequestHead, ResponseHead
@@ -31,6 +32,12 @@ class Progress(Protocol):
     client: Exchanging
     request: RequestHead
     """The client's, as the first stage gets it."""
+    begun: float
+    """Loop time."""
+    call_fields: bytes
+    """How the heads of all requests end: the client, call id, start time and the empty line."""
+    own_fields: bytes
+    """What the gateway adds to the answer."""
 
     def feed_first(self, listener: Listener, raw: bool) -> None:
         """Let the first stage have the client's body."""
@@ -58,13 +65,13 @@ class Stage(Invocation):
     """One stage under way. Its slot is reserved with those of all others, and used when its request can be sent."""
 
     __slots__ = (
-        "_call_fields",
         "_head",
         "began",
         "ended",
         "exchange",
         "finished",
         "number",
+        "part",
         "pipeline",
         "started",
         "verdict",
@@ -72,14 +79,12 @@ class Stage(Invocation):
 
     _head: ResponseHead
 
-    def __init__(
-        self, invoker: Invoker, pipeline: Progress, number: int, function: FunctionRoute, plan: RequestPlan, own: bytes
-    ) -> None:
-        """`own`: field lines with the call id and start time that all stages share."""
+    def __init__(self, invoker: Invoker, pipeline: Progress, part: Part) -> None:
         self.pipeline = pipeline
-        self.number = number
+        self.part = part
+        self.number = part.number
         """1 for the first."""
-        self.exchange = StageExchange(self, pipeline.request)
+        self.exchange = self._exchange = StageExchange(self, pipeline.request)
         self.started = False
         self.ended = False
         self.began = self.finished = 0.0
@@ -87,17 +92,14 @@ class Stage(Invocation):
         self.verdict = 0
         """The status to count it with, where the pipeline knows better than its relay; else 0."""
         self._invoker = invoker
-        self._exchange = self.exchange
-        self._plan = plan
-        self._function = function
+        self._function = part.function
         self._attempts = 0
         self._body = b""
-        self._begun = invoker.now()
+        self._begun = pipeline.begun
         self._tried = ()
         self.alive = True
         self.deadline = NEVER
-        self._call_fields = own
-        self._own_fields = own + SERVED_BY_LINE
+        self._own_fields = pipeline.own_fields
 
     @property
     def status(self) -> int:
@@ -115,11 +117,11 @@ class Stage(Invocation):
         self._function.inflight += 1
 
     def start(self, lines: bytes) -> None:
-        """Send the request. `lines`: field lines of this stage's own."""
+        """Send the request. `lines`: field lines about its body."""
         self.started = True
         self._begun = self.began = self._invoker.now()
         # What is new in each call comes last, so that the watchdog knows the rest again (`wire.memory`).
-        self._upstream_head = b"".join((self._plan.prefix, lines, self._call_fields, b"\r\n"))
+        self._upstream_head = self.part.prefix + lines + self.pipeline.call_fields
         self._function.inflight -= 1  # the reservation, taken up again in the same breath
         if self._function.closed:
             self._end_refused(404, f"function {self._function.key} was removed")
@@ -133,9 +135,7 @@ class Stage(Invocation):
         self._count(status)
 
     def cancel(self) -> None:
-        """Nobody wants this stage any more: its program is ended as that of a client which left."""
-        if self.ended:
-            return
+        """Nobody wants this stage any more, which has not ended: its program is ended as that of a client which left."""
         if self.started:
             self.exchange.leave()
         else:
@@ -177,5 +177,5 @@ class Stage(Invocation):
 
     def _count(self, status: int) -> None:
         self.ended = True
-        self.finished = self._invoker.now()
-        super()._count(self.verdict or status)
+        self.finished = now = self._invoker.now()
+        self._function.counters.end(self.verdict or status, now - self._begun, now)

@@ -114,6 +114,7 @@ class Worker:
         _log.debug("serving on %s:%d", self._settings.host, port)
         await stop.wait()
         complete = await self.server.drain(self._settings.wire.drain_timeout)
+        await self.by_reference.close()
         feed.cancel()
         storage.cancel()
         return complete

@@ -49,6 +49,22 @@ class RangeNotSatisfiable(StorageError):
     status = 416
     blame = "client"
 
+    def __init__(self, message: str, size: int | None = None) -> None:
+        """`size`: bytes of the whole object, where they are known."""
+        super().__init__(message)
+        self.size = size
+
+
+class ReadBrokenOff(StorageError):
+    """An object was found, and could not be read to its end."""
+
+
+class TooManyHops(StorageError):
+    """Events have led an object from function to function too often: some of them seem to feed each other."""
+
+    status = 422
+    blame = "client"
+
 
 class StorageUnavailable(StorageError):
     """The store cannot be reached, does not answer in time or is out of order."""

@@ -64,6 +64,10 @@ class Exchanging(Protocol):
         """Whether it is over: answered, aborted, or nobody waits any more."""
 
     @property
+    def fault(self) -> int:
+        """Status of what has gone wrong on this side when `client_gone` was called for it; 0 where the client has left."""
+
+    @property
     def body_done(self) -> bool:
         """Whether the whole request body has come."""
 
@@ -123,6 +127,8 @@ class Exchange:
         "head_sent",
         "request",
     )
+
+    fault = 0
 
     def __init__(self, connection: Connection, request: RequestHead, framing: Body) -> None:
         self.request = request

@@ -150,6 +150,7 @@ class Relay:
                 connection.shut()
             else:
                 connection.abandon()
+        self._status = self.exchange.fault or self._status
         self._end_gone()
 
     def writable(self, ready: bool) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from penstock.errors import PenstockError
+from penstock.storage.attributes import Attributes
 from penstock.storage.errors import ObjectExists, ObjectNotFound, RangeNotSatisfiable
 from penstock.storage.reference import ObjectRef
 
 PIECE = 64 << 10
+NONE: Attributes = MappingProxyType({})
 
 
 class FakeStored(NamedTuple):
@@ -28,7 +31,7 @@ class FakeStream:
 
     def __init__(self, store: FakeStore, data: bytes, first: int, last: int) -> None:
         self.size, self.first, self.last = len(data), first, last
-        self.content_type = store.content_type
+        self.attributes = dict(store.attributes)
         self.given = 0
         self.closed = False
         self._store = store
@@ -53,7 +56,7 @@ class FakeUpload:
 
     store: FakeStore
     ref: ObjectRef
-    content_type: str
+    attributes: dict[str, str]
     data: bytearray = field(default_factory=bytearray)
     finished: bool = False
     aborted: bool = False
@@ -73,6 +76,8 @@ class FakeUpload:
         return FakeStored("e-tag", len(self.data))
 
     async def abort(self) -> None:
+        self.store.aborting = True
+        await self.store.may_abort.wait()
         self.aborted = not self.finished
 
 
@@ -81,16 +86,18 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.objects: dict[ObjectRef, bytes] = {}
-        self.content_type = ""
+        self.attributes: dict[str, str] = {}
         self.streams: list[FakeStream] = []
         self.uploads: list[FakeUpload] = []
-        self.read_error: PenstockError | None = None
+        self.read_error: Exception | None = None
         self.read_error_at = 0
         self.open_error: PenstockError | None = None
         self.write_error: PenstockError | None = None
         self.finish_error: PenstockError | None = None
+        self.aborting = False
         self.may_open, self.may_write, self.may_finish = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        for event in (self.may_open, self.may_write, self.may_finish):
+        self.may_abort = asyncio.Event()
+        for event in (self.may_open, self.may_write, self.may_finish, self.may_abort):
             event.set()
 
     def put(self, key: str, data: bytes, bucket: str = "inbox") -> None:
@@ -106,15 +113,15 @@ class FakeStore:
         data = await self._find(ref)
         end = len(data) - 1 if last is None else min(last, len(data) - 1)
         if first and first >= len(data):
-            raise RangeNotSatisfiable(f"{ref} has no byte {first}")
+            raise RangeNotSatisfiable(f"{ref} has no byte {first}", len(data))
         stream = FakeStream(self, data, first, end)
         self.streams.append(stream)
         return stream
 
-    async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> FakeUpload:
+    async def write(self, ref: ObjectRef, attributes: Attributes = NONE, if_none_match: bool = False) -> FakeUpload:
         if if_none_match and ref in self.objects:
             raise ObjectExists(f"there is an object {ref} already")
-        upload = FakeUpload(self, ref, content_type)
+        upload = FakeUpload(self, ref, dict(attributes))
         self.uploads.append(upload)
         return upload
 

@@ -14,7 +14,8 @@ from penstock.core.tokens import derive_key, function_token
 from penstock.credentials import load_credentials
 from penstock.gateway.byreference import ByReference
 from penstock.gateway.callers import Callers
-from penstock.gateway.messages import Route, Synced
+from penstock.gateway.messages import Counters, Route, Synced
+from penstock.storage.attributes import HOPS
 from penstock.storage.errors import StorageUnavailable, UploadFailed
 from penstock.storagesettings import StorageSettings
 from penstock.wire.connection import WRITE_HIGH
@@ -38,6 +39,14 @@ class Stored(Gateway):
 
     async def function(self, app: Application, key: str = "x.openfaas-fn", **policy: object) -> None:
         await self.deploy(key, await self.replica(app), failed=False, **policy)
+
+    async def counted(self) -> list[int]:
+        """The statuses that the first requests were counted with, once there are any."""
+        reports = self.control.sessions[-1]
+        return await eventually(
+            lambda: [one.code for report in reports.all(Counters) for one in report.completed],
+            "a request to be counted",
+        )
 
     async def post(self, *headers: tuple[str, str], target: str = "/function/x", host: str = "localhost") -> Answer:
         """A request without a body."""
@@ -94,7 +103,7 @@ async def test_the_function_sees_neither_reference_nor_credential_and_the_length
 ) -> None:
     function = Recorder()
     gateway.store.put("a", b"12345")
-    gateway.store.content_type = "text/csv"
+    gateway.store.attributes = {"Content-Type": "text/csv"}
     await gateway.function(function)
     await gateway.post(IN, OUT, ("Authorization", "Bearer x"), ("X-Mine", "1"), ("Range", "bytes=1-3"))
     assert function.got(b"content-length") == [b"3"]
@@ -107,7 +116,7 @@ async def test_the_function_sees_neither_reference_nor_credential_and_the_length
 async def test_the_callers_own_content_type_counts(gateway: Stored) -> None:
     function = Recorder()
     gateway.store.put("a", b"12345")
-    gateway.store.content_type = "text/csv"
+    gateway.store.attributes = {"Content-Type": "text/csv"}
     await gateway.function(function)
     await gateway.post(IN, ("Content-Type", "text/plain"))
     assert function.got(b"content-type") == [b"text/plain"]
@@ -133,7 +142,8 @@ async def test_a_range_of_the_object_is_the_body(gateway: Stored, asked: str, bo
 async def test_a_range_beyond_the_object_is_a_416(gateway: Stored) -> None:
     gateway.store.put("a", b"0123456789")
     await gateway.function(echo)
-    assert (await gateway.post(IN, ("Range", "bytes=10-"))).status == 416
+    answer = await gateway.post(IN, ("Range", "bytes=10-"))
+    assert (answer.status, answer.get("content-range")) == (416, "bytes */10")
 
 
 async def test_without_an_input_object_a_range_is_the_functions_own_business(gateway: Stored) -> None:
@@ -221,15 +231,16 @@ async def test_a_client_that_leaves_while_the_object_is_looked_for_is_forgotten(
     assert not gateway.store.streams
 
 
-async def test_a_store_that_stops_in_the_middle_is_a_503_and_the_function_is_cut(gateway: Stored) -> None:
+async def test_a_store_that_stops_in_the_middle_is_a_502_and_the_function_is_cut(gateway: Stored) -> None:
     held: list[Exchange] = []
     gateway.store.put("a", LARGE)
     gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), PIECE
     await gateway.function(held.append)
     answer = await gateway.post(IN)
-    assert (answer.status, answer.get("retry-after")) == (503, "1")
-    assert "the store has gone" in answer.text
+    assert answer.status == 502
+    assert "could not be read to its end: the store has gone" in answer.text
     await eventually(lambda: held and held[0].done, "the function to hear of it")
+    assert await gateway.counted() == [502]
 
 
 async def test_a_store_that_stops_after_the_answer_began_cuts_it(gateway: Stored) -> None:
@@ -239,6 +250,56 @@ async def test_a_store_that_stops_after_the_answer_began_cuts_it(gateway: Stored
     answer = await gateway.post(IN)
     assert answer.status == 200
     assert not answer.complete
+    assert await gateway.counted() == [502]
+
+
+async def test_a_store_that_stops_is_told_in_the_log(gateway: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), PIECE
+    await gateway.function(lambda exchange: None)
+    await gateway.post(IN)
+    assert "s3://inbox/a: the object could not be read to its end: the store has gone" in caplog.text
+
+
+async def test_a_reader_that_fails_by_our_own_fault_is_a_502_too(
+    gateway: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = RuntimeError("a fault"), PIECE
+    await gateway.function(lambda exchange: None)
+    answer = await gateway.post(IN)
+    assert (answer.status, "a fault" in answer.text) == (502, False)
+    assert "RuntimeError: a fault" in caplog.text
+
+
+async def test_a_store_that_stops_fails_the_pipeline_that_reads_it(gateway: Stored) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), PIECE
+    await gateway.function(mirror)
+    await gateway.function(lambda exchange: None, key="y.openfaas-fn")
+    assert (await gateway.post(IN, target="/function/x|y")).status == 502
+    assert 502 in await gateway.counted()
+
+
+async def test_a_store_that_stops_while_the_answer_is_stored_leaves_nothing(gateway: Stored) -> None:
+    gateway.store.put("a", LARGE)
+    gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), 2 << 20
+    await gateway.function(mirror)
+    assert (await gateway.post(IN, OUT)).status == 502
+    await eventually(lambda: gateway.store.uploads[0].aborted, "the upload to be given up")
+    assert await gateway.counted() == [502]
+
+
+async def test_a_client_that_leaves_is_still_counted_as_gone(gateway: Stored) -> None:
+    held: list[Exchange] = []
+    gateway.store.put("a", LARGE * 4)
+    await gateway.function(held.append)
+    client = await gateway.client()
+    client.begin("POST", "/function/x", [("Host", "localhost"), IN])
+    client.end()
+    await eventually(lambda: held, "the request at the function")
+    client.close()
+    assert await gateway.counted() == [499]
 
 
 async def test_a_request_that_waited_for_a_replica_gets_its_object(gateway: Stored) -> None:
@@ -274,7 +335,52 @@ async def test_the_answer_becomes_an_object_and_the_client_hears_which(gateway: 
     assert answer.get("x-served-by").startswith("penstock/")
     assert answer.get("x-own") == ""
     assert gateway.store.get("b") == b"result"
-    assert gateway.store.uploads[0].content_type == "image/png"
+    assert gateway.store.uploads[0].attributes == {"Content-Type": "image/png"}
+
+
+async def test_what_describes_the_answer_is_kept_with_the_object(gateway: Stored) -> None:
+    described = {
+        "Content-Type": "text/html",
+        "Content-Encoding": "gzip",
+        "Content-Language": "de",
+        "Content-Disposition": "inline",
+        "Cache-Control": "max-age=3",
+    }
+    fields = [(name.encode(), value.encode()) for name, value in described.items()]
+    await gateway.function(lambda exchange: exchange.respond(200, [*fields, (b"X-Mine", b"1")], b"x"))
+    assert (await gateway.post(OUT)).status == 201
+    assert gateway.store.uploads[0].attributes == described
+
+
+async def test_a_type_that_no_store_could_give_back_is_neither_kept_nor_told(gateway: Stored) -> None:
+    fields = [(b"Content-Type", b"text/\xfc")]
+    await gateway.function(lambda exchange: exchange.respond(200, fields, b"x"))
+    answer = await gateway.post(OUT)
+    assert (answer.status, json.loads(answer.body)["contentType"]) == (201, "")
+    assert gateway.store.uploads[0].attributes == {}
+
+
+async def test_a_call_about_an_event_counts_how_far_its_object_has_come(gateway: Stored) -> None:
+    gateway.store.put("a", b"x")
+    gateway.store.attributes = {HOPS: "3"}
+    await gateway.function(echo)
+    event = ("X-Event-Name", "s3:ObjectCreated:Put")
+    assert (await gateway.post(IN, OUT, event)).status == 201
+    assert (await gateway.post(IN, OUT)).status == 201
+    assert [upload.attributes.get(HOPS) for upload in gateway.store.uploads] == ["4", None]
+
+
+async def test_an_object_that_has_come_through_too_many_functions_calls_no_further_one(gateway: Stored) -> None:
+    function = Recorder()
+    gateway.store.put("a", b"x")
+    gateway.store.attributes = {HOPS: "16"}
+    await gateway.function(function)
+    answer = await gateway.post(IN, OUT, ("X-Event-Name", "s3:ObjectCreated:Put"))
+    assert answer.status == 422
+    assert "they seem to feed each other" in answer.text
+    assert not function.exchanges
+    assert gateway.store.streams[0].closed
+    assert not gateway.store.uploads
 
 
 async def test_the_connection_serves_the_next_request(gateway: Stored) -> None:
@@ -461,15 +567,28 @@ async def test_a_client_that_leaves_while_the_store_finishes_aborts_the_upload(g
 
 
 @pytest.mark.parametrize("when", ["write_error", "finish_error"])
-async def test_a_store_that_fails_is_told_to_the_client(gateway: Stored, when: str) -> None:
+async def test_a_store_that_fails_is_told_to_the_client_and_in_the_log(
+    gateway: Stored, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
     setattr(gateway.store, when, UploadFailed("no space left in the store"))
     await gateway.function(mirror)
     gateway.store.put("a", LARGE)
     answer = await gateway.post(IN, OUT)
     assert answer.status == 502
     assert "no space left" in answer.text
+    assert "s3://outbox/b: the object could not be stored: no space left in the store" in caplog.text
     await gateway.inflight("x.openfaas-fn", 0)
     await eventually(lambda: gateway.store.uploads[0].aborted and gateway.store.streams[0].closed, "the ends")
+
+
+async def test_a_function_that_is_ended_because_nothing_can_be_stored_is_not_counted_as_its_client_leaving(
+    gateway: Stored,
+) -> None:
+    held: list[Exchange] = []
+    gateway.store.write_error = UploadFailed("no space left in the store")
+    await gateway.function(lambda exchange: begin_answer(exchange, held))
+    assert (await gateway.post(OUT)).status == 502
+    assert await gateway.counted() == [502]
 
 
 async def test_an_input_that_breaks_off_leaves_no_output(gateway: Stored) -> None:
@@ -477,10 +596,54 @@ async def test_an_input_that_breaks_off_leaves_no_output(gateway: Stored) -> Non
     gateway.store.read_error, gateway.store.read_error_at = StorageUnavailable("the store has gone"), 2 << 20
     await gateway.function(mirror)
     answer = await gateway.post(IN, OUT)
-    assert answer.status == 503
+    assert answer.status == 502
     assert "the store has gone" in answer.text
     await eventually(lambda: all(upload.aborted for upload in gateway.store.uploads), "the upload to be aborted")
     assert gateway.store.get("b") is None
+
+
+async def test_a_worker_that_ends_waits_until_uploads_are_given_up(gateway: Stored) -> None:
+    held: list[Exchange] = []
+    gateway.store.may_abort.clear()
+    await gateway.function(lambda exchange: begin_answer(exchange, held))
+    client = await gateway.client()
+    client.begin("POST", "/function/x", [("Host", "localhost"), OUT])
+    client.end()
+    await eventually(lambda: gateway.store.uploads, "the upload to begin")
+    assert not await gateway.worker.server.drain(0)
+    closing = asyncio.create_task(gateway.worker.invoker.by_reference.close(DEADLINE))
+    await eventually(lambda: gateway.store.aborting, "the upload to be given up")
+    assert not closing.done()
+    gateway.store.may_abort.set()
+    await closing
+    assert gateway.store.uploads[0].aborted
+
+
+async def test_a_worker_that_ends_does_not_wait_for_a_store_for_ever(
+    gateway: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    held: list[Exchange] = []
+    gateway.store.may_abort.clear()
+    await gateway.function(lambda exchange: begin_answer(exchange, held))
+    client = await gateway.client()
+    client.begin("POST", "/function/x", [("Host", "localhost"), OUT])
+    client.end()
+    await eventually(lambda: gateway.store.uploads, "the upload to begin")
+    client.close()
+    await gateway.worker.invoker.by_reference.close(0)
+    assert "1 uploads could not be given up in time" in caplog.text
+    gateway.store.may_abort.set()
+
+
+async def test_a_worker_without_uploads_ends_at_once(gateway: Stored) -> None:
+    await gateway.worker.invoker.by_reference.close(0)
+
+
+def begin_answer(exchange: Exchange, held: list[Exchange]) -> None:
+    """An answer that does not end."""
+    held.append(exchange)
+    exchange.start(200, [])
+    exchange.write(b"beginning")
 
 
 async def test_a_function_is_paused_while_the_store_takes_nothing(gateway: Stored) -> None:

@@ -363,6 +363,43 @@ async def test_a_repeated_head_asks_the_same_of_functions_that_were_replaced(gat
     assert last.targets == [b"/new"]
 
 
+async def test_a_repeated_head_is_a_404_while_a_function_is_away(gateway: Gateway) -> None:
+    await deploy_all(gateway, a=appending(b"a"), b=appending(b"b"))
+    client = await gateway.client()
+    answers = []
+    for present in (True, False, True):
+        if present:
+            await gateway.deploy("b.openfaas-fn", await gateway.replica(appending(b"b")))
+        else:
+            await gateway.remove("b.openfaas-fn")
+        client.send("POST", "/function/a|b", b"-")
+        answer = await client.answer()
+        answers.append((answer.status, answer.body))
+    missing = b"function b is not deployed\n"
+    assert answers == [(200, b"-ab"), (404, missing), (200, b"-ab")]
+
+
+async def test_a_repeated_head_with_answers_of_other_types_tells_the_next_stage_of_each(gateway: Gateway) -> None:
+    types = [b"image/png", b"text/plain", b"image/png"]
+    left = iter(types)
+    second = Recorder()
+    await deploy_all(gateway, a=lambda e: e.respond(200, [(b"Content-Type", next(left))], b"x"), b=second)
+    client = await gateway.client()
+    for _ in types:
+        client.send("POST", "/function/a|b", b"-")
+        assert (await client.answer()).status == 200
+    assert [exchange.request.get(b"content-type") for exchange in second.exchanges] == types
+
+
+async def test_what_is_new_in_each_call_comes_last_to_each_stage(gateway: Gateway) -> None:
+    """So that a watchdog knows the rest of a head again, whoever the client is."""
+    stages = {name: Recorder() for name in "abc"}
+    await deploy_all(gateway, **stages)
+    await gateway.call("/function/a|b|c", b"x")
+    last = [b"x-forwarded-for", b"x-call-id", b"x-start-time"]
+    assert [[name for name, _ in s.exchanges[0].request.fields[-3:]] for s in stages.values()] == [last] * 3
+
+
 # How long it may take, and took.
 
 

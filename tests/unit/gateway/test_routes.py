@@ -140,6 +140,21 @@ async def test_those_who_wait_are_told_when_it_is_a_replica_that_they_wait_for_a
     assert [waiter.told for waiter in waiters] == [[False], [False, True]]
 
 
+async def test_the_version_is_another_one_after_each_change_and_the_same_without(table: RouteTable) -> None:
+    versions = [table.version]
+    for change in (
+        lambda: table.apply(route("x.openfaas-fn", "unix:/a")),
+        lambda: table.apply(route("x.openfaas-fn", "unix:/b")),
+        lambda: table.remove("x.openfaas-fn"),
+    ):
+        change()
+        versions.append(table.version)
+    assert len(set(versions)) == 4
+    table.remove("x.openfaas-fn")
+    table.find(b"x")
+    assert table.version == versions[-1]
+
+
 async def test_the_stages_of_a_pipeline_are_read_once_and_follow_its_route(table: RouteTable) -> None:
     table.apply(Route(key="p.openfaas-fn", stages=("sort.openfaas-fn/a?b=c", "wc.dev")))
     pipeline = found(table, b"p")
