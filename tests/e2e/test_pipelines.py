@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,12 @@ MIB = 1 << 20
 LARGE = 64 * MIB
 WORDS = b"".join(random.Random(7).choices([b"pear\n", b"fig\n", b"plum\n"], k=5000))
 
+LARGE_THEN_FAIL = """
+import sys
+for _ in range(64):
+    sys.stdout.buffer.write(bytes(1 << 20))
+sys.exit(3)
+"""
 HALF = """
 import sys
 sys.stdout.buffer.write(sys.stdin.buffer.read(10)); sys.stdout.flush()
@@ -49,6 +56,7 @@ def server(workshop: Workshop) -> Iterator[Penstock]:
         "sleep": "sleep 1000",
         "fail": "false",
         "half": workshop.python("half", HALF),
+        "large": workshop.python("large", LARGE_THEN_FAIL),
     }
     with serving("--workers", "2") as running:
         for name, program in programs.items():
@@ -89,6 +97,32 @@ def test_a_large_body_passes_through_all_stages_byte_for_byte(server: Penstock, 
     command = [curl, "-sSf", "-X", "POST", "-T", str(path), f"{server.base}/function/cat|cat|cat"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300)
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
+
+
+def test_the_rest_of_a_large_body_passes_the_gateway_at_both_ends_only(server: Penstock) -> None:
+    """What passed each time would have been read four times by the gateway's workers, of which this is the sum."""
+    assert server.invoke("cat|cat|cat|count", b"x").status == 200
+    before = read_by_workers(server)
+    assert server.invoke("cat|cat|cat|count", bytes(LARGE)).body.strip() == str(LARGE).encode()
+    assert read_by_workers(server) - before < 3 * LARGE
+
+
+def read_by_workers(server: Penstock) -> int:
+    """Bytes that the gateway's workers have read from anywhere."""
+    workers = below(server.process.pid, "penstock.gateway.worker")
+    assert workers
+    counters = [Path(f"/proc/{worker.pid}/io").read_text("ascii") for worker in workers]
+    return sum(int(line.split()[1]) for text in counters for line in text.splitlines() if line.startswith("rchar:"))
+
+
+def test_a_program_that_fails_after_a_large_output_is_never_a_whole_answer(server: Penstock) -> None:
+    answer = server.invoke("large|count", b"")
+    assert (answer.status, answer.headers["x-pipeline-stage"]) == (502, "1/2 large")
+    answer = server.invoke("large|sort|cat", b"")
+    assert (answer.status, answer.headers["x-pipeline-stage"]) == (502, "1/3 large")
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        server.invoke("large|cat|cat", b"")
+    wait_until(lambda: not below(server.process.pid, "sort"), "the end of `sort`")
 
 
 def test_the_answer_begins_before_the_request_has_ended(server: Penstock) -> None:
