@@ -335,17 +335,20 @@ def test_a_store_that_dies_in_the_middle_is_told_to_the_client_and_the_program_i
         with serving(environ=impatient) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
             site = Site(server, own, bucket, bucket)
             server.deploy("writes", workshop.python("writes", WRITES.format(flag=str(flag))), **STREAMING)
-            reads = workshop.python("reads", READS.format(flag=str(flag), begun=str(begun)))
-            server.deploy("reads", reads, **STREAMING)
+            program = workshop.python("reads", READS.format(flag=str(flag), begun=str(begun)))
+            server.deploy("reads", program, **STREAMING)
             calls = [pool.submit(site.call, "writes", None, "never"), pool.submit(site.call, "reads", "large")]
             wait_until(lambda: own.uploads(bucket), "the upload to begin")
             wait_until(begun.exists, "the object to be read")
             own.die()
             flag.touch()
-            for call in calls:
-                answer = call.result()
-                assert answer.status in (502, 503)
+            writes, reads = (call.result() for call in calls)
+            assert writes.status in (502, 503)
+            assert reads.status == 502
+            assert "the object could not be read to its end" in reads.text
+            for answer in (writes, reads):
                 assert answer.headers["x-openfaas-internal"] == "gateway"
+            assert f"s3://{bucket}/large: the object could not be read to its end" in server.printed()
             for program in ("writes.py", "reads.py"):
                 wait_until(functools.partial(ended, server, program), f"{program} to be ended")
     finally:

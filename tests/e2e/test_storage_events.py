@@ -55,12 +55,12 @@ def home() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def notify_from(s3: S3Server, bucket: str, server: Penstock) -> None:
+def notify_from(s3: S3Server, bucket: str, server: Penstock, name: str = "one") -> None:
     """Have the store post what happens in a bucket to the gateway, with the token of stores as the password."""
     shown = server.request("GET", "/system/storage/events/token", admin=True).json()
     host, port = server.address
     endpoint = f"http://{shown['user']}:{shown['token']}@{host}:{port}/system/storage/events"
-    topic = f"to-{port}"
+    topic = f"to-{port}-{name}"
     form = {
         "Action": "CreateTopic",
         "Name": topic,
@@ -166,6 +166,23 @@ def kill_all(processes: list[psutil.Process]) -> None:
             if alive(process.pid):
                 os.kill(process.pid, number)
     wait_until(lambda: not any(alive(process.pid) for process in processes), "the end of all processes")
+
+
+def test_two_functions_that_feed_each_other_come_to_an_end(s3: S3Server) -> None:
+    here, there = s3.make_bucket(), s3.make_bucket()
+    with serving(environ={**s3.environ, "PENSTOCK_S3_BUCKETS": f"{here},{there}"}) as server:
+        for name, source, target in (("ping", here, there), ("pong", there, here)):
+            annotations = {"topic": f"s3:{source}", "com.penstock.storage.output": f"s3://{target}/{{key}}"}
+            deploy(server, name, "cat", **annotations)
+            notify_from(s3, source, server, name)
+        s3.put(here, "ball", b"ball")
+        wait_until(lambda: deliveries(server).get("dead") == 1, "the object to be given up")
+        (given_up,) = deliveries(server)["givenUp"]
+        assert (given_up["function"], given_up["attempts"]) == ("ping.openfaas-fn", 1)
+        assert "they seem to feed each other" in given_up["reason"]
+        assert "they seem to feed each other" in server.printed()
+        silence(s3, here)
+        silence(s3, there)
 
 
 def test_a_removal_is_told_without_an_object(

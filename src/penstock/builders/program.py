@@ -18,6 +18,7 @@ from pathlib import Path
 
 from penstock.errors import BuildFailed, NotSupported
 from penstock.providers.runtimes import processes
+from penstock.storage.handover import OWN_VARIABLES, without
 
 KEPT = 64 << 10
 """Bytes of a program's last output that are kept for BuildFailed."""
@@ -97,10 +98,11 @@ class Programs:
     ) -> str:
         """Run a program to its end and return the last KEPT bytes of what it wrote, stdout and stderr as they came.
 
-        `environ` is the whole environment, by default ours. What the program has left running is killed. Raises NotSupported
-        when there is no such program, BuildFailed with the program's words when it ends badly or is cancelled.
+        `environ` is the whole environment, by default ours; keys that are for Penstock alone are left out. What the program has
+        left running is killed. Raises NotSupported when there is no such program, BuildFailed with the program's words when it
+        ends badly or is cancelled.
         """
-        child = self._start(arguments, directory, os.environ if environ is None else environ)
+        child = self._start(arguments, directory, without(os.environ if environ is None else environ, OWN_VARIABLES))
         try:
             words = _listen(child, hear)
         finally:

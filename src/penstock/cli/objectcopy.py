@@ -20,8 +20,9 @@ from pathlib import Path
 from penstock.cli.output import printable
 from penstock.cli.requestbody import pipe_blocks
 from penstock.errors import InvalidInput, PenstockError
+from penstock.storage.attributes import kept
 from penstock.storage.objects import ObjectStore
-from penstock.storage.reference import Location, ObjectRef, check_key, parse_location, parse_reference
+from penstock.storage.reference import Location, ObjectRef, check_key, parse_location, parse_reference, shown
 from penstock.storage.upload import Stored
 
 PIECE = 1 << 20
@@ -42,8 +43,13 @@ class Wish:
     """What all copies of one command are told."""
 
     content_type: str = ""
-    """Of new objects; empty: by the ending of the file's name, or that of the source where it is an object."""
+    """Of new objects; empty: by the ending of the file's name, or that of the source where it is an object. Printable ASCII."""
     replace: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput for a type that no store could give back."""
+        if not (self.content_type.isascii() and self.content_type.isprintable()):
+            raise InvalidInput(f"--content-type: {shown(self.content_type)} is not printable ASCII, such as image/png")
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,10 @@ class Copier:
 
     async def _upload(self, source: ObjectRef | str, target: ObjectRef, moved: Callable[[int | None], Moved]) -> Stored:
         async with contextlib.AsyncExitStack() as stack:
-            size, content_type, pieces = await self._opened(source, stack)
-            upload = await self._store.write(target, self._wish.content_type or content_type, not self._wish.replace)
+            size, attributes, pieces = await self._opened(source, stack)
+            if self._wish.content_type:
+                attributes["Content-Type"] = self._wish.content_type
+            upload = await self._store.write(target, attributes, not self._wish.replace)
             await stack.enter_async_context(upload)
             tell = moved(size)
             async for piece in pieces:
@@ -165,21 +173,22 @@ class Copier:
 
     async def _opened(
         self, source: ObjectRef | str, stack: contextlib.AsyncExitStack
-    ) -> tuple[int | None, str, AsyncIterator[bytes]]:
-        """Size, content type and pieces of a source."""
+    ) -> tuple[int | None, dict[str, str], AsyncIterator[bytes]]:
+        """Size, attributes and pieces of a source."""
         if isinstance(source, ObjectRef):
             stream = await self._store.read(source)
             stack.push_async_callback(stream.aclose)
-            return stream.size, stream.content_type, stream
+            return stream.size, kept(stream.attributes.items()), stream
         if source == STREAM:
-            return None, "", pipe_blocks(sys.stdin.fileno())
+            return None, {}, pipe_blocks(sys.stdin.fileno())
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)
         os.set_blocking(descriptor, True)  # only a named pipe without a writer must not keep us from hearing signals
-        about, content_type = os.fstat(descriptor), mimetypes.guess_type(source)[0] or ""
+        about, content_type = os.fstat(descriptor), mimetypes.guess_type(source)[0]
+        attributes = {"Content-Type": content_type} if content_type else {}
         if stat.S_ISREG(about.st_mode):
-            return about.st_size, content_type, _pieces(descriptor)
-        return None, content_type, pipe_blocks(descriptor)
+            return about.st_size, attributes, _pieces(descriptor)
+        return None, attributes, pipe_blocks(descriptor)
 
     async def _download(self, source: ObjectRef, target: str, moved: Callable[[int | None], Moved]) -> int:
         if not self._wish.replace:

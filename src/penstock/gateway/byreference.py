@@ -19,19 +19,21 @@ from penstock.gateway.objectrequest import (
     Wanted,
     asked_stages,
     check_own_lists,
+    hops_after,
     key_of,
     limits_of,
     named_fields,
     read_wanted,
     seen_request,
 )
-from penstock.gateway.objectsink import IntoObject, Limits, Uploading
+from penstock.gateway.objectsink import Begin, IntoObject, Limits, Uploading
 from penstock.gateway.objectsource import FromObject, Stream
 from penstock.gateway.passing import Passing
 from penstock.gateway.pipelineplan import find_cast
 from penstock.gateway.refusals import refuse
 from penstock.gateway.routes import RouteTable
 from penstock.storage.access import check_bucket
+from penstock.storage.attributes import HOPS, Attributes
 from penstock.storage.errors import RangeNotSatisfiable, StorageOff
 from penstock.storage.reference import ObjectRef
 from penstock.wire.exchange import Asking, Exchange
@@ -63,7 +65,7 @@ class Objects(Protocol):
 
     async def read(self, ref: ObjectRef, first: int = 0, last: int | None = None) -> Stream: ...
 
-    async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> Uploading: ...
+    async def write(self, ref: ObjectRef, attributes: Attributes = ..., if_none_match: bool = False) -> Uploading: ...
 
 
 class ByReference:
@@ -144,17 +146,23 @@ class ByReference:
         async with asyncio.timeout(None if limits.whole == NEVER else limits.whole):
             store = await self._store()
             stream = await _opened(store, wanted.source, wanted.part) if wanted.source is not None else None
-        return self._assembled(exchange, wanted, stream, store, limits)
+        try:
+            hops = hops_after(fields, stream) if wanted.sink is not None else 0
+        except PenstockError:
+            if stream is not None:
+                await stream.aclose()
+            raise
+        begin = wanted.sink and functools.partial(_begin_upload, store, wanted.sink, wanted.new, hops)
+        return self._assembled(exchange, wanted, stream, begin, limits)
 
     def _assembled(
-        self, exchange: Exchange, wanted: Wanted, stream: Stream | None, store: Objects, limits: Limits
+        self, exchange: Exchange, wanted: Wanted, stream: Stream | None, begin: Begin | None, limits: Limits
     ) -> Asking:
         """The client's exchange with the store at one or both of its ends."""
         seen = seen_request(exchange.request, stream, wanted.sink is not None)
         asking: Asking = exchange
         failed: Callable[[PenstockError], None] = functools.partial(_fail, exchange)
-        if wanted.sink is not None:
-            begin = functools.partial(store.write, wanted.sink, if_none_match=wanted.new)
+        if wanted.sink is not None and begin is not None:
             sink = IntoObject(exchange, seen, wanted.sink, begin, limits, self._keep)
             asking, failed = sink, sink.fail
         if wanted.source is not None and stream is not None:
@@ -189,6 +197,11 @@ class _Leaving:
 
     def writable(self, ready: bool) -> None:
         pass  # nothing is written while it is checked
+
+
+async def _begin_upload(store: Objects, ref: ObjectRef, new: bool, hops: int, attributes: Attributes) -> Uploading:
+    own = {HOPS: str(hops)} if hops else {}
+    return await store.write(ref, {**attributes, **own}, new)
 
 
 async def _opened(store: Objects, ref: ObjectRef, part: ByteRange) -> Stream:

@@ -18,14 +18,24 @@ from penstock.gateway.objectsource import Stream, length_of
 from penstock.gateway.pipelineplan import Cast, patience
 from penstock.model import DEFAULT_NAMESPACE
 from penstock.storage.access import check_bucket
+from penstock.storage.attributes import Attributes, hops, kept
+from penstock.storage.errors import TooManyHops
 from penstock.storage.reference import ObjectRef, parse_reference
 from penstock.wire.message import RequestHead, origin_form
 from penstock.wire.timeouts import NEVER
 
 INPUT, OUTPUT = "X-Input-Object", "X-Output-Object"
 
+EVENT = "X-Event-Name"
+"""Names the event in a call that was made for one (`storage.delivery`)."""
+MOST_HOPS = 16
+"""Functions that events may lead an object through, each storing what calls the next: far beyond any work that is thought out, and few
+enough that two functions which feed each other stop within seconds."""
+
 _OURS = frozenset({INPUT.lower().encode(), OUTPUT.lower().encode(), b"authorization"})
 """Fields that no function sees: in such a request the caller speaks to the gateway by them."""
+_DESCRIBING = ("Content-Type", "Content-Encoding", "Content-Language", "Content-Disposition")
+"""Attributes of an object that the function gets with its bytes; `Cache-Control` would be an order to caches in a request."""
 _OF_THE_BODY = frozenset({b"content-length", b"range", b"if-range"})
 """What the client says of a body that comes from elsewhere."""
 _OF_THE_ANSWER = frozenset({b"if-none-match"})
@@ -100,6 +110,20 @@ def check_own_lists(wanted: Wanted, cast: Cast, asked: tuple[StageTarget, ...]) 
                     check_bucket(ref, route.policy.buckets, f"{BUCKETS_LABEL} of {route.key}")
 
 
+def hops_after(fields: Mapping[str, str], stream: Stream | None) -> int:
+    """How many calls about events, one after the other, the object that the answer becomes will have come from; 0 for a call that
+    no event has caused, with which counting begins anew. Raises TooManyHops."""
+    if EVENT.lower() not in fields or stream is None:
+        return 0
+    before = hops(stream.attributes)
+    if before >= MOST_HOPS:
+        raise TooManyHops(
+            f"the object has come through {before} functions, each called for what the one before had stored: they seem to feed"
+            " each other"
+        )
+    return before + 1
+
+
 def limits_of(cast: Cast, asked: tuple[StageTarget, ...], fields: Mapping[str, str]) -> Limits:
     """How long it may take: as long as the same request without objects."""
     run = patience(cast, asked) or NEVER
@@ -115,8 +139,7 @@ def seen_request(head: RequestHead, stream: Stream | None, stored: bool) -> Requ
     lines = forward_fields(head, drop)
     if stream is not None:
         lines += b"Content-Length: %d\r\n" % length_of(stream)
-        if b"\ncontent-type:" not in b"\n" + lines.lower() and _fits_a_field(stream.content_type):
-            lines += b"Content-Type: %b\r\n" % stream.content_type.encode()
+        lines += _describing(stream.attributes, lines)
     seen = head.rewritten(head.target, lines)
     seen.named_by_connection = frozenset()
     seen.hop_by_hop = seen.chunked
@@ -140,9 +163,16 @@ def _reference(fields: Mapping[str, str], name: str) -> ObjectRef | None:
         raise InvalidInput(f"{name}: {error}") from error
 
 
+def _describing(attributes: Attributes, lines: bytes) -> bytes:
+    """Field lines that tell the function what the object's bytes are, but for what the client tells itself."""
+    told = b"\n" + lines.lower()
+    described = kept(attributes.items())
+    return b"".join(
+        f"{name}: {described[name]}\r\n".encode()
+        for name in _DESCRIBING
+        if name in described and b"\n%b:" % name.lower().encode() not in told
+    )
+
+
 def _longest(limits: list[float]) -> float:
     return NEVER if 0 in limits else max(limits)
-
-
-def _fits_a_field(text: str) -> bool:
-    return bool(text) and text.isascii() and text.isprintable()

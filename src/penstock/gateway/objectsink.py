@@ -19,6 +19,7 @@ from penstock.errors import PenstockError
 from penstock.gateway.headers import is_stream
 from penstock.gateway.passing import Passing
 from penstock.gateway.refusals import refuse
+from penstock.storage.attributes import Attributes, kept
 from penstock.storage.reference import ObjectRef
 from penstock.wire.exchange import Exchange
 from penstock.wire.message import RequestHead
@@ -76,6 +77,10 @@ class Uploading(Protocol):
     async def abort(self) -> None: ...
 
 
+Begin = Callable[[Attributes], Awaitable[Uploading]]
+"""Opens an upload."""
+
+
 class IntoObject(Passing):
     """The client's exchange, with an upload for its answer."""
 
@@ -86,12 +91,11 @@ class IntoObject(Passing):
         client: Exchange,
         request: RequestHead,
         ref: ObjectRef,
-        begin: Callable[[str], Awaitable[Uploading]],
+        begin: Begin,
         limits: Limits,
         keep: Callable[[asyncio.Task[None]], None],
     ) -> None:
-        """`begin` opens the upload of a content type. `request` is one of HTTP/1.0, so that the answer comes without chunks.
-        `keep` hears of the task that must not be forgotten before it has ended."""
+        """`request` is one of HTTP/1.0, so that the answer has no chunks. `keep` is given the task, which must not be forgotten."""
         super().__init__(client, request)
         self._ref = ref
         self._begin = begin
@@ -207,10 +211,12 @@ class IntoObject(Passing):
         """Upload what comes until it is complete, and tell the client. Cancelled when it must not become an object."""
         try:
             async with asyncio.timeout_at(None if self._deadline == NEVER else self._deadline):
-                stored = await self._upload(answer.get(b"content-type"))
+                stored = await self._upload(answer.attributes)
         except TimeoutError:
             self._give_up(504, "the object was not stored in time, cut by the gateway")
         except PenstockError as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.warning("%s: the object could not be stored: %s", self._ref, error)
             self._give_up(error.status, str(error))
         except Exception:
             _log.exception("storing %s", self._ref)
@@ -218,8 +224,8 @@ class IntoObject(Passing):
         else:
             self._tell(answer, stored)
 
-    async def _upload(self, content_type: str) -> Stored:
-        upload = await self._begin(content_type)
+    async def _upload(self, attributes: Attributes) -> Stored:
+        upload = await self._begin(attributes)
         try:
             while data := await self._next():
                 await upload.write(data)
@@ -253,7 +259,7 @@ class IntoObject(Passing):
             "key": self._ref.key,
             "etag": stored.etag,
             "size": stored.size,
-            "contentType": answer.get(b"content-type"),
+            "contentType": answer.attributes.get("Content-Type", ""),
             "durationSeconds": round(self._loop.time() - self._begun, 6),
         }
         told = [(name, value) for name, value in answer.fields if name.lower() in _TOLD]
@@ -270,6 +276,10 @@ class _Answer:
         self.fields: list[Field] = _ANSWER_FIELD.findall(head)
         length = self.get(b"content-length")
         self.length = int(length) if length else None
+        self.attributes = kept(
+            (name.decode("latin-1"), value.decode("latin-1").rstrip()) for name, value in self.fields
+        )
+        """What is kept with the object that it becomes."""
 
     def get(self, name: bytes) -> str:
         """First value of a field, named in lower case; empty where there is none."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from penstock.core.headers import Field
 from penstock.errors import PenstockError
 from penstock.gateway.passing import Passing
+from penstock.storage.attributes import Attributes
 from penstock.storage.errors import ReadBrokenOff, StorageUnavailable
 from penstock.wire.exchange import Asking, Listener
 from penstock.wire.message import RequestHead
@@ -27,7 +28,9 @@ class Stream(Protocol):
     size: int
     first: int
     last: int
-    content_type: str
+
+    @property
+    def attributes(self) -> Attributes: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

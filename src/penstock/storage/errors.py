@@ -59,6 +59,13 @@ class ReadBrokenOff(StorageError):
     """An object was found, and could not be read to its end."""
 
 
+class TooManyHops(StorageError):
+    """Events have led an object from function to function too often: some of them seem to feed each other."""
+
+    status = 422
+    blame = "client"
+
+
 class StorageUnavailable(StorageError):
     """The store cannot be reached, does not answer in time or is out of order."""
 

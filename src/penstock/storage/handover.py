@@ -9,17 +9,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections.abc import MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 
-SECRET_VARIABLES = (
-    "PENSTOCK_S3_ACCESS_KEY",
-    "PENSTOCK_S3_SECRET_KEY",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-)
-"""Environment variables that hold keys: no function, build or log may get them from us."""
+OWN_VARIABLES = ("PENSTOCK_S3_ACCESS_KEY", "PENSTOCK_S3_SECRET_KEY")
+"""Environment variables that hold keys for nobody but us: no program that we start gets them."""
+
+SECRET_VARIABLES = (*OWN_VARIABLES, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""All that hold keys: no function, build step or log may get them from us."""
 
 PIPE_VARIABLE = "PENSTOCK_S3_KEYS_FD"
 """Names the descriptor that the keys can be read from, once."""
@@ -42,6 +39,11 @@ def withhold(environ: MutableMapping[str, str]) -> dict[str, str]:
         _blank(frozenset(name.encode() for name in keys))
         _hide()
     return keys
+
+
+def without(environ: Mapping[str, str], names: Collection[str] = SECRET_VARIABLES) -> dict[str, str]:
+    """The environment for a program that is none of ours: all but the variables of these names."""
+    return {name: value for name, value in environ.items() if name not in names}
 
 
 def keys_pipe(keys: dict[str, str]) -> int:

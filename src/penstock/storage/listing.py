@@ -1,6 +1,6 @@
-"""The objects of a bucket, page by page (ListObjectsV2).
+"""The objects of a bucket, page by page (ListObjectsV2), and other requests without a body that the storage library does not make.
 
-Not done by the storage library, for which one key that it cannot name (with `//` or `..` in it, as any client may have written)
+Listings are not the library's, for which one key that it cannot name (with `//` or `..` in it, as any client may have written)
 ends the whole listing, and which cannot begin in the middle of a name. Requests are made in threads: they are few, and large.
 """
 
@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import NamedTuple
@@ -74,21 +74,30 @@ class Lister:
     async def first(self, bucket: str, timeout: float) -> None:
         """Ask for one object, once. Raises the errors of storage."""
         url = f"{self._base(bucket)}?{query_text({'list-type': '2', 'max-keys': '1'})}"
-        read_page(await in_daemon(lambda: self._get(url, bucket, timeout)))
+        read_page(await in_daemon(lambda: self._send("GET", url, bucket, timeout)))
 
     async def page(self, bucket: str, prefix: str, after: str, token: str) -> Page:
-        """One page; tried again until `retry_timeout` when the store is out of order. Raises the errors of storage."""
+        """One page. Raises the errors of storage."""
         parameters = {"list-type": "2", "encoding-type": "url", "max-keys": str(PAGE), "prefix": prefix}
         if after:
             parameters["start-after"] = after
         if token:
             parameters["continuation-token"] = token
-        url = f"{self._base(bucket)}?{query_text(parameters)}"
+        return read_page(await self.ask("GET", bucket, "", parameters))
+
+    async def ask(self, method: str, bucket: str, path: str, parameters: Mapping[str, str]) -> bytes:
+        """The body of the answer to a request about a bucket, or an object whose key is in `path`, encoded.
+
+        Tried again until `retry_timeout` when the store is out of order. Raises the errors of storage.
+        """
+        base = self._base(bucket)
+        place = f"{base.rstrip('/')}/{path}" if path else base
+        url = f"{place}?{query_text(parameters)}"
         deadline = time.monotonic() + self._settings.retry_timeout
         pause = PAUSE
         while True:
             try:
-                return read_page(await in_daemon(lambda: self._get(url, bucket, self._settings.timeout)))
+                return await in_daemon(lambda: self._send(method, url, bucket, self._settings.timeout))
             except StorageUnavailable:
                 if time.monotonic() + pause > deadline:
                     raise
@@ -102,12 +111,12 @@ class Lister:
         parts = urlsplit(endpoint)
         return f"{parts.scheme}://{bucket}.{parts.netloc}/"
 
-    def _get(self, url: str, bucket: str, timeout: float) -> bytes:
+    def _send(self, method: str, url: str, bucket: str, timeout: float) -> bytes:
         """In a thread: the body of the answer. Raises the errors of storage."""
         ref = ObjectRef(bucket, "")
         endpoint = self._settings.endpoint or f"Amazon S3 in {self._settings.region}"
-        headers = signed_headers("GET", url, self._settings.region, self._keys(), datetime.now(UTC))
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - settings allow http and https only
+        headers = signed_headers(method, url, self._settings.region, self._keys(), datetime.now(UTC))
+        request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - settings allow http and https only
         try:
             with _OPENER.open(request, timeout=timeout) as answer:
                 body: bytes = answer.read(MAX_ANSWER + 1)

@@ -24,6 +24,8 @@ from penstock.storage.reference import ObjectRef
 
 _STATUS = re.compile(r"status(?: code)?: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_UNREADABLE = re.compile(r"^Generic S3 error: ([\w-]{1,40}) header contained non UTF-8")
+"""An object of which the store says what is not ASCII: the library gives up all of it."""
 _NO_KEYS = re.compile(r"StorageDenied: ([^\n]+)")
 """What we have told the library ourselves when it asked for keys."""
 _REASONS = (
@@ -64,6 +66,8 @@ def translate(error: Exception, ref: ObjectRef, endpoint: str) -> StorageError |
         return InvalidInput(f"the store cannot be asked for {ref}")
     if not status and isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         return StorageDenied(_first(_NO_KEYS, text) or f"the object store at {endpoint} cannot be asked without keys")
+    if unreadable := _first(_UNREADABLE, text):
+        return StorageError(f"{ref} cannot be read: its {unreadable} is not ASCII; write it anew without that")
     return of_answer(int(status or 0), code, ref) or StorageUnavailable(
         f"the object store at {endpoint} is unavailable: {reason_of(text)}"
     )

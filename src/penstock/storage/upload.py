@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.errors import PenstockError
+from penstock.storage.attributes import Attributes
 from penstock.storage.errors import ObjectExists, ObjectNotFound, StorageError, UploadFailed
 from penstock.storage.reference import ObjectRef
 from penstock.storage.translate import translated
 from penstock.storagesettings import StorageSettings
 
 if TYPE_CHECKING:
-    from obstore import Attributes, PutResult
+    from obstore import PutResult
     from obstore.store import S3Store
 
 PIECE = 1 << 20
@@ -51,11 +52,11 @@ class Upload:
         ref: ObjectRef,
         endpoint: str,
         settings: StorageSettings,
-        content_type: str,
+        attributes: Attributes,
         if_none_match: bool,
     ) -> None:
         self._store, self._ref, self._endpoint, self._settings = store, ref, endpoint, settings
-        self._attributes: Attributes = {"Content-Type": content_type} if content_type else {}
+        self._attributes = dict(attributes)
         self._if_none_match = if_none_match
         self._held = bytearray()
         self._size = 0

@@ -177,19 +177,36 @@ def test_what_programs_add_and_python_deletes_makes_no_build_anew(place: Workpla
 
 
 def test_a_shared_folder_from_which_something_was_taken_is_made_again(project: Path) -> None:
-    place = Workplace(project, toolchain="python", environment={"python_path": "{site}"})
-    (project / "wheel").mkdir()
-    (project / "wheel/pyproject.toml").write_text(
-        '[project]\nname = "own"\nversion = "1"\n[build-system]\nrequires = []\nbackend-path = ["."]\nbuild-backend = "make"\n'
-    )
-    (project / "wheel/make.py").write_text(_BACKEND)
-    place.handler({"handler.py": "import own\n", "requirements.txt": f"own @ file://{project}/wheel\n"})
+    place = with_own_package(project, _BACKEND)
     site = Path(place.build().environment["python_path"])
     assert (site / "own.py").is_file()
     shutil.rmtree(site.parents[1])
     again = place.build()
     assert not again.cached
     assert (Path(again.environment["python_path"]) / "own.py").is_file()
+
+
+def test_what_packages_run_when_they_are_installed_sees_no_keys(project: Path) -> None:
+    seen = project / "seen"
+    place = with_own_package(project, f"import os; open({str(seen)!r}, 'w').write('\\n'.join(os.environ))\n{_BACKEND}")
+    keys = ("PENSTOCK_S3_ACCESS_KEY", "PENSTOCK_S3_SECRET_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    place.environ |= {**dict.fromkeys(keys, "hidden"), "AWS_PROFILE": "told", "PENSTOCK_S3_REGION": "told"}
+    place.build()
+    names = set(seen.read_text().splitlines())
+    assert names.isdisjoint(keys)
+    assert names >= {"AWS_PROFILE", "PENSTOCK_S3_REGION", "PATH"}
+
+
+def with_own_package(project: Path, backend: str) -> Workplace:
+    """A function that requires a package which is made by `backend` when it is installed."""
+    place = Workplace(project, toolchain="python", environment={"python_path": "{site}"})
+    (project / "wheel").mkdir()
+    (project / "wheel/pyproject.toml").write_text(
+        '[project]\nname = "own"\nversion = "1"\n[build-system]\nrequires = []\nbackend-path = ["."]\nbuild-backend = "make"\n'
+    )
+    (project / "wheel/make.py").write_text(backend)
+    place.handler({"handler.py": "import own\n", "requirements.txt": f"own @ file://{project}/wheel\n"})
+    return place
 
 
 _BACKEND = textwrap.dedent("""

@@ -16,6 +16,7 @@ import pytest
 
 from penstock.errors import InvalidInput
 from penstock.storage import listing
+from penstock.storage.attributes import HOPS
 from penstock.storage.errors import (
     BucketNotFound,
     ObjectExists,
@@ -63,7 +64,7 @@ def data_of(size: int) -> bytes:
 
 
 async def write(store: ObjectStore, ref: ObjectRef, data: bytes, content_type: str = "", new: bool = False) -> Stored:
-    upload = await store.write(ref, content_type, if_none_match=new)
+    upload = await store.write(ref, {"Content-Type": content_type} if content_type else {}, if_none_match=new)
     for start in range(0, len(data), 100_000):
         await upload.write(data[start : start + 100_000])
     return await upload.finish()
@@ -80,7 +81,7 @@ class TestContent:
         stored = await write(store, ref, data, "text/x-any")
         stream = await store.read(ref)
         assert await read(stream) == data == s3.get(bucket, "o")
-        assert (stream.size, stream.etag, stream.content_type) == (size, stored.etag, "text/x-any")
+        assert (stream.size, stream.etag, stream.attributes["Content-Type"]) == (size, stored.etag, "text/x-any")
         assert stored.size == size
 
     @pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
@@ -103,6 +104,31 @@ class TestContent:
     async def test_a_key_that_cannot_be_reached_is_refused(self, store: ObjectStore, bucket: str, key: str) -> None:
         with pytest.raises(InvalidInput):
             await store.read(ObjectRef(bucket, key))
+
+    @pytest.mark.parametrize("size", (1, LARGE))
+    async def test_what_describes_an_object_is_kept_with_it(self, store: ObjectStore, bucket: str, size: int) -> None:
+        ref = ObjectRef(bucket, "o")
+        described = {
+            "Content-Type": "text/csv",
+            "Content-Encoding": "gzip",
+            "Content-Language": "de, en",
+            "Content-Disposition": 'attachment; filename="a b.txt"',
+            "Cache-Control": "max-age=3",
+            HOPS: "7",
+        }
+        async with await store.write(ref, described) as upload:
+            await upload.write(bytes(size))
+            await upload.finish()
+        stream = await store.read(ref)
+        assert stream.attributes == described
+        assert len(await read(stream)) == size  # and nobody takes the coding off on the way
+
+    async def test_an_object_that_the_library_cannot_read_is_said_so(
+        self, store: ObjectStore, s3: S3Server, bucket: str
+    ) -> None:
+        s3.put(bucket, "o", b"x", "text/\xfc")
+        with pytest.raises(StorageError, match="its Content-Type is not ASCII"):
+            await store.read(ObjectRef(bucket, "o"))
 
     async def test_a_file_of_another_content_type_has_none_of_ours(self, store: ObjectStore, bucket: str) -> None:
         ref = ObjectRef(bucket, "o")

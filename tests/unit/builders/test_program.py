@@ -90,6 +90,19 @@ def test_it_reads_nothing_from_our_stdin() -> None:
     assert Programs().run(python("import sys; print(repr(sys.stdin.read()))")) == "''\n"
 
 
+@pytest.mark.parametrize("told", (True, False))
+def test_the_keys_of_the_object_store_are_not_for_it(monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    names = ("PENSTOCK_S3_ACCESS_KEY", "PENSTOCK_S3_SECRET_KEY", "AWS_SECRET_ACCESS_KEY")
+    environ = {**os.environ, **dict.fromkeys(names, "key")}
+    for name in names:
+        monkeypatch.setenv(name, "key")
+    words = Programs().run(
+        python(f"import os; print([name for name in {names!r} if name in os.environ])"),
+        environ=environ if told else None,
+    )
+    assert words.strip() == "['AWS_SECRET_ACCESS_KEY']"  # an engine's credential helpers may need it
+
+
 def test_it_runs_where_it_is_told_with_the_environment_it_is_told(tmp_path: Path) -> None:
     words = Programs().run(
         python("import os; print(os.getcwd(), os.environ['A'])"), directory=tmp_path, environ={"A": "b"}

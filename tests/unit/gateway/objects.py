@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from penstock.errors import PenstockError
+from penstock.storage.attributes import Attributes
 from penstock.storage.errors import ObjectExists, ObjectNotFound, RangeNotSatisfiable
 from penstock.storage.reference import ObjectRef
 
 PIECE = 64 << 10
+NONE: Attributes = MappingProxyType({})
 
 
 class FakeStored(NamedTuple):
@@ -28,7 +31,7 @@ class FakeStream:
 
     def __init__(self, store: FakeStore, data: bytes, first: int, last: int) -> None:
         self.size, self.first, self.last = len(data), first, last
-        self.content_type = store.content_type
+        self.attributes = dict(store.attributes)
         self.given = 0
         self.closed = False
         self._store = store
@@ -53,7 +56,7 @@ class FakeUpload:
 
     store: FakeStore
     ref: ObjectRef
-    content_type: str
+    attributes: dict[str, str]
     data: bytearray = field(default_factory=bytearray)
     finished: bool = False
     aborted: bool = False
@@ -83,7 +86,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.objects: dict[ObjectRef, bytes] = {}
-        self.content_type = ""
+        self.attributes: dict[str, str] = {}
         self.streams: list[FakeStream] = []
         self.uploads: list[FakeUpload] = []
         self.read_error: Exception | None = None
@@ -115,10 +118,10 @@ class FakeStore:
         self.streams.append(stream)
         return stream
 
-    async def write(self, ref: ObjectRef, content_type: str = "", if_none_match: bool = False) -> FakeUpload:
+    async def write(self, ref: ObjectRef, attributes: Attributes = NONE, if_none_match: bool = False) -> FakeUpload:
         if if_none_match and ref in self.objects:
             raise ObjectExists(f"there is an object {ref} already")
-        upload = FakeUpload(self, ref, content_type)
+        upload = FakeUpload(self, ref, dict(attributes))
         self.uploads.append(upload)
         return upload
 

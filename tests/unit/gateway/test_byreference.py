@@ -15,6 +15,7 @@ from penstock.credentials import load_credentials
 from penstock.gateway.byreference import ByReference
 from penstock.gateway.callers import Callers
 from penstock.gateway.messages import Counters, Route, Synced
+from penstock.storage.attributes import HOPS
 from penstock.storage.errors import StorageUnavailable, UploadFailed
 from penstock.storagesettings import StorageSettings
 from penstock.wire.connection import WRITE_HIGH
@@ -102,7 +103,7 @@ async def test_the_function_sees_neither_reference_nor_credential_and_the_length
 ) -> None:
     function = Recorder()
     gateway.store.put("a", b"12345")
-    gateway.store.content_type = "text/csv"
+    gateway.store.attributes = {"Content-Type": "text/csv"}
     await gateway.function(function)
     await gateway.post(IN, OUT, ("Authorization", "Bearer x"), ("X-Mine", "1"), ("Range", "bytes=1-3"))
     assert function.got(b"content-length") == [b"3"]
@@ -115,7 +116,7 @@ async def test_the_function_sees_neither_reference_nor_credential_and_the_length
 async def test_the_callers_own_content_type_counts(gateway: Stored) -> None:
     function = Recorder()
     gateway.store.put("a", b"12345")
-    gateway.store.content_type = "text/csv"
+    gateway.store.attributes = {"Content-Type": "text/csv"}
     await gateway.function(function)
     await gateway.post(IN, ("Content-Type", "text/plain"))
     assert function.got(b"content-type") == [b"text/plain"]
@@ -334,7 +335,52 @@ async def test_the_answer_becomes_an_object_and_the_client_hears_which(gateway: 
     assert answer.get("x-served-by").startswith("penstock/")
     assert answer.get("x-own") == ""
     assert gateway.store.get("b") == b"result"
-    assert gateway.store.uploads[0].content_type == "image/png"
+    assert gateway.store.uploads[0].attributes == {"Content-Type": "image/png"}
+
+
+async def test_what_describes_the_answer_is_kept_with_the_object(gateway: Stored) -> None:
+    described = {
+        "Content-Type": "text/html",
+        "Content-Encoding": "gzip",
+        "Content-Language": "de",
+        "Content-Disposition": "inline",
+        "Cache-Control": "max-age=3",
+    }
+    fields = [(name.encode(), value.encode()) for name, value in described.items()]
+    await gateway.function(lambda exchange: exchange.respond(200, [*fields, (b"X-Mine", b"1")], b"x"))
+    assert (await gateway.post(OUT)).status == 201
+    assert gateway.store.uploads[0].attributes == described
+
+
+async def test_a_type_that_no_store_could_give_back_is_neither_kept_nor_told(gateway: Stored) -> None:
+    fields = [(b"Content-Type", b"text/\xfc")]
+    await gateway.function(lambda exchange: exchange.respond(200, fields, b"x"))
+    answer = await gateway.post(OUT)
+    assert (answer.status, json.loads(answer.body)["contentType"]) == (201, "")
+    assert gateway.store.uploads[0].attributes == {}
+
+
+async def test_a_call_about_an_event_counts_how_far_its_object_has_come(gateway: Stored) -> None:
+    gateway.store.put("a", b"x")
+    gateway.store.attributes = {HOPS: "3"}
+    await gateway.function(echo)
+    event = ("X-Event-Name", "s3:ObjectCreated:Put")
+    assert (await gateway.post(IN, OUT, event)).status == 201
+    assert (await gateway.post(IN, OUT)).status == 201
+    assert [upload.attributes.get(HOPS) for upload in gateway.store.uploads] == ["4", None]
+
+
+async def test_an_object_that_has_come_through_too_many_functions_calls_no_further_one(gateway: Stored) -> None:
+    function = Recorder()
+    gateway.store.put("a", b"x")
+    gateway.store.attributes = {HOPS: "16"}
+    await gateway.function(function)
+    answer = await gateway.post(IN, OUT, ("X-Event-Name", "s3:ObjectCreated:Put"))
+    assert answer.status == 422
+    assert "they seem to feed each other" in answer.text
+    assert not function.exchanges
+    assert gateway.store.streams[0].closed
+    assert not gateway.store.uploads
 
 
 async def test_the_connection_serves_the_next_request(gateway: Stored) -> None:
@@ -521,15 +567,28 @@ async def test_a_client_that_leaves_while_the_store_finishes_aborts_the_upload(g
 
 
 @pytest.mark.parametrize("when", ["write_error", "finish_error"])
-async def test_a_store_that_fails_is_told_to_the_client(gateway: Stored, when: str) -> None:
+async def test_a_store_that_fails_is_told_to_the_client_and_in_the_log(
+    gateway: Stored, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
     setattr(gateway.store, when, UploadFailed("no space left in the store"))
     await gateway.function(mirror)
     gateway.store.put("a", LARGE)
     answer = await gateway.post(IN, OUT)
     assert answer.status == 502
     assert "no space left" in answer.text
+    assert "s3://outbox/b: the object could not be stored: no space left in the store" in caplog.text
     await gateway.inflight("x.openfaas-fn", 0)
     await eventually(lambda: gateway.store.uploads[0].aborted and gateway.store.streams[0].closed, "the ends")
+
+
+async def test_a_function_that_is_ended_because_nothing_can_be_stored_is_not_counted_as_its_client_leaving(
+    gateway: Stored,
+) -> None:
+    held: list[Exchange] = []
+    gateway.store.write_error = UploadFailed("no space left in the store")
+    await gateway.function(lambda exchange: begin_answer(exchange, held))
+    assert (await gateway.post(OUT)).status == 502
+    assert await gateway.counted() == [502]
 
 
 async def test_an_input_that_breaks_off_leaves_no_output(gateway: Stored) -> None:

@@ -9,7 +9,16 @@ import textwrap
 
 import pytest
 
-from penstock.storage.handover import MAX_KEYS, PIPE_VARIABLE, keys_pipe, receive, withhold
+from penstock.storage.handover import (
+    MAX_KEYS,
+    OWN_VARIABLES,
+    PIPE_VARIABLE,
+    SECRET_VARIABLES,
+    keys_pipe,
+    receive,
+    withhold,
+    without,
+)
 
 
 def test_the_keys_leave_the_environment_and_the_block_that_others_can_read() -> None:
@@ -32,6 +41,16 @@ def test_without_keys_nothing_is_withheld() -> None:
     environ = {"PATH": "/bin"}
     assert withhold(environ) == {}
     assert environ == {"PATH": "/bin"}
+
+
+def test_programs_of_others_get_all_but_the_keys() -> None:
+    environ = dict.fromkeys(SECRET_VARIABLES, "hidden") | {"AWS_PROFILE": "stays", "PENSTOCK_S3_REGION": "stays"}
+    assert without(environ) == {"AWS_PROFILE": "stays", "PENSTOCK_S3_REGION": "stays"}
+
+
+def test_what_speaks_to_amazon_itself_keeps_amazons_keys() -> None:
+    environ = {"PENSTOCK_S3_SECRET_KEY": "hidden", "AWS_SECRET_ACCESS_KEY": "stays"}
+    assert without(environ, OWN_VARIABLES) == {"AWS_SECRET_ACCESS_KEY": "stays"}
 
 
 def test_what_is_sent_is_received_in_a_process_of_its_own() -> None:

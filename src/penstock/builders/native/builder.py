@@ -24,6 +24,7 @@ from penstock.builders.plan import PACKAGES
 from penstock.builders.program import Programs
 from penstock.builders.tree import Check, Tree, copy, digest, walk
 from penstock.errors import BuildFailed, InvalidInput, NotSupported
+from penstock.storage.handover import without
 from penstock.templates.model import Native
 
 _TOOLCHAINS: Mapping[str, Toolchain | ModuleType] = {
@@ -41,7 +42,8 @@ class NativeBuilder:
     makes_images = False
 
     def __init__(self, environ: Mapping[str, str], root: Path | None = None) -> None:
-        self._environ = environ
+        # What packages run when they are installed is other people's code, and native builds run it as whoever builds.
+        self._environ = without(environ)
         self._programs = Programs()
         self._store = Store(root or builds_root(environ), self._programs.mark)
         self._cancelled = False

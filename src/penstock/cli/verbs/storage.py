@@ -1,4 +1,7 @@
-"""`penstock storage`: the objects of the store that functions take their input from, for people and scripts. No gateway is asked."""
+"""`penstock storage`: the objects of the store that functions take their input from, for people and scripts.
+
+No gateway is asked but by the verbs about events, which are in `cli.storageevents`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import dataclasses
 import functools
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,6 +34,7 @@ from penstock.cli.objectcopy import (
 )
 from penstock.cli.options import DURATION, note, output_option
 from penstock.cli.output import print_json, printable
+from penstock.cli.storageevents import events, events_token, redrive
 from penstock.errors import InvalidInput, PenstockError, SettingsError
 from penstock.settings import load_storage_settings
 from penstock.storage.listing import ObjectInfo
@@ -86,18 +91,23 @@ def _settings(given: dict[str, Any]) -> StorageSettings:
 
 @click.group("storage", cls=AliasGroup, aliases={"list": "ls", "copy": "cp", "remove": "rm", "delete": "rm"})
 def command() -> None:
-    """List, copy and remove objects of an S3-compatible store; sign addresses.
+    """List, copy and remove objects of an S3-compatible store; see what became of events.
 
-    The store is that of the settings of `penstock serve`: PENSTOCK_S3_ENDPOINT, PENSTOCK_S3_ACCESS_KEY and so on. In a key of
-    s3://BUCKET/KEY a space may be written %20, and a percent sign must be written %25. Needs the extra: pip install
-    'penstock[s3]'.
+    The verbs about events ask the gateway. All others speak to the store itself, that of the settings of `penstock serve`:
+    PENSTOCK_S3_ENDPOINT, PENSTOCK_S3_ACCESS_KEY and so on, and need the extra: pip install 'penstock[s3]'. In a key of
+    s3://BUCKET/KEY a space may be written %20, and a percent sign must be written %25.
 
     \b
     Examples:
       penstock storage cp photo.jpg s3://inbox/photo.jpg
       penstock storage ls s3://inbox
       penstock storage cp s3://outbox/photo.png - | file -
+      penstock storage events
     """
+
+
+for _verb in (events, redrive, events_token):
+    command.add_command(_verb)
 
 
 @command.command("ls")
@@ -179,6 +189,26 @@ def remove(settings: StorageSettings, locations: tuple[str, ...], recursive: boo
     """
     given = [parse_location(text) if recursive else parse_reference(text) for text in locations]
     asyncio.run(_remove(_store(settings), given, recursive))
+
+
+@command.command("clean")
+@click.argument("location", metavar="s3://BUCKET[/PREFIX]")
+@click.option("--older", type=DURATION, default="24h", show_default=True, help="Leave alone what has begun since then.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@_store_options
+def clean(settings: StorageSettings, location: str, older: float, dry_run: bool) -> None:
+    """Remove the parts of uploads that were never finished.
+
+    They are what is left of an upload whose program was killed: stores keep them, and charge for them, until somebody gives the
+    upload up. One that is still under way is given up too where it has begun long enough ago.
+
+    \b
+    Examples:
+      penstock storage clean s3://outbox --dry-run
+      penstock storage clean s3://outbox/2026/ --older 2h
+    """
+    bucket, prefix = parse_location(location)
+    asyncio.run(_clean(_store(settings), bucket, prefix, time.time() - older, dry_run))
 
 
 @command.command("presign")
@@ -321,6 +351,15 @@ async def _remove(store: ObjectStore, given: list[Any], recursive: bool) -> None
                 note(f"Error: {error}")
     if failed:
         raise PenstockError(f"{failed} objects could not be removed")
+
+
+async def _clean(store: ObjectStore, bucket: str, prefix: str, before: float, dry_run: bool) -> None:
+    async for one in store.unfinished(bucket, prefix):
+        if one.begun > before:
+            continue
+        if not dry_run:
+            await store.remove_parts(one)
+        click.echo(f"{'Would remove' if dry_run else 'Removed'}: parts of {one.ref}, begun {_time(one.begun)}")
 
 
 async def _objects(store: ObjectStore, place: tuple[str, str]) -> AsyncIterator[ObjectRef]:

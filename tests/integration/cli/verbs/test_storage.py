@@ -59,6 +59,18 @@ def test_streams_go_through_stdin_and_stdout(storage: Command, s3: S3Server, buc
     assert s3.get(bucket, "copy") == data
 
 
+def test_what_describes_an_object_goes_to_its_copy(storage: Command, s3: S3Server, bucket: str) -> None:
+    s3.put(bucket, "o", b"x", "text/csv")
+    storage("cp", f"s3://{bucket}/o", f"s3://{bucket}/same")
+    storage("cp", f"s3://{bucket}/o", f"s3://{bucket}/other", "--content-type", "text/plain")
+    assert [_type_of(storage, f"s3://{bucket}/{key}") for key in ("same", "other")] == ["text/csv", "text/plain"]
+
+
+def _type_of(storage: Command, reference: str) -> str:
+    with urllib.request.urlopen(storage("presign", reference).stdout.decode().strip()) as answer:
+        return str(answer.headers["Content-Type"])
+
+
 def test_folders_are_copied_whole(storage: Command, s3: S3Server, bucket: str) -> None:
     tree = {"x": b"1", "deep/y": b"2", "deep/er/ü +%": b"3"}
     for name, data in tree.items():
@@ -125,6 +137,9 @@ def test_a_signed_address_needs_no_keys(storage: Command, s3: S3Server, bucket: 
         (("cp", "s3://bucket/o", "-", "-o", "json"), b"cannot both be on stdout", 2),
         (("cp", "-r", "none", "s3://bucket/"), b"none is no folder", 2),
         (("cp", "none", "s3://bucket/"), b"No such file", 1),
+        (("cp", "-", "s3://bucket/o", "--content-type", "text/ü"), b"is not printable ASCII", 2),
+        (("clean", "s3://no-such-bucket"), b"no bucket no-such-bucket", 1),
+        (("clean", "s3://bucket", "--older", "long"), b"long", 2),
         (("ls", "s3://B"), b"no name of a bucket", 2),
         (("ls", "s3://bucket", "--endpoint", "minio:9000"), b"ENDPOINT: must be an address", 2),
         (("rm", "s3://bucket/"), b"names no object", 2),
@@ -154,6 +169,24 @@ def test_an_upload_that_is_ended_by_a_signal_leaves_nothing(
         process.send_signal(number)
         assert process.wait() == 128 + number
     assert (s3.keys_in(bucket), s3.uploads(bucket)) == ([], [])
+
+
+def test_parts_that_a_killed_upload_has_left_are_removed(storage: Command, s3: S3Server, bucket: str) -> None:
+    command = [sys.executable, "-m", "penstock", "storage", "cp", "-", f"s3://{bucket}/d/ü +%25&"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=storage.environ) as process:
+        assert process.stdin is not None
+        process.stdin.write(bytes(LARGE))
+        process.stdin.flush()
+        wait_until(lambda: s3.uploads(bucket), "an upload in parts")
+        process.kill()
+    for spared in (("--older", "24h"), ("--dry-run", "--older", "1ns"), ("--older", "1ns", f"s3://{bucket}/e")):
+        place = () if spared[-1].startswith("s3:") else (f"s3://{bucket}",)
+        storage("clean", *place, *spared)
+        assert len(s3.uploads(bucket)) == 1
+    done = storage("clean", f"s3://{bucket}/d/", "--older", "1ns")
+    assert done.stdout.startswith(f"Removed: parts of s3://{bucket}/d/%C3%BC%20+%25&, begun 20".encode())
+    assert s3.uploads(bucket) == []
+    assert storage("clean", f"s3://{bucket}").stdout == b""
 
 
 def test_a_named_pipe_is_copied(storage: Command, s3: S3Server, bucket: str) -> None:
