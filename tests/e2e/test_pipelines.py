@@ -183,6 +183,23 @@ def test_a_client_that_leaves_takes_all_programs_along(server: Penstock) -> None
     )
 
 
+def test_a_client_that_leaves_a_large_answer_takes_all_programs_along(server: Penstock) -> None:
+    with socket.create_connection(server.address, 120) as connection:
+        connection.sendall(b"POST /function/yes|cat|cat HTTP/1.1\r\nHost: p\r\nContent-Length: 0\r\n\r\n")
+        received = 0
+        while received < LARGE:
+            piece = connection.recv(MIB)
+            assert piece, "the answer was cut"
+            received += len(piece)
+        running = below(server.process.pid, "yes")
+        assert running
+    wait_dead(*(process.pid for process in running))
+    wait_until(
+        lambda: not [p for p in descendants(server.process.pid) if alive(p.pid) and p.name() == "cat"],
+        "the end of `cat`",
+    )
+
+
 def test_a_deadline_ends_all_programs(server: Penstock) -> None:
     answer = server.invoke("cat|sleep|cat", b"x", {"X-Timeout": "2s"})
     assert answer.status == 504
