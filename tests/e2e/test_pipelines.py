@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import random
@@ -11,11 +12,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from penstock.examples import examples_directory, find_program
 from tests.conftest import debian_path
-from tests.e2e.programs import Workshop, alive, below, descendants, wait_dead
+from tests.e2e.programs import Workshop, below, wait_dead
 from tests.e2e.serving import Penstock, serving, wait_until
 
 MIB = 1 << 20
@@ -169,6 +171,16 @@ def test_a_program_that_fails_after_half_its_output_is_never_a_whole_answer(serv
     assert answer.status >= 500, answer  # unless the failure was known before the first byte
 
 
+def programs(server: Penstock, name: str) -> list[int]:
+    """Programs of functions that run with this command line."""
+    found = []
+    for process in below(server.process.pid, name):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if process.cmdline() == [name]:
+                found.append(process.pid)
+    return found
+
+
 def test_a_client_that_leaves_takes_all_programs_along(server: Penstock) -> None:
     connection = socket.create_connection(server.address, 120)
     connection.sendall(
@@ -177,10 +189,7 @@ def test_a_client_that_leaves_takes_all_programs_along(server: Penstock) -> None
     sleeping = wait_until(lambda: below(server.process.pid, "sleep", "1000"), "all stages to run")
     connection.close()
     wait_dead(*(process.pid for process in sleeping))
-    wait_until(
-        lambda: not [p for p in descendants(server.process.pid) if alive(p.pid) and p.name() == "cat"],
-        "the end of `cat`",
-    )
+    wait_until(lambda: not programs(server, "cat"), "the end of `cat`")
 
 
 def test_a_client_that_leaves_a_large_answer_takes_all_programs_along(server: Penstock) -> None:
@@ -191,13 +200,10 @@ def test_a_client_that_leaves_a_large_answer_takes_all_programs_along(server: Pe
             piece = connection.recv(MIB)
             assert piece, "the answer was cut"
             received += len(piece)
-        running = below(server.process.pid, "yes")
-        assert running
-    wait_dead(*(process.pid for process in running))
-    wait_until(
-        lambda: not [p for p in descendants(server.process.pid) if alive(p.pid) and p.name() == "cat"],
-        "the end of `cat`",
-    )
+        assert programs(server, "yes")
+        assert programs(server, "cat")
+    wait_until(lambda: not programs(server, "yes"), "the end of `yes`")
+    wait_until(lambda: not programs(server, "cat"), "the end of `cat`")
 
 
 def test_a_deadline_ends_all_programs(server: Penstock) -> None:
