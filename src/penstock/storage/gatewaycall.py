@@ -34,6 +34,7 @@ class GatewayCaller:
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit=0, force_close=True),  # one that was idle may be closed at any moment
             headers={"Accept-Encoding": "identity", "User-Agent": "penstock-events"},
+            skip_auto_headers=("Content-Type",),  # the function gets the object's
         )
         return self
 

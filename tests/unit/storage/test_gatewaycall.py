@@ -57,6 +57,7 @@ async def test_a_call_is_a_post_to_the_function_with_the_headers_and_the_credent
     assert request.headers["X-Input-Object"] == "s3://photos/a%20b%2F%25"
     assert request.headers["Authorization"] == "Basic eA=="
     assert request.headers["Accept-Encoding"] == "identity"
+    assert "Content-Type" not in request.headers, "the object's own type is what counts"
 
 
 async def test_where_nothing_is_guarded_no_credentials_are_sent(gateway: Gateway) -> None:

@@ -62,7 +62,13 @@ class Call:
 @click.command("invoke", cls=Verb)
 @click.argument("name")
 @click.option("-m", "--method", default="POST", show_default=True, help="HTTP method.")
-@click.option("--content-type", default="text/plain", show_default=True, metavar="TYPE", help="Type of the body.")
+@click.option(
+    "--content-type",
+    default="text/plain",
+    show_default=True,
+    metavar="TYPE",
+    help="Type of the body; none is said of objects.",
+)
 @click.option("-H", "--header", "headers", multiple=True, metavar="'K: V'", help="Header; may be given many times.")
 @click.option("--query", "query", multiple=True, metavar="K=V", help="Query parameter; may be given many times.")
 @click.option("--input-object", "source", default="", metavar="s3://BUCKET/KEY", help="Object in place of stdin.")
@@ -118,7 +124,7 @@ def command(
         )
     if source and sign is not None:
         raise InvalidInput("--sign: there is no body here to sign, it comes from the store")
-    fields = _fields(headers, "" if source and not _was_given("content_type") else content_type)
+    fields = _fields(headers, "" if (source or sink) and not _was_given("content_type") else content_type)
     fields += object_fields(source, sink, fields, target, os.environ)
     signature = _token(sign, "--sign") if sign is not None else ""
     params = [split_pair(text, "--query") for text in query]
@@ -158,7 +164,15 @@ def _named(name: str, namespace: str) -> str:
 
 
 def _sent(gateway: Gateway, call: Call) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-    return gateway.stream(call.method, call.path, params=call.params, headers=call.headers, data=call.data)
+    # Where no type is named none is sent: one of aiohttp's would replace an input object's, and be that of an output object.
+    return gateway.stream(
+        call.method,
+        call.path,
+        params=call.params,
+        headers=call.headers,
+        data=call.data,
+        skip_auto_headers=("Content-Type",),
+    )
 
 
 async def _authenticated(gateway: Gateway, call: Call) -> Call:

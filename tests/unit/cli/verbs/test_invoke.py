@@ -311,7 +311,15 @@ def test_objects_take_the_place_of_stdin_and_of_the_answer(gateway: ScriptedGate
     headers = gateway.requests[0].headers
     assert (headers["X-Input-Object"], headers["X-Output-Object"]) == ("s3://inbox/a%20b", "s3://outbox/%C3%A9")
     assert gateway.requests[0].body == b""
-    assert headers.get("Content-Type") != "text/plain"
+    assert "Content-Type" not in headers
+
+
+def test_an_output_objects_type_is_not_that_of_a_text_unless_the_caller_says_so(
+    gateway: ScriptedGateway, invoke: Invoke
+) -> None:
+    gateway.on("POST /function/f", Answer(201))
+    invoke("f", "--output-object", "s3://outbox/a", stdin=b"\x89PNG")
+    assert "Content-Type" not in gateway.requests[0].headers
 
 
 def test_the_callers_own_type_and_token_are_kept(gateway: ScriptedGateway, invoke: Invoke) -> None:
