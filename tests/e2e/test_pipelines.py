@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import random
@@ -9,18 +10,26 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
 from penstock.examples import examples_directory, find_program
 from tests.conftest import debian_path
-from tests.e2e.programs import Workshop, alive, below, descendants, wait_dead
+from tests.e2e.programs import Workshop, below, wait_dead
 from tests.e2e.serving import Penstock, serving, wait_until
 
 MIB = 1 << 20
 LARGE = 64 * MIB
 WORDS = b"".join(random.Random(7).choices([b"pear\n", b"fig\n", b"plum\n"], k=5000))
 
+LARGE_THEN_FAIL = """
+import sys
+for _ in range(64):
+    sys.stdout.buffer.write(bytes(1 << 20))
+sys.exit(3)
+"""
 HALF = """
 import sys
 sys.stdout.buffer.write(sys.stdin.buffer.read(10)); sys.stdout.flush()
@@ -49,6 +58,7 @@ def server(workshop: Workshop) -> Iterator[Penstock]:
         "sleep": "sleep 1000",
         "fail": "false",
         "half": workshop.python("half", HALF),
+        "large": workshop.python("large", LARGE_THEN_FAIL),
     }
     with serving("--workers", "2") as running:
         for name, program in programs.items():
@@ -89,6 +99,32 @@ def test_a_large_body_passes_through_all_stages_byte_for_byte(server: Penstock, 
     command = [curl, "-sSf", "-X", "POST", "-T", str(path), f"{server.base}/function/cat|cat|cat"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300)
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
+
+
+def test_the_rest_of_a_large_body_passes_the_gateway_at_both_ends_only(server: Penstock) -> None:
+    """What passed each time would have been read four times by the gateway's workers, of which this is the sum."""
+    assert server.invoke("cat|cat|cat|count", b"x").status == 200
+    before = read_by_workers(server)
+    assert server.invoke("cat|cat|cat|count", bytes(LARGE)).body.strip() == str(LARGE).encode()
+    assert read_by_workers(server) - before < 3 * LARGE
+
+
+def read_by_workers(server: Penstock) -> int:
+    """Bytes that the gateway's workers have read from anywhere."""
+    workers = below(server.process.pid, "penstock.gateway.worker")
+    assert workers
+    counters = [Path(f"/proc/{worker.pid}/io").read_text("ascii") for worker in workers]
+    return sum(int(line.split()[1]) for text in counters for line in text.splitlines() if line.startswith("rchar:"))
+
+
+def test_a_program_that_fails_after_a_large_output_is_never_a_whole_answer(server: Penstock) -> None:
+    answer = server.invoke("large|count", b"")
+    assert (answer.status, answer.headers["x-pipeline-stage"]) == (502, "1/2 large")
+    answer = server.invoke("large|sort|cat", b"")
+    assert (answer.status, answer.headers["x-pipeline-stage"]) == (502, "1/3 large")
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        server.invoke("large|cat|cat", b"")
+    wait_until(lambda: not below(server.process.pid, "sort"), "the end of `sort`")
 
 
 def test_the_answer_begins_before_the_request_has_ended(server: Penstock) -> None:
@@ -135,6 +171,16 @@ def test_a_program_that_fails_after_half_its_output_is_never_a_whole_answer(serv
     assert answer.status >= 500, answer  # unless the failure was known before the first byte
 
 
+def programs(server: Penstock, name: str) -> list[int]:
+    """Programs of functions that run with this command line."""
+    found = []
+    for process in below(server.process.pid, name):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if process.cmdline() == [name]:
+                found.append(process.pid)
+    return found
+
+
 def test_a_client_that_leaves_takes_all_programs_along(server: Penstock) -> None:
     connection = socket.create_connection(server.address, 120)
     connection.sendall(
@@ -143,10 +189,21 @@ def test_a_client_that_leaves_takes_all_programs_along(server: Penstock) -> None
     sleeping = wait_until(lambda: below(server.process.pid, "sleep", "1000"), "all stages to run")
     connection.close()
     wait_dead(*(process.pid for process in sleeping))
-    wait_until(
-        lambda: not [p for p in descendants(server.process.pid) if alive(p.pid) and p.name() == "cat"],
-        "the end of `cat`",
-    )
+    wait_until(lambda: not programs(server, "cat"), "the end of `cat`")
+
+
+def test_a_client_that_leaves_a_large_answer_takes_all_programs_along(server: Penstock) -> None:
+    with socket.create_connection(server.address, 120) as connection:
+        connection.sendall(b"POST /function/yes|cat|cat HTTP/1.1\r\nHost: p\r\nContent-Length: 0\r\n\r\n")
+        received = 0
+        while received < LARGE:
+            piece = connection.recv(MIB)
+            assert piece, "the answer was cut"
+            received += len(piece)
+        assert programs(server, "yes")
+        assert programs(server, "cat")
+    wait_until(lambda: not programs(server, "yes"), "the end of `yes`")
+    wait_until(lambda: not programs(server, "cat"), "the end of `cat`")
 
 
 def test_a_deadline_ends_all_programs(server: Penstock) -> None:

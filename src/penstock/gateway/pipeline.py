@@ -9,6 +9,7 @@ they still had to say, as `head` ends `yes`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ from penstock.wire.timeouts import NEVER
 if TYPE_CHECKING:
     from penstock.gateway.invoke import Invoker
 
+KEY = 32
+"""Hexadecimal digits of the key of a joint between two stages: nobody guesses it."""
+
 
 class Pipeline:
     """One request through several functions, from its head to its last byte (`gateway.stage.Progress`)."""
@@ -36,6 +40,7 @@ class Pipeline:
         "_answering",
         "_first",
         "_invoker",
+        "_keys",
         "_lineup",
         "_running",
         "_waited",
@@ -66,7 +71,7 @@ class Pipeline:
             own = b"X-Start-Time: %d\r\n" % time.time_ns()
         else:
             own = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\n" % (invoker.call_ids.next(), time.time_ns())
-        self.call_fields = plan.forwarded + own + b"\r\n"
+        self.call_fields = plan.forwarded + own
         self.own_fields = own + SERVED_BY_LINE
         self.stages = [Stage(invoker, self, part) for part in lineup.parts]
 
@@ -163,8 +168,15 @@ class Pipeline:
             self._watch_for(self._lineup.timeout)
         for stage in self.stages:
             stage.reserve()
+        self._keys = os.urandom(KEY // 2 * (len(self.stages) - 1)).hex().encode()
         self.client.watch(self)
         self.stages[0].start(b"")
+
+    def joint_fields(self, stage: Stage) -> bytes:
+        at = KEY * (stage.number - 1)
+        before = b"X-Pipeline-In: %b\r\n" % self._keys[at - KEY : at] if at else b""
+        behind = self._keys[at : at + KEY]
+        return b"%bX-Pipeline-Out: %b\r\n" % (before, behind) if behind else before
 
     def answers(self, stage: Stage, head: ResponseHead) -> bool:
         if head.status < 400 and stage.number < len(self.stages):

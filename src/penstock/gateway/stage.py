@@ -35,12 +35,15 @@ class Progress(Protocol):
     begun: float
     """Loop time."""
     call_fields: bytes
-    """How the heads of all requests end: the client, call id, start time and the empty line."""
+    """What the heads of all requests have last but for the joints: the client, call id and start time."""
     own_fields: bytes
     """What the gateway adds to the answer."""
 
     def feed_first(self, listener: Listener, raw: bool) -> None:
         """Let the first stage have the client's body."""
+
+    def joint_fields(self, stage: Stage) -> bytes:
+        """Field lines with the keys of the joints on both sides of a stage (`watchdog.handover`)."""
 
     def answers(self, stage: Stage, head: ResponseHead) -> bool:
         """A stage's answer begins: whether it is the pipeline's."""
@@ -121,7 +124,10 @@ class Stage(Invocation):
         self.started = True
         self._begun = self.began = self._invoker.now()
         # What is new in each call comes last, so that the watchdog knows the rest again (`wire.memory`).
-        self._upstream_head = self.part.prefix + lines + self.pipeline.call_fields
+        pipeline = self.pipeline
+        self._upstream_head = b"".join(
+            (self.part.prefix, lines, pipeline.call_fields, pipeline.joint_fields(self), b"\r\n")
+        )
         self._function.inflight -= 1  # the reservation, taken up again in the same breath
         if self._function.closed:
             self._end_refused(404, f"function {self._function.key} was removed")

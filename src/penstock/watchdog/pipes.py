@@ -134,6 +134,18 @@ class PipeReader:
             self._fd = -1
             self._watching = False
 
+    def fileno(self) -> int:
+        """The descriptor that is read; -1 once closed."""
+        return self._fd
+
+    def release(self) -> int:
+        """Read no more and give the pipe away, with what is in it; -1 when it was closed. `on_end` is not called."""
+        if self._watching:
+            self._loop.remove_reader(self._fd)
+            self._watching = False
+        fd, self._fd = self._fd, -1
+        return fd
+
     def _drain(self) -> None:
         while self._fd >= 0 and not self._paused:
             self._ready()
@@ -205,6 +217,16 @@ class PipeWriter:
         self._ending = True
         if not self._pending:
             self.close()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits for room in the pipe."""
+        return bool(self._pending)
+
+    def release(self) -> int:
+        """Give the pipe away, into which everything was written; -1 when it was closed."""
+        fd, self._fd = self._fd, -1
+        return fd
 
     def stop(self) -> None:
         """The program reads no more: close, and let a source that was paused go on, since the rest is discarded."""

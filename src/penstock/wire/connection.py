@@ -402,6 +402,10 @@ class Connection(asyncio.Protocol):
                 wanted = exchange.attached and not exchange.body_done and not self._tunnel
                 self.deadline = self._sweeper.now + self.server.body_timeout if wanted else NEVER
 
+    def excuse_body(self) -> None:
+        if not self._paused:
+            self.deadline = NEVER
+
     def start_tunnel(self) -> None:
         exchange = self.exchange
         if exchange is None:

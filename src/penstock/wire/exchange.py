@@ -193,6 +193,11 @@ class Exchange:
         if not self.done:
             self._connection.resume_body()
 
+    def excuse_body(self) -> None:
+        """The rest of the body comes another way: its time limit does not count until more of it comes here."""
+        if not self.done:
+            self._connection.excuse_body()
+
     async def read(self, limit: int = 0) -> bytes:
         """The whole body, of at most `limit` bytes where that is not 0. Raises BodyTooLarge, ClientGone."""
         if self.done:

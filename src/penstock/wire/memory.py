@@ -14,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 MEMO_HEAD = 2 << 10
 """Bytes of a head up to which a connection remembers it."""
 
-_CALL = rb"X-Call-Id: [-0-9A-Za-z]{1,64}\r\nX-Start-Time: [0-9]{1,20}\r\n\r\n"
+_JOINTS = rb"(?:X-Pipeline-(?:In|Out): [0-9a-f]{32}\r\n){0,2}"
+_CALL = rb"X-Call-Id: [-0-9A-Za-z]{1,64}\r\nX-Start-Time: [0-9]{1,20}\r\n" + _JOINTS + rb"\r\n"
 _TAILS = {
     b"\r\nX-Forwarded-For: ": re.compile(rb"X-Forwarded-For: [0-9A-Fa-f.:\[\]]{1,64}\r\n" + _CALL),
     b"\r\nX-Call-Id: ": re.compile(_CALL),

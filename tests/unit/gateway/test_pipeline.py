@@ -397,7 +397,32 @@ async def test_what_is_new_in_each_call_comes_last_to_each_stage(gateway: Gatewa
     await deploy_all(gateway, **stages)
     await gateway.call("/function/a|b|c", b"x")
     last = [b"x-forwarded-for", b"x-call-id", b"x-start-time"]
-    assert [[name for name, _ in s.exchanges[0].request.fields[-3:]] for s in stages.values()] == [last] * 3
+    names = [[name for name, _ in s.exchanges[0].request.fields] for s in stages.values()]
+    assert names[0][-4:] == [*last, b"x-pipeline-out"]
+    assert names[1][-5:] == [*last, b"x-pipeline-in", b"x-pipeline-out"]
+    assert names[2][-4:] == [*last, b"x-pipeline-in"]
+
+
+async def test_both_sides_of_a_joint_are_told_its_key_and_nobody_else(gateway: Gateway) -> None:
+    stages = {name: Recorder() for name in "abc"}
+    await deploy_all(gateway, **stages)
+    for _ in range(2):
+        await gateway.call("/function/a|b|c", b"x")
+    keys: list[list[bytes | None]] = []
+    for number in range(2):
+        told = [stage.exchanges[number].request for stage in stages.values()]
+        assert told[0].get(b"x-pipeline-in") is told[2].get(b"x-pipeline-out") is None
+        keys.append([head.get(b"x-pipeline-out") for head in told[:2]])
+        assert keys[number] == [head.get(b"x-pipeline-in") for head in told[1:]]
+    assert len({key for of_call in keys for key in of_call}) == 4
+    assert all(re.fullmatch(rb"[0-9a-f]{32}", key or b"") for of_call in keys for key in of_call)
+
+
+async def test_a_single_function_has_no_joints(gateway: Gateway) -> None:
+    stage = Recorder()
+    await deploy_all(gateway, a=stage)
+    await gateway.call("/function/a", b"x")
+    assert b"x-pipeline" not in stage.exchanges[0].request.raw_fields.lower()
 
 
 # How long it may take, and took.

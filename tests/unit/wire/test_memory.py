@@ -46,6 +46,18 @@ def test_a_request_with_another_call_id_and_start_time_is_recalled_as_if_parsed(
     assert recalled.get(b"x-call-id") == b"2-bcd"
 
 
+JOINTS = (b"", b"X-Pipeline-In: %b\r\n" % (b"0f" * 16), b"X-Pipeline-Out: %b\r\n" % (b"a" * 32))
+
+
+@pytest.mark.parametrize("joints", [*JOINTS, JOINTS[1] + JOINTS[2]])
+def test_a_stage_of_a_pipeline_with_other_joints_is_recalled_as_if_parsed(joints: bytes) -> None:
+    other = (REQUEST % (b"2", b"22")).replace(b"\r\n\r\n", b"\r\n%b\r\n" % joints)
+    for first in (REQUEST % (b"1", b"1"), other.replace(b"a" * 32, b"b" * 32)):
+        recalled = remembering(first).recall(other)
+        assert recalled is not None
+        assert facts(recalled) == facts(parse_request(other))
+
+
 @pytest.mark.parametrize("peer", [b"10.1.2.3:4", b"[2001:db8::1]:65535"])
 def test_a_request_of_another_client_is_recalled_as_if_parsed(peer: bytes) -> None:
     recalled = remembering(FORWARDED % b"127.0.0.1:5").recall(FORWARDED % peer)
@@ -83,6 +95,9 @@ def hostile() -> Iterator[bytes]:
     yield REQUEST % (b"1\r\nTransfer-Encoding: chunked", b"1")
     yield REQUEST % (b"1", b"1\r\nConnection: close")
     yield REQUEST % (b"1\nX: y", b"1")
+    yield REQUEST % (b"1", b"1\r\nX-Pipeline-In: 0123")
+    yield REQUEST % (b"1", b"1\r\nX-Pipeline-In: %b\r\nContent-Length: 9" % (b"0" * 32))
+    yield REQUEST % (b"1", b"1" + b"\r\nX-Pipeline-In: %b" % (b"0" * 32) * 3)
     yield REQUEST % (b"\xff", b"1")
     yield REQUEST % (b"", b"1")
     yield REQUEST % (b"1", b"one")
@@ -122,6 +137,7 @@ LINES = st.lists(
             b"X-Duration-Seconds: 0.1\r\n",
             b"X-Duration-Seconds: 0.22\r\n",
             b"X: X-Call-Id: 1\r\n",
+            *JOINTS[1:],
         ]
     ),
     max_size=6,

@@ -590,6 +590,25 @@ async def test_a_body_that_stops_coming_is_answered_408_and_reported() -> None:
         assert exchange.done
 
 
+async def test_a_body_that_comes_another_way_has_all_the_time_until_more_of_it_comes_here() -> None:
+    app = Held()
+    async with serving(app, WireSettings(body_timeout=0.05)) as (server, port), connect(port) as client:
+        client.send(post(10) + b"hello")
+        exchange = await app.next()
+        server.body_timeout = DEADLINE  # until it is excused
+        notes = Notes()
+        exchange.attach(notes)
+        await until(lambda: notes.data == b"hello")
+        exchange.excuse_body()
+        server.body_timeout = 0.05
+        ticks = server.sweeper.now
+        await until(lambda: server.sweeper.now > ticks + 0.5)
+        assert not exchange.done
+        client.send(b"wor")
+        assert (await client.answer()).start == (b"408",)
+        assert notes.events[-1] == "gone"
+
+
 async def test_a_body_that_nobody_wants_yet_has_all_the_time() -> None:
     app = Held()
     async with serving(app, WireSettings(body_timeout=0.01)) as (server, port), connect(port) as client:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from penstock.core.headers import Field
 from penstock.watchdog.call import CLIENT_GONE, Call
 from penstock.watchdog.cgi import cgi_variables
+from penstock.watchdog.handover import Inlet, Outlet, joint_before, joint_behind
 from penstock.watchdog.modes import Context
 from penstock.watchdog.pipes import PipeReader, Pipes, PipeWriter
 from penstock.watchdog.spawn import Child, SpawnFailed, describe_exit
@@ -53,6 +54,7 @@ class Stream:
         "_early",
         "_ended",
         "_fields",
+        "_outlet",
         "_over",
         "_reader",
         "_status",
@@ -74,7 +76,8 @@ class Stream:
         self._attached = False
         self._ended = False
         self._child: Child | None = None
-        self._stdin: PipeWriter | None = None
+        self._stdin: PipeWriter | Inlet | None = None
+        self._outlet: Outlet | None = None
         self._reader: PipeReader | None = None
         self._stderr: PipeReader | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -153,7 +156,14 @@ class Stream:
         self._reader = PipeReader(loop, out, self._output, self._output_end)
         self._stderr = PipeReader(loop, errors, lines.feed, lines.end)
         if feed >= 0:
-            self._stdin = PipeWriter(loop, feed, call.exchange.pause, call.exchange.resume)
+            key = joint_before(call.request)
+            if key:
+                self._stdin = Inlet(loop, feed, call.exchange, key)
+            else:
+                self._stdin = PipeWriter(loop, feed, call.exchange.pause, call.exchange.resume)
+        key = joint_behind(call.request)
+        if key and not self._context.settings.access_log:  # which tells the size of each answer
+            self._outlet = Outlet(key)
 
     def _output(self, data: bytes) -> None:
         call = self._call
@@ -162,6 +172,9 @@ class Stream:
             call.size = 0
         call.size += len(data)
         call.exchange.write(data)
+        running = self._status is None
+        if self._outlet is not None and running and self._reader is not None:
+            self._drained = self._outlet.hand_over(self._reader, call.size)
 
     def _output_end(self) -> None:
         self._drained = True
@@ -233,7 +246,7 @@ class Stream:
     def _close(self) -> None:
         """Let go of everything; the program, if it runs, is killed."""
         self._over = True
-        for part in (self._stdin, self._reader):
+        for part in (self._stdin, self._reader, self._outlet):
             if part is not None:
                 part.close()
         if self._stderr is not None:

@@ -75,6 +75,42 @@ async def test_a_large_body_flows_both_ways_at_once_in_little_memory(start: Star
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+async def strung(start: Start, **variables: str) -> tuple[int, bytes]:
+    """Two programs of which the first one's answer is the second one's request, as a gateway relays it: the bytes that were
+    relayed, and the answer of the second one."""
+    first = await begin(start, "head -c 4194304 /dev/zero", **variables)
+    second = await begin(start, "wc -c")
+    source, asking = await first.connect()
+    answer, telling = await second.connect()
+    asking.write(f"GET / HTTP/1.1\r\nHost: x\r\nX-Pipeline-Out: {KEY}\r\n\r\n".encode())
+    await source.readuntil(b"\r\n\r\n")
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nX-Pipeline-In: {KEY}\r\n\r\n"
+    telling.write(head.encode())
+    relayed, length = 0, 1
+    while length:
+        line = await asyncio.wait_for(source.readline(), 30)
+        length = int(line, 16)
+        telling.write(line + await asyncio.wait_for(source.readexactly(length + 2), 30))
+        await telling.drain()
+        relayed += length
+    await answer.readuntil(b"\r\n\r\n")
+    size = int(await asyncio.wait_for(answer.readline(), 30), 16)
+    return relayed, await asyncio.wait_for(answer.readexactly(size), 30)
+
+
+async def test_a_stage_hands_the_rest_of_a_large_output_to_the_one_behind(start: Start) -> None:
+    relayed, counted = await strung(start)
+    assert counted == b"4194304\n"
+    assert relayed < 4194304
+
+
+async def test_an_answer_whose_size_is_logged_is_not_handed_over(start: Start) -> None:
+    assert await strung(start, access_log="true") == (4194304, b"4194304\n")
+
+
 async def test_a_client_that_does_not_read_stops_the_program(start: Start, until: Until) -> None:
     running = await begin(start, "yes", exec_timeout="0")
     reader, writer = await running.connect()
