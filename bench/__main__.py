@@ -32,6 +32,8 @@ PACKAGES = {
     "dockerd": "docker.io",
     "busybox": "busybox-static",
     "debootstrap": "debootstrap",
+    "etcd": "etcd-server",
+    "go": "golang-go",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
 }

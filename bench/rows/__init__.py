@@ -57,4 +57,10 @@ ROWS = (
         "containers",
         ("nginx", "wrk", "dockerd", "busybox", "debootstrap"),
     ),
+    Row(
+        "kubernetes",
+        "functions on a cluster: waking from zero, requests per second, a list of many",
+        "kubernetes",
+        ("nginx", "wrk", "dockerd", "busybox", "debootstrap", "etcd", "go"),
+    ),
 )

@@ -58,7 +58,7 @@ def measure(plan: Plan) -> Iterator[Finding]:
     with Stage() as stage:
         engine = Engine()
         stage.at_end(engine.close)
-        _import_images(engine)
+        import_images(engine)
         flags = ("--provider", "docker", "--docker-connect", "ip", "--pull", "never")
         serve = Serve(stage, *flags, DOCKER_HOST=engine.url)
         yield _relay(plan, stage, engine, serve)
@@ -67,7 +67,8 @@ def measure(plan: Plan) -> Iterator[Finding]:
         yield _many(serve)
 
 
-def _import_images(engine: Engine) -> None:
+def import_images(engine: Engine) -> None:
+    """Give the engine ECHO and PAGE."""
     import_root(engine, "python:bench", debian_tar(("python3", "python3-uvloop")).read_bytes())
     copier = engine.docker("create", "python:bench", "/bin/true")
     engine.docker("cp", str(Path(__file__).parents[1] / "echo.py"), f"{copier}:/echo.py")

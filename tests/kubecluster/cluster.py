@@ -7,6 +7,7 @@ addresses of the API server (`url`), of pods and of node ports are reached direc
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -16,7 +17,7 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ class Cluster(Engine):
 
     def request(self, method: str, path: str, document: Any = None, kind: str = "application/json") -> Any:
         """Ask the API server as somebody who may do everything. Raises Refused, and OSError when it does not answer."""
+        with self._open(method, path, document, kind) as answer:
+            said = answer.read()
+        return json.loads(said) if said.startswith(b"{") else said.decode()
+
+    @contextlib.contextmanager
+    def watching(self, path: str) -> Iterator[Iterator[Any]]:
+        """Events of the objects of a list, from now on; the path has a question already. Raises as `request`."""
+        version = self.request("GET", path)["metadata"]["resourceVersion"]
+        with self._open("GET", f"{path}&watch=1&resourceVersion={version}") as answer:
+            yield (json.loads(line) for line in answer)
+
+    def _open(self, method: str, path: str, document: Any = None, kind: str = "application/json") -> Any:
         data = None if document is None else json.dumps(document).encode()
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         asked = urllib.request.Request(self.api + path, data, headers, method=method)
@@ -133,12 +146,10 @@ class Cluster(Engine):
             urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.authority))),
         )
         try:
-            with opener.open(asked, timeout=DEADLINE) as answer:
-                said = answer.read()
+            return opener.open(asked, timeout=DEADLINE)
         except urllib.error.HTTPError as error:
             with error:
                 raise Refused(error.code, error.read().decode(errors="replace")) from error
-        return json.loads(said) if said.startswith(b"{") else said.decode()
 
     def stop_api(self) -> None:
         """End the API server, as in an upgrade of it."""
