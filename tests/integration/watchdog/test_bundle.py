@@ -119,7 +119,7 @@ def test_it_ends_well_on_sigterm(start: Start) -> None:
     [
         ("--version", 0, f"penstock watchdog {penstock.__version__}\n"),
         ("-run-healthcheck", 1, "unhealthy: no lock file at /nowhere/.lock\n"),
-        ("--nonsense", 2, "Usage: fwatchdog [--version | --run-healthcheck]\n"),
+        ("--nonsense", 2, "Usage: fwatchdog [--version | --run-healthcheck |"),
     ],
 )
 def test_flags(bundle: Path, flag: str, code: int, shown: str) -> None:

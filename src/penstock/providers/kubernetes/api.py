@@ -325,7 +325,7 @@ def _event(line: bytes) -> WatchEvent:
 def _document(body: bytes, asked: str) -> Document:
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiUnavailable(
             f"what answers for the Kubernetes API sends no JSON for {asked}: {body[:200]!r}"
         ) from error

@@ -66,7 +66,8 @@ def refusal(code: int, body: bytes, asked: str, rule: str) -> ApiRefused:
     message, reason = message[:_MAX_MESSAGE], str(said.get("reason") or "")
     if code in (401, 403) and "quota" not in message:
         what = "does not know the gateway's credentials" if code == 401 else "does not allow the gateway to do that"
-        return ApiForbidden(f"the API server {what}: {message} (the rule that allows it: {rule})", code, reason)
+        needed = f" (the rule that allows it: {rule})" if rule else ""
+        return ApiForbidden(f"the API server {what}: {message}{needed}", code, reason)
     kind = ApiInvalid if code == 403 else _BY_CODE.get(code, ApiRefused)
     return kind(f"{asked}: {message}", code, reason)
 

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from penstock.errors import SettingsError
 
@@ -20,8 +20,6 @@ SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 CONNECT_TIMEOUT = 5.0
 TIMEOUT = 15.0
 """Seconds until an answer begins, or goes on. Watches wait for as long as they say."""
-_CONNECTIONS = 200
-"""Watches, followed logs and requests together."""
 
 
 def connect(context: str, environ: Mapping[str, str]) -> httpx2.AsyncClient:
@@ -30,7 +28,7 @@ def connect(context: str, environ: Mapping[str, str]) -> httpx2.AsyncClient:
     Raises SettingsError with what is wrong with the configuration.
     """
     import httpx2
-    from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+    from lightkube.config.client_adapter import AsyncClient, ConnectionParams, verify_cluster
     from lightkube.config.kubeconfig import KubeConfig, SingleConfig
     from lightkube.config.models import User
     from lightkube.core.exceptions import ConfigError
@@ -51,7 +49,12 @@ def connect(context: str, environ: Mapping[str, str]) -> httpx2.AsyncClient:
         if chosen.user is None:
             chosen = SingleConfig(chosen.context_name, chosen.context, chosen.cluster, User(), fname=chosen.fname)
         timeout = httpx2.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT)
-        client = AsyncClient(chosen, ConnectionParams(timeout=timeout, trust_env=False))
+        verified = verify_cluster(chosen.cluster, chosen.user or User(), chosen.abs_file, trust_env=False)
+        transport = httpx2.AsyncHTTPTransport(
+            verify=verified, limits=httpx2.Limits(max_connections=None), trust_env=False
+        )
+        # Each watch and each log that is followed has a connection: a limit would be one of namespaces.
+        client = AsyncClient(chosen, ConnectionParams(timeout=timeout, trust_env=False, transport=cast(Any, transport)))
     except Exception as error:  # the library and what it parses with raise many kinds
         raise SettingsError(
             f"kubernetes: {where} cannot be used: {str(error).strip() or type(error).__name__}"

@@ -55,7 +55,7 @@ async def test_the_container_of_a_function_at_zero_is_the_next_replicas(docker_e
             await to_zero(provider, "sleepy")
             await until(f"it is {STATES[manner]}", lambda: box.containers(STATES[manner]) == [container])
             function = await woken(provider, "sleepy")
-            assert box.containers("running") == [container]
+            await until("it runs", lambda: box.containers("running") == [container])
             assert await answer(function, body) == body.decode()
     assert not box.containers()
 

@@ -198,7 +198,7 @@ async def test_an_api_server_that_is_gone_is_unavailable(tmp_path: Path, monkeyp
         await api.open()
 
 
-@pytest.mark.parametrize("body", (b"<html>", b"", b"[1]", b'{"a":', b"\xff"))
+@pytest.mark.parametrize("body", (b"<html>", b"", b"[1]", b'{"a":', b"\xff", b'{"a":"\xff"}', b"[" * 100_000))
 async def test_what_is_no_answer_of_an_api_server_is_unavailable(server: Server, body: bytes) -> None:
     script, api = server
     script.answers = [pieces(body)]
@@ -315,3 +315,17 @@ async def test_an_unknown_context_lists_those_there_are(tmp_path: Path) -> None:
     async with serving(tmp_path):
         with pytest.raises(SettingsError, match="its contexts: usual"):
             await Api("other", {"KUBECONFIG": str(tmp_path / "kubeconfig")}).open()
+
+
+async def test_there_can_be_as_many_watches_as_namespaces(server: Server) -> None:
+    script, api = server
+    stay = asyncio.Event()
+    event = b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}\n'
+    script.answers = [pieces(event, stay=stay)]
+    watches = [api.watch(POD, f"n{number}", "", "1") for number in range(150)]
+    assert len(await asyncio.gather(*(anext(watch) for watch in watches))) == 150
+    script.answers = [said({})]
+    assert await api.get(SECRET, "s", "n") == {}
+    stay.set()
+    for watch in watches:
+        await watch.aclose()
