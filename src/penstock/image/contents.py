@@ -15,8 +15,8 @@ import penstock
 from penstock.watchdog.bundle.collect import LIBRARY, Contents, collect
 from penstock.watchdog.bundle.trace import Scope
 
-OPTIONAL = ("aiodocker", "obstore")
-"""What the extras `docker` and `s3` bring."""
+OPTIONAL = ("aiodocker", "lightkube", "obstore")
+"""What the extras `docker`, `kubernetes` and `s3` bring."""
 
 ALL = Scope("penstock", ("penstock",), ("penstock.testing",), OPTIONAL)
 """Everything but what tests are made of."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import ssl
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +39,13 @@ def test_data_is_neither_code_nor_examples_nor_what_starts_bundles(tmp_path: Pat
 def test_what_is_optional_and_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_contents, "OPTIONAL", ("json", "no_such_package"))
     assert missing() == ("no_such_package",)
+
+
+def test_every_extra_is_optional() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
+    needed = {re.split(r"[^\w.-]", need)[0] for needs in extras.values() for need in needs}
+    assert needed == set(image_contents.OPTIONAL)
 
 
 def trusting(monkeypatch: pytest.MonkeyPatch, usual: str | None) -> None:
