@@ -18,8 +18,8 @@ from penstock.watchdog.bundle.trace import Scope
 OPTIONAL = ("aiodocker", "lightkube", "obstore")
 """What the extras `docker`, `kubernetes` and `s3` bring."""
 
-ALL = Scope("penstock", ("penstock",), ("penstock.testing",), OPTIONAL)
-"""Everything but what tests are made of."""
+ALL = Scope("penstock", ("penstock",), ("penstock.testing",), (*OPTIONAL, "httpx2"))
+"""Everything but what tests are made of. httpx2 comes with lightkube, and is imported beside it."""
 
 CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",

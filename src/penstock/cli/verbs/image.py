@@ -72,7 +72,7 @@ def build(target: str, tag: str, form: str, output: str) -> None:
         _show(result, os.path.abspath(target), output)
     for name in result.missing:
         note(
-            f"Note: {name} is not installed, so the image has nothing that needs it: pip install 'penstock[docker,s3]'"
+            f"Note: {name} is not installed, so the image has nothing that needs it: pip install 'penstock[docker,kubernetes,s3]'"
         )
 
 

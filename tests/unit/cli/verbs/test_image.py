@@ -83,7 +83,7 @@ def test_what_the_image_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "make_file", lambda wanted, target: lacking)
     result = run_cli("image", "build")
     assert "aiodocker is not installed" in result.stderr
-    assert "pip install 'penstock[docker,s3]'" in result.stderr
+    assert "pip install 'penstock[docker,kubernetes,s3]'" in result.stderr
     assert "nobody" in result.stdout
 
 
