@@ -1,7 +1,8 @@
 """A Kubernetes cluster of one real node in a sandbox: etcd, API server, controllers, scheduler, kubelet and proxy, pods run by Docker.
 
 It is an Engine as well, so that images get to its node as to any other. Nothing of it is seen by the machine but the route to it: the
-addresses of the API server (`url`), of pods and of node ports are reached directly. Services are reached by their addresses from pods.
+addresses of the API server (`url`), of pods and of node ports are reached directly. A pod does not reach
+itself by the address of a Service.
 """
 
 from __future__ import annotations
