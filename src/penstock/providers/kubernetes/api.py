@@ -85,9 +85,9 @@ class Api:
         """Raises ApiNotFound."""
         return await self._on("GET", kind, namespace, name)
 
-    async def list(self, kind: Kind, namespace: str | None = None, labels: Labels = "", fields: str = "") -> Listing:
+    async def list(self, kind: Kind, namespace: str | None = None, labels: Labels = "") -> Listing:
         """All objects of a namespace, or of the cluster, page by page. Raises ApiGone when that took too long."""
-        query = _query(labels, fields) | {"limit": str(PAGE)}
+        query = _query(labels) | {"limit": str(PAGE)}
         items: list[Document] = []
         while True:
             page = await self._on("GET", kind, namespace, query=query)
@@ -147,10 +147,10 @@ class Api:
     # Streams
 
     async def watch(
-        self, kind: Kind, namespace: str | None, labels: Labels, version: str, fields: str = ""
+        self, kind: Kind, namespace: str | None, labels: Labels, version: str
     ) -> AsyncGenerator[WatchEvent, None]:
         """What happens after that version, until the server ends the watch. Raises ApiGone when it is too old."""
-        query = _query(labels, fields) | {
+        query = _query(labels) | {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
@@ -170,7 +170,6 @@ class Api:
         follow: bool = False,
         tail: int = -1,
         since: str = "",
-        previous: bool = False,
     ) -> AsyncGenerator[bytes, None]:
         """What a container wrote, line by line with the time before each (RFC 3339 and a space). `since`: an RFC 3339 time."""
         query = {"container": container, "timestamps": "true", "follow": "true" if follow else "false"}
@@ -178,8 +177,6 @@ class Api:
             query["tailLines"] = str(tail)
         if since:
             query["sinceTime"] = since
-        if previous:
-            query["previous"] = "true"
         rule = _rule("get", POD, namespace, "log")
         silence = None if follow else TIMEOUT
         async with self._lines(POD.path(namespace, pod, "log"), query, rule, silence) as lines:
@@ -334,9 +331,9 @@ def _document(body: bytes, asked: str) -> Document:
     return document
 
 
-def _query(labels: Labels, fields: str) -> dict[str, str]:
+def _query(labels: Labels) -> dict[str, str]:
     text = labels if isinstance(labels, str) else ",".join(f"{name}={value}" for name, value in labels.items())
-    return {name: value for name, value in (("labelSelector", text), ("fieldSelector", fields)) if value}
+    return {"labelSelector": text} if text else {}
 
 
 def _rule(verb: str, kind: Kind, namespace: str | None, subresource: str = "") -> str:

@@ -28,7 +28,8 @@ from penstock.settings import ServeSettings
 
 USUAL = "penstock"
 """Name of the installation, and the namespace of the gateway, where none is given."""
-_PULL = {"always": "Always", "never": "Never", "missing": "IfNotPresent"}
+_PULL = {"always": "Always", "never": "Never", "missing": ""}
+"""Clusters have their own rule for what is missing: an image whose tag is `latest`, or has none, is asked for each time."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from penstock.model import LogLine, LogQuery
 from penstock.providers.clock import Clock
 from penstock.providers.containers.following import Changes
 from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiNotFound, ApiRefused
+from penstock.providers.kubernetes.apierrors import ApiForbidden, ApiNotFound, ApiRefused
 from penstock.providers.kubernetes.podspec import CONTAINER
 from penstock.providers.loglines import matches, select
 
@@ -64,6 +64,8 @@ class Logs:
                 async for text in texts:
                     if line := line_of(query, pod, text):
                         lines.append(line)
+        except ApiForbidden:
+            raise
         except ApiRefused as error:
             _log.debug("pod %s has no log yet: %s", pod, error)
         return lines

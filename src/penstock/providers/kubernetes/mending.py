@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.model import FunctionSpec
 from penstock.providers.kubernetes import manifests, marks
+from penstock.providers.kubernetes.apierrors import ApiConflict
 from penstock.providers.kubernetes.composition import Parts
 from penstock.providers.kubernetes.tracked import Tracked
 
@@ -28,16 +29,21 @@ _log = logging.getLogger(__name__)
 
 
 class Mending:
-    """`wanted` says what a Deployment should be, `apply` writes all objects of a function, `leads` whether we may."""
+    """`wanted` says what a Deployment should be, `rewrite` writes all objects of a function over a version of it, `leads` whether we may.
+
+    `turns` has a lock for each function, which the provider's own changes hold as well.
+    """
 
     def __init__(
         self,
         wanted: Callable[[Tracked], Awaitable[Document]],
-        apply: Callable[[FunctionSpec, Document], Awaitable[None]],
+        rewrite: Callable[[FunctionSpec, Document, Document, str], Awaitable[None]],
+        turns: Mapping[str, asyncio.Lock],
         leads: Callable[[], bool],
         parts: Parts,
     ) -> None:
-        self._wanted, self._apply, self._leads, self._parts = wanted, apply, leads, parts
+        self._wanted, self._rewrite, self._turns = wanted, rewrite, turns
+        self._leads, self._parts = leads, parts
         self._doubted: set[str] = set()
         self._kicked = asyncio.Event()
         self._mended: dict[str, tuple[float, float]] = {}
@@ -77,23 +83,31 @@ class Mending:
         return self._parts.clock.monotonic() >= at + pause
 
     async def _look(self, key: str) -> None:
-        tracked = self._parts.fleet.find(key)
-        if not tracked:
-            self._mended.pop(key, None)
-            return
+        """In the function's turn and over the version that was looked at, so that no change of a user's is undone, wherever it was made."""
         try:
-            wanted = await self._wanted(tracked)
-            if self._is_whole(tracked, wanted):
-                return
-            _log.warning("objects of function %s were changed by others, they are made what they were", key)
-            _, pause = self._mended.get(key, (0.0, AGAIN / 2))
-            self._mended[key] = self._parts.clock.monotonic(), min(pause * 2, LONGEST)
-            await self._apply(tracked.spec, wanted)
+            async with self._turns[key]:
+                await self._mend(key)
+        except ApiConflict:
+            self.doubt(key)  # it has changed since, or is gone
         except PenstockError as error:
             _log.warning("objects of function %s differ from what they were, and cannot be mended: %s", key, error)
         except Exception:
             # One object that nobody foresaw must not end the mending of all others.
             _log.exception("objects of function %s cannot be mended", key)
+
+    async def _mend(self, key: str) -> None:
+        tracked = self._parts.fleet.find(key)
+        if not tracked:
+            self._mended.pop(key, None)
+            return
+        live = tracked.deployment
+        wanted = await self._wanted(tracked)
+        if self._is_whole(tracked, wanted):
+            return
+        await self._rewrite(tracked.spec, wanted, live, live["metadata"]["resourceVersion"])
+        _log.warning("objects of function %s were changed by others, they are made what they were", key)
+        _, pause = self._mended.get(key, (0.0, AGAIN / 2))
+        self._mended[key] = self._parts.clock.monotonic(), min(pause * 2, LONGEST)
 
     def _is_whole(self, tracked: Tracked, wanted: Document) -> bool:
         live = tracked.deployment

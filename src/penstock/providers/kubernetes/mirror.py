@@ -49,7 +49,6 @@ class Mirror:
         self._changed: list[Callable[[Place], None]] = []
         wanted: Iterable[str | None] = [None] if namespaces is None else dict.fromkeys(namespaces)
         self._parts = {namespace: _Part(namespace) for namespace in wanted}
-        self._started = False
 
     @property
     def items(self) -> Mapping[Place, Document]:
@@ -65,22 +64,8 @@ class Mirror:
         self._changed.append(changed)
 
     def start(self) -> None:
-        self._started = True
         for part in self._parts.values():
             self._begin(part)
-
-    def want(self, namespaces: Iterable[str]) -> None:
-        """Have these namespaces from now on, where it is not the whole cluster."""
-        if None in self._parts:
-            return
-        wanted = set(namespaces)
-        for namespace in [*self._parts]:
-            if namespace not in wanted:
-                self._end(self._parts.pop(namespace))
-        for namespace in wanted - self._parts.keys():
-            self._parts[namespace] = part = _Part(namespace)
-            if self._started:
-                self._begin(part)
 
     async def synced(self) -> None:
         """Wait until all was listed once."""
@@ -111,12 +96,6 @@ class Mirror:
     def _begin(self, part: _Part) -> None:
         part.task = asyncio.create_task(self._keep(part))
 
-    def _end(self, part: _Part) -> None:
-        if part.task:
-            part.task.cancel()
-        for place in list(part.places):
-            self._drop(part, place)
-
     async def _keep(self, part: _Part) -> None:
         """List and watch, again and again."""
         pause, version = FIRST_PAUSE, ""
@@ -132,8 +111,9 @@ class Mirror:
                 self._tell(part, str(error))
                 # What a watch says no to may be its version.
                 version = ""
-            except Exception:
+            except Exception as error:
                 _log.exception("%s cannot be followed", self._kind.plural)
+                self._tell(part, f"what the cluster answers makes no sense: {type(error).__name__}")
                 version = ""
             if self._clock.monotonic() - began > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
@@ -161,7 +141,7 @@ class Mirror:
                 place = _place(event.document)
                 if event.type == "DELETED":
                     self._drop(part, place)
-                elif event.type in ("ADDED", "MODIFIED"):
+                elif event.type in ("ADDED", "MODIFIED") and not self._is_older(event.document):
                     self._put(
                         part, place, {"apiVersion": self._kind.api_version, "kind": self._kind.name, **event.document}
                     )
@@ -176,6 +156,10 @@ class Mirror:
         part.places.discard(place)
         if self._items.pop(place, None) is not None:
             self._call(place)
+
+    def _is_older(self, document: Document) -> bool:
+        """Whether an answer to a change of ours was newer."""
+        return 0 < _version(document) < _version(self._items.get(_place(document)))
 
     def _call(self, place: Place) -> None:
         for changed in self._changed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.errors import AlreadyExists, InvalidInput, NamespaceNotFound
@@ -31,10 +31,9 @@ _log = logging.getLogger(__name__)
 
 
 class Namespaces:
-    """`fixed`: those that settings name; none is the whole cluster. `changed` is called when there are others than before."""
+    """`fixed`: those that settings name; none is the whole cluster."""
 
     def __init__(self, api: Api, installation: str, fixed: Sequence[str], clock: Clock) -> None:
-        self.changed: Callable[[], None] = lambda: None
         self.fixed = tuple(fixed)
         self._api, self._installation = api, installation
         self._mirror = None if fixed else Mirror(api, NAMESPACE, "", clock)
@@ -46,7 +45,6 @@ class Namespaces:
         if not self._mirror:
             await self.load()
             return
-        self._mirror.follow(lambda place: self.changed())
         self._mirror.start()
         await self._mirror.synced()
         if ("", DEFAULT_NAMESPACE) not in self._mirror.items:
@@ -89,10 +87,6 @@ class Namespaces:
     def behind(self) -> str:
         """Why they are not those that the cluster has now; empty when they are."""
         return self._mirror.behind if self._mirror else ""
-
-    @property
-    def names(self) -> list[str]:
-        return [namespace.name for namespace in self.all()]
 
     def require(self, name: str) -> None:
         """Raises NamespaceNotFound."""

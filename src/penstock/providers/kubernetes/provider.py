@@ -18,7 +18,7 @@ import msgspec
 
 from penstock import __version__
 from penstock.core.scalelabels import initial_replicas
-from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput, ProviderUnavailable
+from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput, PenstockError, ProviderUnavailable
 from penstock.model import (
     DEFAULT_NAMESPACE,
     Capabilities,
@@ -86,7 +86,7 @@ class KubernetesProvider:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Changes of one function, one after the other."""
         self._watchers = Watchers(self._view, self._keys)
-        self._mending = Mending(self._wanted, self._apply, lambda: parts.lease.held, parts)
+        self._mending = Mending(self._wanted, self._rewrite, self._locks, lambda: parts.lease.held, parts)
         self._objects: FunctionObjects | None = None
         self._fleet.published = self._published
         self._fleet.drifted = self._mending.doubt
@@ -172,7 +172,11 @@ class KubernetesProvider:
                 raise _exists(spec)
             wanted = await self._drawn(spec, initial_replicas(spec.labels), 0, f"{secrets.token_hex(3)}-1")
             await self._reserve(spec)
-            await self._apply(spec, wanted)
+            try:
+                await self._apply(spec, wanted)
+            except PenstockError:
+                await self._clear(spec)
+                raise
 
     async def update(self, spec: FunctionSpec) -> None:
         if spec.stages:
@@ -185,7 +189,12 @@ class KubernetesProvider:
             first, _, number = manifests.rollout_of(live).partition("-")
             rollout = f"{first}-{int(number or 0) + 1}"
             wanted = await self._drawn(spec, manifests.desired_of(live), manifests.floor_of(live), rollout)
-            await self._apply(spec, wanted)
+            try:
+                await self._rewrite(spec, wanted, live)
+            except ApiConflict as error:
+                raise FunctionNotFound(
+                    f"function {spec.key} was deleted or deployed anew meanwhile: {error}"
+                ) from error
 
     async def delete(self, name: str, namespace: str) -> None:
         key = f"{name}.{namespace}"
@@ -195,17 +204,12 @@ class KubernetesProvider:
             return
         async with self._locks[key]:
             tracked = self._tracked(name, namespace)
-            account = manifests.account_name(tracked.spec) if manifests.has_own_account(tracked.spec) else ""
             try:
                 await self._api.delete(DEPLOYMENT, name, namespace, uid=tracked.deployment["metadata"]["uid"])
             except (ApiNotFound, ApiConflict) as error:
                 raise FunctionNotFound(f"function {key} not found") from error
             self._parts.deployments.forget((namespace, name))
-            for kind, one in ((SERVICE, name), (SERVICE_ACCOUNT, account)):
-                with contextlib.suppress(ApiNotFound):
-                    if one:
-                        await self._api.delete(kind, one, namespace)
-            self._parts.services.forget((namespace, name))
+            await self._remove_others(tracked.spec)
             self._parts.changes.fire()
 
     async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
@@ -340,13 +344,15 @@ class KubernetesProvider:
         return found
 
     async def _profile(self, name: str) -> profiles.Profile | None:
-        """An object, or a ConfigMap; None where neither can be had."""
-        for kind in (PROFILE, CONFIG_MAP):
-            try:
-                return profiles.read(await self._api.get(kind, name, self._parts.platform))
-            except (ApiNotFound, ApiForbidden) as error:
-                _log.debug("%s %s is not there to be used: %s", kind.name, name, error)
-        return None
+        """An object, or a ConfigMap; None where there is neither. Where no objects are wanted, their rule is missing."""
+        try:
+            return profiles.read(await self._api.get(PROFILE, name, self._parts.platform))
+        except (ApiNotFound, ApiForbidden) as error:
+            _log.debug("profile %s is no object: %s", name, error)
+        try:
+            return profiles.read(await self._api.get(CONFIG_MAP, name, self._parts.platform))
+        except ApiNotFound:
+            return None
 
     async def _reserve(self, spec: FunctionSpec) -> None:
         """Take the name, by the Service, which only one can make. Raises FunctionExists, InvalidInput."""
@@ -376,20 +382,54 @@ class KubernetesProvider:
                     f"function {spec.key} is being deployed by another gateway, or was deleted just now"
                 )
 
-    async def _apply(self, spec: FunctionSpec, wanted: Document) -> None:
+    async def _rewrite(self, spec: FunctionSpec, wanted: Document, live: Document, version: str = "") -> None:
+        """Write a function's objects over its Deployment as it was when that was decided; with a `version`, only over that one.
+
+        Raises ApiConflict when it is gone or another one by now; nothing is left of the attempt.
+        """
+        try:
+            await self._apply(spec, wanted, live, version)
+        except ApiConflict:
+            await self._clear(spec)
+            raise
+
+    async def _apply(
+        self, spec: FunctionSpec, wanted: Document, live: Document | None = None, version: str = ""
+    ) -> None:
         """Write all objects of a function; the Deployment last, since pods need the others."""
         shape = self._parts.shape
         if manifests.has_own_account(spec):
             await self._api.apply(SERVICE_ACCOUNT, manifests.service_account(spec, shape))
         self._parts.services.note(await self._api.apply(SERVICE, manifests.service(spec, shape)))
-        await self._refuse_others(spec)
-        live = self._parts.deployments.items.get((spec.namespace, spec.name))
-        self._parts.deployments.note(await write_deployment(self._api, live, wanted))
+        if not live:
+            await self._refuse_others(spec)
+        self._parts.deployments.note(await write_deployment(self._api, live, wanted, version))
+
+    async def _clear(self, spec: FunctionSpec) -> None:
+        """Remove what was written for a function whose Deployment could not be, or is gone: its name would stay taken."""
+        try:
+            await self._api.get(DEPLOYMENT, spec.name, spec.namespace)
+        except ApiNotFound:
+            await self._remove_others(spec)
+        except PenstockError as error:
+            _log.warning("whether anything is left of function %s cannot be seen: %s", spec.key, error)
+
+    async def _remove_others(self, spec: FunctionSpec) -> None:
+        """What a function has beside its Deployment."""
+        wanted = [(SERVICE, spec.name)]
+        if manifests.has_own_account(spec):
+            wanted.append((SERVICE_ACCOUNT, manifests.account_name(spec)))
+        for kind, name in wanted:
+            try:
+                await self._api.delete(kind, name, spec.namespace)
+            except ApiNotFound:
+                continue
+            except PenstockError as error:
+                _log.warning("%s %s/%s is left over: %s", kind.name, spec.namespace, name, error)
+        self._parts.services.forget((spec.namespace, spec.name))
 
     async def _refuse_others(self, spec: FunctionSpec) -> None:
         """Raises InvalidInput when somebody else has a Deployment of that name."""
-        if (spec.namespace, spec.name) in self._parts.deployments.items:
-            return
         with contextlib.suppress(ApiNotFound):
             live = await self._api.get(DEPLOYMENT, spec.name, spec.namespace)
             if not manifests.is_ours(live, self._parts.installation):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from penstock.providers.kubernetes.quantities import value_of
 
 Document = dict[str, Any]
 
+_log = logging.getLogger(__name__)
+
 KEPT = 5.0
 """Seconds for which an answer holds; the cluster measures every fifteen or more."""
 
@@ -29,6 +32,7 @@ class Usages:
         self._api, self._installation, self._clock = api, installation, clock
         self._asked: dict[str, tuple[float, Mapping[str, Usage]]] = {}
         self._turn = asyncio.Lock()
+        self._trouble = ""
 
     async def of(self, keys: Sequence[str]) -> dict[str, Usage]:
         """By key; those are missing that the cluster has not measured, or does not tell."""
@@ -48,8 +52,11 @@ class Usages:
             return known
         try:
             listing = await self._api.list(POD_METRICS, namespace, marks.owner(self._installation))
-        except PenstockError:
-            return {}  # a metrics server is an add-on: it may be away while everything else works
+        except PenstockError as error:
+            # A metrics server is an add-on: it may be away while everything else works.
+            self._tell(str(error))
+            return {}
+        self._tell("")
         totals: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for item in listing.items:
             name = (item["metadata"].get("labels") or {}).get(marks.FUNCTION, "")
@@ -59,6 +66,14 @@ class Usages:
         measured = {key: Usage(cpu_millis=cpu, memory_bytes=memory) for key, (cpu, memory) in totals.items()}
         self._asked[namespace] = self._clock.monotonic(), measured
         return measured
+
+    def _tell(self, trouble: str) -> None:
+        """Once when it begins, and once when it is over."""
+        if trouble and not self._trouble:
+            _log.warning("what functions use is not known: %s", trouble)
+        elif self._trouble and not trouble:
+            _log.info("what functions use is known again")
+        self._trouble = trouble
 
 
 def _add(total: list[float], usage: Document) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, cast
 
 from penstock.providers.kubernetes.api import Api, Listing, WatchEvent
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiForbidden, ApiNotFound
+from penstock.providers.kubernetes.apierrors import ApiConflict, ApiForbidden, ApiInvalid, ApiNotFound
 from penstock.providers.kubernetes.kinds import DEPLOYMENT, NAMESPACE, POD, Kind
 
 Document = dict[str, Any]
@@ -29,8 +29,12 @@ class FakeCluster:
         self.asked: list[tuple[str, str, str]] = []
         self.forbidden: set[tuple[str, str]] = set()
         """Verb and plural of what is not allowed."""
+        self.refused: set[str] = set()
+        """Plurals of what cannot be applied, whatever it is."""
         self.logs: dict[str, list[bytes]] = {}
         """Lines of pods, with their times."""
+        self.held: asyncio.Event | None = None
+        """Until it is set, nothing but Deployments is applied."""
         self.closed = False
         self._numbers = itertools.count(1)
         self._watches: list[tuple[Kind, str | None, Mapping[str, str], asyncio.Queue[WatchEvent]]] = []
@@ -92,9 +96,7 @@ class FakeCluster:
         self._allow("get", kind)
         return copy.deepcopy(self._known(kind, name, namespace))
 
-    async def list(
-        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | str = "", fields: str = ""
-    ) -> Listing:
+    async def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | str = "") -> Listing:
         self._allow("list", kind)
         wanted = labels if isinstance(labels, Mapping) else {}
         found = [
@@ -113,8 +115,23 @@ class FakeCluster:
 
     async def apply(self, kind: Kind, document: Document, force: bool = True, manager: str = "penstock") -> Document:
         metadata = document["metadata"]
+        if self.held and kind is not DEPLOYMENT:
+            await self.held.wait()
         self._ask("apply", kind, metadata["name"])
+        if kind.plural in self.refused:
+            raise ApiInvalid(f"{kind.plural} are refused", 400)
         before = self.find(kind, metadata["name"], metadata.get("namespace", ""))
+        if metadata.get("uid") and not before:
+            raise ApiConflict("uid mismatch: the provided object specified uid, and no existing object was found", 409)
+        if before and metadata.get("uid", before["metadata"]["uid"]) != before["metadata"]["uid"]:
+            raise ApiInvalid("metadata.uid: field is immutable", 422)
+        # As of 1.20: where nothing is, a version is no condition.
+        if (
+            before
+            and metadata.get("resourceVersion", before["metadata"]["resourceVersion"])
+            != before["metadata"]["resourceVersion"]
+        ):
+            raise ApiConflict("the object has been modified", 409)
         kept = {name: before["metadata"][name] for name in ("uid", "creationTimestamp")} if before else {}
         return self.put(kind, {**document, "metadata": {**metadata, **kept}})
 
@@ -144,7 +161,7 @@ class FakeCluster:
         return self.put(DEPLOYMENT, _merged(self._known(DEPLOYMENT, name, namespace), {"spec": {"replicas": replicas}}))
 
     async def watch(
-        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | str, version: str, fields: str = ""
+        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | str, version: str
     ) -> AsyncGenerator[WatchEvent, None]:
         self._allow("watch", kind)
         events: asyncio.Queue[WatchEvent] = asyncio.Queue()
@@ -169,8 +186,8 @@ class FakeCluster:
         follow: bool = False,
         tail: int = -1,
         since: str = "",
-        previous: bool = False,
     ) -> AsyncGenerator[bytes, None]:
+        self._allow("get", POD)
         if pod not in self.logs:
             raise ApiNotFound(f"pods {pod} not found", 404)
         lines = self.logs[pod]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from penstock.core.health import Check
@@ -21,8 +22,10 @@ from penstock.errors import (
 )
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec, LogQuery, Namespace, Secret
 from penstock.providers.kubernetes import provider as module
-from penstock.providers.kubernetes.composition import parts_of
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
+from penstock.providers.kubernetes.apierrors import ApiForbidden
+from penstock.providers.kubernetes.composition import Parts, parts_of
+from penstock.providers.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
+from penstock.providers.kubernetes.manifests import deployment
 from penstock.providers.kubernetes.provider import KubernetesProvider
 from penstock.settings import ServeSettings
 from penstock.testing.clock import FakeClock
@@ -43,7 +46,10 @@ class World:
 
     def another(self) -> KubernetesProvider:
         """One more gateway's provider, not started."""
-        return KubernetesProvider(parts_of(self.settings, {}, self.clock, self._answer, self.cluster.api))
+        return KubernetesProvider(self.parts())
+
+    def parts(self) -> Parts:
+        return parts_of(self.settings, {}, self.clock, self._answer, self.cluster.api)
 
     async def _answer(self, address: str, check: Check) -> bool | str:
         return "it does not listen" if address in self.silent else True
@@ -351,3 +357,94 @@ async def test_pods_that_were_evicted_are_told_of_until_the_next_one_comes() -> 
         there.cluster.put(POD, pod)
         [replica] = (await there.see()).replicas
         assert replica.reason == "the last one was ended (Evicted): The node was low on memory."
+
+
+async def leading(there: World) -> None:
+    assert await there.provider.lead("here", 60.0)
+
+
+async def test_a_function_that_is_deleted_while_it_is_mended_does_not_come_back() -> None:
+    async with world() as there:
+        await leading(there)
+        await there.provider.deploy(ECHO)
+        await there.clock.advance(5)
+        there.cluster.held = asyncio.Event()
+        there.cluster.drop(SERVICE, "echo")  # which is to be mended
+        await there.clock.advance(5)
+        # Another gateway, which knows nothing of our turn.
+        there.cluster.drop(DEPLOYMENT, "echo")
+        there.cluster.held.set()
+        await there.clock.advance(60)
+        assert there.cluster.find(DEPLOYMENT, "echo") is None
+
+
+async def test_an_update_while_it_is_mended_is_not_undone() -> None:
+    async with world() as there:
+        await leading(there)
+        await there.provider.deploy(ECHO)
+        await there.clock.advance(5)
+        there.cluster.held = asyncio.Event()
+        there.cluster.drop(SERVICE, "echo")
+        await there.clock.advance(5)
+        # Another gateway, which knows nothing of our turn.
+        newer = msgspec.structs.replace(ECHO, image="registry.example.org/echo:2")
+        live, wanted = there.deployment(), deployment(newer, 1, 0, there.parts().shape, rollout="other-2")
+        kept = {name: live["metadata"][name] for name in ("uid", "creationTimestamp")}
+        there.cluster.put(DEPLOYMENT, {**wanted, "metadata": {**wanted["metadata"], **kept}})
+        there.cluster.held.set()
+        await there.clock.advance(60)
+        assert (await there.see()).spec == newer
+        assert there.deployment()["spec"]["template"]["spec"]["containers"][0]["image"] == newer.image
+        assert there.cluster.find(SERVICE, "echo"), "what was to be mended is"
+
+
+async def test_an_update_of_what_another_gateway_has_deleted_makes_nothing() -> None:
+    async with world() as there:
+        await there.provider.deploy(ECHO)
+        there.cluster.held = asyncio.Event()
+        updating = asyncio.create_task(there.provider.update(msgspec.structs.replace(ECHO, image="i:2")))
+        await there.clock.advance(1)
+        there.cluster.kept.pop((DEPLOYMENT.plural, DEFAULT_NAMESPACE, "echo"))  # of which we have not heard yet
+        there.cluster.held.set()
+        with pytest.raises(FunctionNotFound, match="meanwhile"):
+            await updating
+        for kind, name in ((DEPLOYMENT, "echo"), (SERVICE, "echo"), (SERVICE_ACCOUNT, "function-echo")):
+            assert there.cluster.find(kind, name) is None, kind.name
+
+
+async def test_a_function_that_the_cluster_refuses_can_be_deployed_again_at_once() -> None:
+    async with world() as there:
+        there.cluster.refused.add(DEPLOYMENT.plural)
+        with pytest.raises(InvalidInput, match="refused"):
+            await there.provider.deploy(ECHO)
+        assert there.cluster.find(SERVICE, "echo") is None
+        assert there.cluster.find(SERVICE_ACCOUNT, "function-echo") is None
+        there.cluster.refused.clear()
+        await there.provider.deploy(ECHO)
+        assert there.deployment()
+
+
+async def test_logs_that_may_not_be_read_are_no_empty_logs() -> None:
+    async with world() as there:
+        await there.provider.deploy(ECHO)
+        there.cluster.run("echo")
+        await there.see()
+        there.cluster.forbidden.add(("get", POD.plural))
+        with pytest.raises(ApiForbidden):
+            async for _ in there.provider.logs(LogQuery(name="echo")):
+                pytest.fail("there is nothing to read")
+
+
+async def test_a_profile_that_may_not_be_read_is_not_called_missing() -> None:
+    profiled = msgspec.structs.replace(ECHO, annotations={"com.openfaas.profile": "gpu"})
+    async with world() as there:
+        with pytest.raises(InvalidInput, match="gpu"):
+            await there.provider.deploy(profiled)
+        there.cluster.forbidden.add(("get", CONFIG_MAP.plural))
+        with pytest.raises(ApiForbidden):
+            await there.provider.deploy(profiled)
+
+
+def test_what_is_missing_is_pulled_by_the_clusters_own_rule() -> None:
+    for pull, policy in (("missing", ""), ("always", "Always"), ("never", "Never")):
+        assert World(pull=pull).parts().shape.pull_policy == policy

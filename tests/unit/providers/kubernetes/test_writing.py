@@ -9,27 +9,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiInvalid
+from penstock.providers.kubernetes.apierrors import ApiConflict, ApiInvalid
 from penstock.providers.kubernetes.kinds import DEPLOYMENT, Kind
 from penstock.providers.kubernetes.manifests import HANDOVER, deployment
 from penstock.providers.kubernetes.writing import replacing, write_deployment
 from tests.unit.providers.kubernetes.objects import SHAPE, spec
 
+
+def of_uid(document: dict[str, Any], uid: str = "one", **metadata: str) -> dict[str, Any]:
+    return {**document, "metadata": {**document["metadata"], "uid": uid, **metadata}}
+
+
 WANTED = deployment(spec(), 2, 0, SHAPE)
-LIVE = deployment(spec(env_process="wc"), 3, 0, SHAPE)
+LIVE = of_uid(deployment(spec(env_process="wc"), 3, 0, SHAPE))
 HANDED = deployment(spec(labels={"com.penstock.kubernetes.hpa": "true"}), 2, 0, SHAPE)
 
 
 class FakeApi:
     """An API server that refuses to apply so many times, and what it was asked."""
 
-    def __init__(self, refusals: int = 0, code: int = 422) -> None:
+    def __init__(self, refusals: int = 0, code: int = 422, live: dict[str, Any] = LIVE) -> None:
+        self._live = live
         self.asked: list[tuple[str, Any]] = []
         self._refusals, self._code = refusals, code
 
     async def get(self, kind: Kind, name: str, namespace: str) -> dict[str, Any]:
         assert (kind, name, namespace) == (DEPLOYMENT, "echo", "openfaas-fn")
-        return LIVE
+        return self._live
 
     async def apply(self, kind: Kind, document: dict[str, Any], manager: str = "penstock") -> dict[str, Any]:
         assert kind == DEPLOYMENT
@@ -50,19 +56,32 @@ async def write(api: FakeApi, live: dict[str, Any] | None, wanted: dict[str, Any
 
 
 async def test_usually_it_is_applied_once() -> None:
-    for live in (None, LIVE):
+    for live, written in ((None, WANTED), (LIVE, of_uid(WANTED))):
         api = FakeApi()
-        assert await write(api, live, WANTED) == WANTED
-        assert api.asked == [("penstock", WANTED)]
+        assert await write(api, live, WANTED) == written
+        assert api.asked == [("penstock", written)]
+
+
+async def test_over_one_version_only() -> None:
+    api = FakeApi()
+    await write_deployment(cast(Api, api), LIVE, WANTED, "7")
+    assert api.asked == [("penstock", of_uid(WANTED, resourceVersion="7"))]
+
+
+async def test_one_that_was_deployed_anew_is_left_alone() -> None:
+    api = FakeApi(refusals=1, live=of_uid(LIVE, "another"))
+    with pytest.raises(ApiConflict, match="deployed anew"):
+        await write(api, LIVE, WANTED)
+    assert len(api.asked) == 1
 
 
 async def test_what_is_refused_over_an_earlier_one_is_written_as_a_whole() -> None:
     api = FakeApi(refusals=1)
-    assert await write(api, LIVE, WANTED) == WANTED
+    assert await write(api, LIVE, WANTED) == of_uid(WANTED)
     assert api.asked == [
-        ("penstock", WANTED),
+        ("penstock", of_uid(WANTED)),
         ("merge", {"spec": replacing(LIVE["spec"], WANTED["spec"])}),
-        ("penstock", WANTED),
+        ("penstock", of_uid(WANTED)),
     ]
 
 
@@ -89,7 +108,8 @@ async def test_a_number_that_nobody_would_say_is_said_first() -> None:
     api = FakeApi()
     await write(api, LIVE, HANDED)
     [(manager, first), (_, second)] = api.asked
-    assert (manager, first["spec"], second) == (HANDOVER, {"replicas": 3}, HANDED)
+    assert (manager, first["spec"], second) == (HANDOVER, {"replicas": 3}, of_uid(HANDED))
+    assert first["metadata"]["uid"] == "one"
 
 
 def patched(live: Any, patch: Any) -> Any:
