@@ -13,7 +13,7 @@ from penstock.providers.kubernetes import kinds, marks
 from penstock.providers.kubernetes.api import Api
 from penstock.providers.kubernetes.connect import own_namespace
 from penstock.providers.kubernetes.fleet import Fleet
-from penstock.providers.kubernetes.lease import Lease
+from penstock.providers.kubernetes.lease import LeaseObject
 from penstock.providers.kubernetes.logs import Logs
 from penstock.providers.kubernetes.manifests import Shape
 from penstock.providers.kubernetes.mirror import Mirror
@@ -22,6 +22,7 @@ from penstock.providers.kubernetes.pipelines import Pipelines, labels_of
 from penstock.providers.kubernetes.secrets import Secrets
 from penstock.providers.kubernetes.tracked import Reach, Ways
 from penstock.providers.kubernetes.usage import Usages
+from penstock.providers.leasing import Lease
 from penstock.providers.members import Probe
 from penstock.readiness import probe
 from penstock.settings import ServeSettings
@@ -102,5 +103,5 @@ def parts_of(
         logs=Logs(api, changes, clock),
         changes=changes,
         usages=Usages(api, installation, clock),
-        lease=Lease(api, platform, installation, clock),
+        lease=Lease(LeaseObject(api, platform, installation, clock), clock),
     )

@@ -11,11 +11,12 @@ from penstock.providers.containers.bundle import Bundle, own_source
 from penstock.providers.containers.engine import Document, Engine
 from penstock.providers.containers.images import Images, PullPolicy
 from penstock.providers.containers.logs import last_words
+from penstock.providers.leasing import Lease
 from penstock.providers.members import Probe
 from penstock.providers.swarm.authority import Authority
 from penstock.providers.swarm.cluster import Cluster
 from penstock.providers.swarm.fleet import Fleet
-from penstock.providers.swarm.lease import Lease
+from penstock.providers.swarm.lease import LeaseConfig
 from penstock.providers.swarm.names import USUAL
 from penstock.providers.swarm.namespaces import Namespaces
 from penstock.providers.swarm.networks import Networks
@@ -82,5 +83,5 @@ def parts_of(
         preparer=preparer,
         fleet=Fleet(cluster, authority, preparer, Ways(ask, clock, surroundings, engine), words),
         pipelines=Pipelines(engine, cluster, installation, clock),
-        lease=Lease(engine, installation, clock),
+        lease=Lease(LeaseConfig(engine, installation, clock), clock),
     )

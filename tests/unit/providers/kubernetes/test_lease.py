@@ -10,7 +10,8 @@ import pytest
 from penstock.errors import ProviderUnavailable
 from penstock.providers.kubernetes.api import Api, Document
 from penstock.providers.kubernetes.kinds import LEASE, Kind
-from penstock.providers.kubernetes.lease import MARGIN, TERM, Lease
+from penstock.providers.kubernetes.lease import LeaseObject
+from penstock.providers.leasing import MARGIN, TERM, Lease
 from penstock.testing.clock import FakeClock
 from tests.unit.providers.kubernetes.fake_cluster import FakeCluster
 
@@ -45,7 +46,7 @@ class Way:
 class Process:
     def __init__(self, cluster: FakeCluster, clock: FakeClock, name: str) -> None:
         self.way, self.name = Way(cluster), name
-        self.lease = Lease(cast(Api, self.way), "platform", "penstock", clock)
+        self.lease = Lease(LeaseObject(cast(Api, self.way), "platform", "penstock", clock), clock)
 
     async def leads(self) -> bool:
         return await self.lease.hold(self.name, SECONDS)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from penstock.errors import ProviderUnavailable
 from penstock.providers.containers.engine import Document, Engine
+from penstock.providers.leasing import LONGEST, MARGIN, TERM, Lease
 from penstock.providers.swarm import marks
-from penstock.providers.swarm.lease import LONGEST, MARGIN, TERM, Lease
+from penstock.providers.swarm.lease import LeaseConfig
 from penstock.testing.clock import FakeClock
 from tests.unit.providers.swarm.fake_swarm import FakeSwarm
 
@@ -54,7 +55,7 @@ class Process:
     def __init__(self, swarm: FakeSwarm, clock: FakeClock, name: str) -> None:
         self.way = Way(swarm, clock)
         self.name = name
-        self.lease = Lease(cast(Engine, self.way), "lab", clock)
+        self.lease = Lease(LeaseConfig(cast(Engine, self.way), "lab", clock), clock)
 
     async def leads(self, seconds: float = SECONDS) -> bool:
         return await self.lease.hold(self.name, seconds)
