@@ -8,7 +8,7 @@ COPY . .
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 RUN python -m venv /opt/penstock \
     && wheel="$(echo /wheels/penstock-*.whl)" \
-    && /opt/penstock/bin/pip install --no-cache-dir "${wheel}[docker,s3]" \
+    && /opt/penstock/bin/pip install --no-cache-dir "${wheel}[docker,kubernetes,s3]" \
     && /opt/penstock/bin/penstock watchdog bundle /penstock
 
 FROM ${BASE}

@@ -15,6 +15,8 @@ from penstock.errors import InvalidInput
 from penstock.model import FunctionSpec, Resources
 from penstock.providers.containers.labels import HTTP_PORT, WATCHDOG
 from penstock.providers.containers.resources import CORE, sizes_of
+from penstock.providers.kubernetes.placement import placement_of, with_expressions
+from penstock.providers.kubernetes.syntax import is_label_value, is_qualified
 
 Document = dict[str, Any]
 
@@ -25,19 +27,7 @@ PORT = 8080
 SELECTOR = "faas_function"
 """Label that ties a Service to its replicas, as the original marks them."""
 
-_LABEL_KEY = re.compile(
-    r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII
-)
-_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", re.ASCII)
 _OWN_MEMORY = re.compile(r"\d+(?:\.\d+)?(?:[KMGTPE]i|[MGTPE])?", re.ASCII)
-_CONSTRAINT = re.compile(r"\s*([^\s=!]+)\s*(==|=|!=)\s*(\S+)\s*")
-_NODE_KEYS = {
-    "node.hostname": "kubernetes.io/hostname",
-    "node.platform.arch": "kubernetes.io/arch",
-    "node.platform.os": "kubernetes.io/os",
-}
-"""Swarm's names of what Kubernetes has labels for."""
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def kubernetes(specs: Sequence[FunctionSpec]) -> list[Document]:
@@ -101,12 +91,12 @@ def metadata_of(spec: FunctionSpec) -> Document:
     """
     labels, annotations = {}, dict(spec.annotations)
     for name, value in spec.labels.items():
-        if _LABEL_VALUE.fullmatch(value):
+        if is_label_value(value):
             labels[name] = value
         else:
             annotations.setdefault(name, value)
     for name in (*labels, *annotations):
-        if not _LABEL_KEY.fullmatch(name):
+        if not is_qualified(name):
             raise InvalidInput(f"function {spec.name!r}: Kubernetes takes no label or annotation {name[:80]!r}")
     metadata: Document = {"name": spec.name, "namespace": spec.namespace, "labels": labels, "annotations": annotations}
     return {key: value for key, value in metadata.items() if value}
@@ -174,28 +164,10 @@ def _quantities(resources: Resources, cpu: int) -> Mapping[str, str]:
 
 
 def _placement(spec: FunctionSpec) -> Document:
-    """Constraints on nodes: those that demand a value select nodes, those that exclude one are an affinity."""
-    wanted: dict[str, str] = {}
-    unwanted: list[Document] = []
-    for constraint in spec.constraints:
-        found = _CONSTRAINT.fullmatch(constraint)
-        if not found:
-            raise InvalidInput(
-                f"function {spec.name!r}: constraint {constraint[:80]!r} must be KEY=VALUE or KEY!=VALUE"
-            )
-        key = _NODE_KEYS.get(found[1], found[1].removeprefix("node.labels."))
-        value = _ARCHITECTURES.get(found[3], found[3]) if key == "kubernetes.io/arch" else found[3]
-        foreign = key.startswith(("node.", "engine."))
-        if foreign or not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
-            raise InvalidInput(
-                f"function {spec.name!r}: constraint {constraint[:80]!r} is about no label of Kubernetes' nodes"
-            )
-        if found[2] == "!=":
-            unwanted.append({"key": key, "operator": "NotIn", "values": [value]})
-        else:
-            wanted[key] = value
-    placement: Document = {"nodeSelector": wanted} if wanted else {}
-    if unwanted:
-        terms = {"nodeSelectorTerms": [{"matchExpressions": unwanted}]}
-        placement["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
-    return placement
+    """Constraints on nodes: those that demand a value select nodes, the others are an affinity."""
+    try:
+        found = placement_of(spec.constraints)
+    except InvalidInput as error:
+        raise InvalidInput(f"function {spec.name!r}: {error}") from error
+    affinity = with_expressions({}, found.expressions)
+    return {key: value for key, value in {"nodeSelector": found.selector, "affinity": affinity}.items() if value}
