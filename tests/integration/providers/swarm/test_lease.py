@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from penstock.errors import ProviderUnavailable
-from penstock.providers.swarm import lease as lease_of_swarm
+from penstock.providers import leasing
 from penstock.providers.swarm.names import lease_name
 from penstock.providers.swarm.provider import SwarmProvider
 from tests.engines.swarm import SwarmNode
@@ -53,7 +53,7 @@ def lease(installation: Installation) -> list[str]:
 async def test_one_of_two_leads_and_when_it_closes_the_other_follows(
     swarm_engine: SwarmNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_of_swarm, "GOODBYE", DEADLINE)
+    monkeypatch.setattr(leasing, "GOODBYE", DEADLINE)
     async with two(swarm_engine) as (first, second, installation):
         assert not await second.lead("second", SECONDS)
         assert lease(installation)
