@@ -7,7 +7,8 @@ first use, in a thread. Which buckets may be touched is for the caller to check 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +16,14 @@ from typing import TYPE_CHECKING, Literal
 from penstock.errors import InvalidInput
 from penstock.storage.attributes import HOPS, KEPT, Attributes
 from penstock.storage.credentials import Keys, load_keys
-from penstock.storage.errors import ObjectNotFound, RangeNotSatisfiable, StorageDenied, StorageOff, StorageUnavailable
+from penstock.storage.errors import (
+    ObjectExists,
+    ObjectNotFound,
+    RangeNotSatisfiable,
+    StorageDenied,
+    StorageOff,
+    StorageUnavailable,
+)
 from penstock.storage.listing import Lister, ObjectInfo
 from penstock.storage.reference import ObjectRef, check_bucket_name, check_key
 from penstock.storage.translate import translated
@@ -47,23 +55,29 @@ _ANY_REQUEST = timedelta(days=7)
 """For the library's limit of a whole request, which counts a stream that a slow function reads; silence has its own limit."""
 
 _NONE: Attributes = MappingProxyType({})
-_FIRST_PAUSE, _LAST_PAUSE, _ATTEMPTS = timedelta(milliseconds=100), timedelta(seconds=3), 20
+_FIRST_PAUSE, _LAST_PAUSE = timedelta(milliseconds=100), timedelta(seconds=3)
+_ATTEMPTS = 1000
+"""More than fit into any time for trying again: that time alone is the limit."""
 
 
 class ObjectStream:
     """An object, or a range of it, as pieces; to be closed by `aclose`, or by reading to its end.
 
     `size` is the whole object's in bytes; `first` and `last` are what the pieces are of, inclusive; `last` is `first - 1` when
-    there are no bytes.
+    there are no bytes. `ask` asks the store for a part of the object.
     """
 
-    def __init__(self, ref: ObjectRef, endpoint: str, result: GetResult) -> None:
-        self._ref, self._endpoint = ref, endpoint
+    def __init__(
+        self, ref: ObjectRef, endpoint: str, result: GetResult, ask: Callable[[GetOptions], Awaitable[GetResult]]
+    ) -> None:
+        self._ref, self._endpoint, self._ask = ref, endpoint, ask
         self._stream: BytesStream | None = result.stream(PIECE)
         meta = result.meta
         self.size = meta["size"]
         self.first, end = result.range
         self.last = end - 1
+        self._next = self._taken_up = self.first
+        self._tag = meta["e_tag"]
         self.etag = (meta["e_tag"] or "").strip('"')
         self.attributes: Attributes = {
             name: value for name, value in result.attributes.items() if name in KEPT or name == HOPS
@@ -73,15 +87,33 @@ class ObjectStream:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece. Raises StorageUnavailable when the store stops in the middle."""
+        """The next piece. Raises StorageUnavailable when the store stops in the middle, or has another object there by now."""
         if self._stream is None:
             raise StopAsyncIteration
         try:
-            with translated(self._ref, self._endpoint):
-                return bytes(await self._stream.__anext__())
+            piece = await self._piece(self._stream)
         except BaseException:
             self._stream = None
             raise
+        self._next += len(piece)
+        return piece
+
+    async def _piece(self, stream: BytesStream) -> bytes:
+        """The library takes up by itself what breaks off soon after it was opened, and nothing later: then we do."""
+        try:
+            with translated(self._ref, self._endpoint):
+                return bytes(await stream.__anext__())
+        except StorageUnavailable:
+            if not self._taken_up < self._next <= self.last or not self._tag:
+                raise
+        self._taken_up = self._next
+        try:
+            result = await self._ask({"range": (self._next, self.last + 1), "if_match": self._tag})
+        except ObjectExists as error:
+            raise StorageUnavailable(f"{self._ref} was written anew while it was read") from error
+        self._stream = result.stream(PIECE)
+        with translated(self._ref, self._endpoint):
+            return bytes(await self._stream.__anext__())
 
     async def aclose(self) -> None:
         """Let go of the connection; what was not read is not fetched."""
@@ -108,8 +140,7 @@ class ObjectStore:
         Raises ObjectNotFound, RangeNotSatisfiable and the other errors of storage.
         """
         store = await self._bucket(ref)
-        import obstore
-
+        ask = functools.partial(self._get, store, ref)
         options: GetOptions = {}
         if last is not None:
             if last < first:
@@ -118,14 +149,19 @@ class ObjectStore:
         elif first:
             options = {"range": {"offset": first}}
         try:
-            with translated(ref, self.endpoint):
-                result = await obstore.get_async(store, ref.key, options=options)
+            result = await ask(options)
         except RangeNotSatisfiable as error:
             size = (await self.head(ref)).size  # the library does not pass on what the store says of it
             raise RangeNotSatisfiable(
                 f"the range begins after the end of {ref}, which has {size} bytes", size
             ) from error
-        return ObjectStream(ref, self.endpoint, result)
+        return ObjectStream(ref, self.endpoint, result, ask)
+
+    async def _get(self, store: S3Store, ref: ObjectRef, options: GetOptions) -> GetResult:
+        import obstore
+
+        with translated(ref, self.endpoint):
+            return await obstore.get_async(store, ref.key, options=options)
 
     async def write(self, ref: ObjectRef, attributes: Attributes = _NONE, if_none_match: bool = False) -> Upload:
         """Begin an upload, to be ended by `finish` or `abort`; `attributes` are printable ASCII. Raises the errors of storage.

@@ -401,6 +401,28 @@ class TestTrouble:
             assert await read(await store.read(ObjectRef(bucket, "o"))) == data
             assert way.count("GET") == 2
 
+    async def test_one_that_breaks_off_when_the_time_for_trying_again_is_over_is_taken_up_too(
+        self, s3: S3Server, bucket: str
+    ) -> None:
+        data = data_of(12 << 20)
+        s3.put(bucket, "o", data)
+        async with faulty_way(s3.endpoint, first(2, Pass(cut=4 << 20))) as way:
+            # The library's time runs from its request on: no time at all is as if the object had been read for long.
+            store = impatient(s3, way.endpoint, retry=0.0)
+            assert await read(await store.read(ObjectRef(bucket, "o"), first=5)) == data[5:]
+            assert way.count("GET") == 3
+
+    async def test_one_that_was_written_anew_when_it_breaks_off_is_not_mixed_with_the_new_one(
+        self, s3: S3Server, bucket: str
+    ) -> None:
+        s3.put(bucket, "o", data_of(12 << 20))
+        async with faulty_way(s3.endpoint, first(1, Pass(cut=4 << 20))) as way:
+            stream = await impatient(s3, way.endpoint, retry=0.0).read(ObjectRef(bucket, "o"))
+            await anext(stream)
+            s3.put(bucket, "o", data_of(12 << 20)[::-1])
+            with pytest.raises(StorageUnavailable, match="written anew"):
+                await read(stream)
+
     async def test_an_answer_that_always_breaks_off(self, s3: S3Server, bucket: str) -> None:
         s3.put(bucket, "o", data_of(4 << 20))
         async with faulty_way(s3.endpoint, always(Pass(cut=1000))) as way:
