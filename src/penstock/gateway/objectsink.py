@@ -28,6 +28,7 @@ from penstock.wire.timeouts import NEVER
 HIGH, LOW = 1 << 20, 256 << 10
 """Bytes that wait for the store at which the function is paused, and goes on again."""
 
+_CUT = "the function's answer was cut before its end; nothing was stored. Its log says whether it failed or exec_timeout was over"
 _TICK = 0.2
 """Seconds that a relay's deadline may be early or late."""
 
@@ -172,9 +173,9 @@ class IntoObject(Passing):
         if self._storing is None:
             self._client.abort()
         elif self._loop.time() - self._begun >= self._limits.run - _TICK:
-            self._refuse(504, "the function's answer was not complete in time, cut by the gateway; nothing was stored")
+            self._cut(504, "the function's answer was not complete in time, cut by the gateway; nothing was stored")
         else:
-            self._refuse(502, "the function's answer was cut before its end; nothing was stored")
+            self._cut(502, _CUT)
 
     def connection_field(self) -> bytes:
         return b""  # the client's connection has nothing to do with the function's answer
@@ -202,6 +203,10 @@ class IntoObject(Passing):
         self._stop()
         if not self._client.done:
             refuse(self._client, status, text.encode(), b"", retry=status == HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _cut(self, status: int, text: str) -> None:
+        self._fault = status
+        self._refuse(status, text)
 
     def _stop(self) -> None:
         if self._storing is not None:

@@ -65,7 +65,7 @@ class Exchanging(Protocol):
 
     @property
     def fault(self) -> int:
-        """Status of what has gone wrong on this side when `client_gone` was called for it; 0 where the client has left."""
+        """Status of what has gone wrong on this side, or of what a cut answer has become; 0 where the client has left."""
 
     @property
     def body_done(self) -> bool:

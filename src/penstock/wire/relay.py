@@ -268,7 +268,7 @@ class Relay:
             self._connection.close()
         if self.exchange.head_sent:
             self.exchange.abort()
-            self._owner.relay_done(self, self._status, False)
+            self._owner.relay_done(self, self.exchange.fault or self._status, False)
         else:
             self.exchange.detach()
             self._owner.relay_failed(self, Failure(reason, retryable, detail))

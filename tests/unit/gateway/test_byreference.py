@@ -507,6 +507,7 @@ async def test_an_answer_that_is_cut_is_a_502_and_nothing_is_stored(gateway: Sto
     assert "nothing was stored" in answer.text
     await eventually(lambda: gateway.store.uploads[0].aborted, "the upload to be aborted")
     assert gateway.store.get("b") is None
+    assert await gateway.counted() == [502]
 
 
 async def test_a_replica_that_dies_before_its_answer_is_a_502_without_upload(gateway: Stored) -> None:
@@ -525,6 +526,7 @@ async def test_an_answer_that_takes_too_long_is_a_504_and_nothing_is_stored(gate
     answer = await gateway.post(OUT)
     assert answer.status == 504
     await eventually(lambda: all(upload.aborted for upload in gateway.store.uploads), "the uploads to be aborted")
+    assert await gateway.counted() == [504]
 
 
 async def test_a_store_that_never_finishes_is_a_504(gateway: Stored) -> None:
