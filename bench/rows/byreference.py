@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -132,6 +133,7 @@ def _by_rclone(configuration: Path, store: S3Server, size: int) -> float:
         check=True,
         timeout=TIMEOUT,
         stdin=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},  # meant for other stores
     )
     rate = size / MIB / (time.perf_counter() - begun)
     _forget(store, "theirs")
