@@ -133,7 +133,8 @@ def _by_rclone(configuration: Path, store: S3Server, size: int) -> float:
         check=True,
         timeout=TIMEOUT,
         stdin=subprocess.DEVNULL,
-        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},  # meant for other stores
+        # Variables of Amazon's tools are meant for other stores.
+        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
     )
     rate = size / MIB / (time.perf_counter() - begun)
     _forget(store, "theirs")
