@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 
 PAGE = 1000
 """Objects compared at once, as many as stores list at once."""
+
+HANDOVER = 120.0
+"""Seconds before it was last seen that another gateway leads, and an interval more, in which that one may have missed objects: its lease
+outlives it by 15 s; the rest is for a look that takes long, and for a store whose clock is another."""
 
 _NAMES: dict[Kind, str] = {"created": "s3:ObjectCreated:Polled", "removed": "s3:ObjectRemoved:Polled"}
 
@@ -77,11 +82,15 @@ class Poller:
         self._polling = polling
         self._leads = leads
         self._failing: set[str] = set()
+        self._followed = math.inf
+        """When another gateway led last, as far as we have seen; infinite where none has."""
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            if self._deliverer.is_open and self._leads():
+            if not self._leads():
+                self._followed = self._clock.now().timestamp()
+            elif self._deliverer.is_open:
                 wanted = self._deliverer.subscriptions.buckets()
                 for bucket in self._polling.buckets:
                     if bucket in wanted:
@@ -106,17 +115,21 @@ class Poller:
     async def look(self, bucket: str) -> None:
         """Compare the whole bucket once. Raises StorageError, DatabaseUnavailable; what was compared until then is noted."""
         first = not await self._log.looked(bucket)
-        silent = first and not self._polling.existing
+        since = self._told_since() if first else -math.inf
         after = ""
         async for page in self._pages(bucket):
             if not _ascends(after, page):
                 raise StorageError(f"the store lists the bucket {bucket} out of order: it cannot be compared")
-            await self._compare(bucket, after, page, silent)
+            await self._compare(bucket, after, page, since)
             after = page[-1].key
         await self._remove_all(bucket, after)
         if first:
             await self._log.finish_look(bucket)
             log.info("the bucket %s was looked into for the first time", bucket)
+
+    def _told_since(self) -> float:
+        """What was written before is not told of at a first look. Whoever led before us has looked, but for the last while."""
+        return -math.inf if self._polling.existing else self._followed - HANDOVER - self._polling.interval
 
     async def _pages(self, bucket: str) -> AsyncIterator[list[Listed]]:
         page: list[Listed] = []
@@ -128,8 +141,11 @@ class Poller:
         if page:
             yield page
 
-    async def _compare(self, bucket: str, after: str, page: Sequence[Listed], silent: bool) -> None:
-        """Note what is new or different in a page, and what is missing between it and the one before."""
+    async def _compare(self, bucket: str, after: str, page: Sequence[Listed], since: float) -> None:
+        """Note what is new or different in a page, and what is missing between it and the one before.
+
+        Nobody is told of what was written before `since`.
+        """
         here = {listed.key: _mark(listed) for listed in page}
         known: dict[str, str] = {}
         upto = page[-1].key
@@ -139,7 +155,8 @@ class Poller:
             await self._note(bucket, [], gone, [])
             after = seen[-1].key
         fresh = [listed for listed in page if known.get(listed.key) != here[listed.key]]
-        events = [] if silent else [_event("created", bucket, listed.key, _mark(listed), listed) for listed in fresh]
+        told = [listed for listed in fresh if listed.modified >= since]
+        events = [_event("created", bucket, listed.key, _mark(listed), listed) for listed in told]
         await self._note(bucket, [Seen(listed.key, here[listed.key]) for listed in fresh], [], events)
 
     async def _remove_all(self, bucket: str, after: str) -> None:

@@ -221,6 +221,37 @@ async def test_of_several_gateways_only_the_one_that_leads_looks(tmp_path: Path)
         await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_one_that_takes_the_lead_tells_of_what_the_one_before_may_have_missed(tmp_path: Path) -> None:
+    bucket = Bucket()
+    async with Looks(tmp_path, bucket, leads=False) as one:
+        running = asyncio.create_task(one.poller.run())
+        await one.until(lambda: one.clock.sleepers >= 3)
+        begins = one.clock.now().timestamp() - module.HANDOVER - 30.0
+        for key, modified in (("old", begins - 1), ("recent", begins)):
+            bucket.objects[key] = Stored(key, modified=modified)
+        one.leads = True
+        await one.clock.advance(30.0)
+        await one.until(lambda: one.poller.looks["photos", "complete"] == 1)
+        assert await one.told() == [("ObjectCreated", "recent")]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_one_that_takes_the_lead_and_has_looked_before_tells_of_all_that_came_since(tmp_path: Path) -> None:
+    bucket = Bucket("a")
+    async with Looks(tmp_path, bucket, leads=False) as one:
+        await one.poller.look("photos")
+        running = asyncio.create_task(one.poller.run())
+        await one.until(lambda: one.clock.sleepers >= 3)
+        bucket.objects["b"] = Stored("b", modified=2.0)
+        one.leads = True
+        await one.clock.advance(30.0)
+        await one.until(lambda: one.poller.looks["photos", "complete"] == 1)
+        assert await one.told() == [("ObjectCreated", "b")]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_store_that_is_away_is_said_once_and_asked_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
