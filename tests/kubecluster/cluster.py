@@ -120,6 +120,13 @@ class Cluster(Engine):
         self._write_kubeconfig(file, wait_until(token, f"the token of {name}"))
         return file
 
+    def takes_pods(self, namespace: str = "default") -> bool:
+        """Whether its default account has its token, without which no pod can be made in a new namespace."""
+        try:
+            return bool(self.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default").get("secrets"))
+        except Refused:
+            return False
+
     def load(self, archive: Path) -> None:
         """Give the node the images of a docker-archive; pods use them with any pull policy but Always."""
         self.docker("load", "--quiet", "--input", str(archive))
@@ -223,7 +230,7 @@ class Cluster(Engine):
                 "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
             )  # fmt: skip
             self._start_kubelet()
-            wait_until(self._takes_pods, "the account that pods have by default")
+            wait_until(self.takes_pods, "the account that pods have by default")
         except TimeoutError as error:
             said = "\n".join(f"{name}: {self.said(name)}" for name in self._running)
             raise ClusterFailed(f"{error}:\n{said}") from error
@@ -292,12 +299,6 @@ class Cluster(Engine):
             return False
         conditions = node["status"].get("conditions") or []
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-    def _takes_pods(self) -> bool:
-        try:
-            return bool(self.request("GET", "/api/v1/namespaces/default/serviceaccounts/default").get("secrets"))
-        except Refused:
-            return False
 
     def _check(self, name: str) -> None:
         if self._running[name].poll() is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.engines.waiting import DEADLINE, wait_until
-from tests.kubecluster.cluster import API_SERVICE, Cluster, Refused
+from tests.kubecluster.cluster import API_SERVICE, Cluster
 
 pytestmark = pytest.mark.service("dockerd", "busybox", "etcd")
 
@@ -32,8 +32,7 @@ def namespace(kubernetes: Cluster) -> Iterator[str]:
     """With a pod `web` that serves its programs, and a Service of it."""
     name = "of-the-cluster"
     kubernetes.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-    wait_until(lambda: _or_none(kubernetes, account), "the account of its pods")
+    wait_until(lambda: kubernetes.takes_pods(name), "the account of its pods")
     container = {"name": "web", "image": "busybox:it", "command": SERVER}
     pod = {"metadata": {"name": "web", "labels": {"app": "web"}}, "spec": {"containers": [container]}}
     kubernetes.request("POST", f"/api/v1/namespaces/{name}/pods", pod)
@@ -43,13 +42,6 @@ def namespace(kubernetes: Cluster) -> Iterator[str]:
     wait_until(lambda: _pod(kubernetes, name)["status"].get("phase") == "Running", "a pod")
     yield name
     kubernetes.request("DELETE", f"/api/v1/namespaces/{name}")
-
-
-def _or_none(cluster: Cluster, path: str) -> Any:
-    try:
-        return cluster.request("GET", path)
-    except Refused:
-        return None
 
 
 def _pod(cluster: Cluster, namespace: str) -> Any:
