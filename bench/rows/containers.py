@@ -36,6 +36,8 @@ ECHO, PAGE = "echo:bench", "page:bench"
 ECHO_PORT = 5000
 ECHO_PROGRAM = f"python3 /echo.py 0.0.0.0:{ECHO_PORT}"
 """The echo server of this package, on Debian's own Python and uvloop."""
+WATCHDOG_PORT = 8080
+"""Where the injected watchdog listens."""
 PAGE_PORT = 8080
 PAGE_PROGRAM = ("busybox", "httpd", "-f", "-p", str(PAGE_PORT), "-h", "/www")
 
@@ -72,7 +74,7 @@ def import_images(engine: Engine) -> None:
     import_root(engine, "python:bench", debian_tar(("python3", "python3-uvloop")).read_bytes())
     copier = engine.docker("create", "python:bench", "/bin/true")
     engine.docker("cp", str(Path(__file__).parents[1] / "echo.py"), f"{copier}:/echo.py")
-    engine.docker("commit", copier, ECHO)
+    engine.docker("commit", "--change", f"CMD {json.dumps(ECHO_PROGRAM.split())}", copier, ECHO)
     engine.docker("rm", copier)
     root = busybox_root()
     root.add("www/index.html", b"hello\n", 0o644)
