@@ -19,7 +19,9 @@ clusters=(tests/integration/{kubecluster,providers/kubernetes} tests/conformance
 
 lanes=()
 lane() {
-    .venv/bin/python -m pytest "$@" > "$said/${#lanes[@]}" 2>&1 &
+    local file=$said/${#lanes[@]}
+    : > "$file"  # there for whoever follows it, even before the lane has begun
+    .venv/bin/python -m pytest --durations=10 --durations-min=10 "$@" >> "$file" 2>&1 &
     lanes+=($!)
 }
 rest=("${waiting[@]}" "${building[@]}" "${engines[@]}" "${swarms[@]}" "${clusters[@]}")
