@@ -11,14 +11,13 @@ from penstock.storage.report import AGAIN, report
 from penstock.storagesettings import StorageSettings
 from penstock.testing.clock import FakeClock
 from tests.engines.waiting import DEADLINE
+from tests.integration.providers.waiting import until
 from tests.s3server import S3Server
 
 
 async def asleep(clock: FakeClock) -> None:
     """Until it waits to ask again."""
-    async with asyncio.timeout(DEADLINE):
-        while not clock.sleepers:
-            await asyncio.sleep(0.01)
+    await until("the pause", lambda: clock.sleepers > 0)
 
 
 async def test_a_fault_is_said_once_and_its_end_as_well(s3: S3Server, caplog: pytest.LogCaptureFixture) -> None:
