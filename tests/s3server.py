@@ -143,6 +143,11 @@ class S3Server:
         self.expect(200, "PUT", name)
         return name
 
+    def add_keys(self, access: str, secret: str) -> None:
+        """Further keys that are good for the same as its own."""
+        key = ("--key-type=s3", f"--access-key={access}", f"--secret-key={secret}")
+        self._run("radosgw-admin", *self._conf, "-n", "client.rgw.a", "key", "create", "--uid=tests", *key)
+
     def put(self, bucket: str, key: str, data: bytes, content_type: str = "") -> None:
         """An object; the key may be one that other clients cannot write."""
         self.expect(200, "PUT", bucket, key, body=data, headers={"Content-Type": content_type} if content_type else {})

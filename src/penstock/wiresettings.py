@@ -35,7 +35,7 @@ class WireSettings:
     """Opening a connection to a replica; then it counts as unreachable."""
     lost_timeout: float = 5.0
     """A replica whose machine acknowledges nothing of what was sent to it, as when it has lost its power or its network; then the
-    connection counts as closed, and what may be repeated is sent to another one. Left to itself, a kernel tries for a quarter
-    of an hour."""
+    connection counts as closed, and what may be repeated is sent to another one. One that is there and does not read is not lost.
+    Left to itself, a kernel tries for a quarter of an hour."""
     drain_timeout: float = 30.0
     """On SIGTERM: time for requests in flight to finish before they are cut."""

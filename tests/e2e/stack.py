@@ -30,7 +30,7 @@ _PASSWORD = re.compile(r"user admin, password (\w+)")
 class Stack:
     """From the first `up.sh` on."""
 
-    def __init__(self, node: SwarmNode, image: str, home: Path, **environ: str) -> None:
+    def __init__(self, node: SwarmNode, image: str, home: Path, *flags: str, **environ: str) -> None:
         self.node = node
         self.image = image
         self.base = f"http://{node.sandbox.address}:{PORT}"
@@ -42,7 +42,7 @@ class Stack:
             "HOME": str(home),
             **environ,
         }
-        self.said = self.up()
+        self.said = self.up(*flags)
         [self.password] = _PASSWORD.findall(self.said)
         self.cli("login", "--username", "admin", "--password-stdin", data=self.password.encode())
 
@@ -65,10 +65,10 @@ class Stack:
         """The output of our command line, which is logged in at this gateway."""
         return self.run(sys.executable, "-m", "penstock", *arguments, data=data)
 
-    def ask(self, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Status and body of an answer; status 0 while nobody answers."""
+    def ask(self, path: str, body: bytes = b"", user: str = "admin", password: str = "") -> tuple[int, bytes]:
+        """Status and body of an answer, to the administrator unless told otherwise; status 0 while nobody answers."""
         connection = http.client.HTTPConnection(self.node.sandbox.address, PORT, timeout=DEADLINE)
-        account = base64.b64encode(f"admin:{self.password}".encode()).decode()
+        account = base64.b64encode(f"{user}:{password or self.password}".encode()).decode()
         try:
             connection.request("POST" if body else "GET", path, body or None, {"Authorization": f"Basic {account}"})
             answer = connection.getresponse()
@@ -100,15 +100,15 @@ class Stack:
 
 
 @contextlib.contextmanager
-def stack_on(node: SwarmNode, image: str, **environ: str) -> Iterator[Stack]:
-    """The stack for as long as the context lasts; afterwards the Swarm is as it was."""
+def stack_on(node: SwarmNode, image: str, *flags: str, **environ: str) -> Iterator[Stack]:
+    """The stack, of `up.sh` with these flags, for as long as the context lasts; afterwards the Swarm is as it was."""
     socket = node.sandbox.file("/run/docker.sock")
     before = {kind: _names(node, kind) for kind in KINDS}
     with tempfile.TemporaryDirectory(prefix="pt-") as home:
         # The engine's socket is where an engine's socket is, as the nodes of a Swarm see it.
         socket.symlink_to(node.url.removeprefix("unix://"))
         try:
-            yield Stack(node, image, Path(home), **environ)
+            yield Stack(node, image, Path(home), *flags, **environ)
         finally:
             for kind in KINDS:
                 wait_until(partial(_removed, node, kind, before[kind]), f"the end of every {kind}")

@@ -144,7 +144,7 @@ async def run_control(settings: ServeSettings, provider: Provider, stopping: asy
             )
         elif settings.examples:
             await _deploy_examples(provider)
-        await stack.enter_async_context(_running(report(settings.storage, os.environ)))
+        await stack.enter_async_context(_running(report(settings.storage, os.environ, SystemClock())))
         await stack.enter_async_context(HttpServer(app, listen_unix(paths.control_socket)).running())
         log.info("control is up, metrics on port %d", metrics_port)
         await stopping.wait()

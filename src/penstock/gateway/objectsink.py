@@ -28,7 +28,10 @@ from penstock.wire.timeouts import NEVER
 HIGH, LOW = 1 << 20, 256 << 10
 """Bytes that wait for the store at which the function is paused, and goes on again."""
 
-_CUT = "the function's answer was cut before its end; nothing was stored. Its log says whether it failed or exec_timeout was over"
+_CUT = (
+    "the function's answer was cut before its end; nothing was stored. Its log says whether it failed or exec_timeout was over; "
+    "read_timeout ends one that waits for more of its input"
+)
 _TICK = 0.2
 """Seconds that a relay's deadline may be early or late."""
 

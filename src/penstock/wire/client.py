@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
 import sys
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -16,6 +15,7 @@ from typing import Protocol, cast
 from penstock.wire.connection import LINGER, WRITE_HIGH, WRITE_LOW
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody, UntilClose
+from penstock.wire.lost import TICKS, is_lost, probe_idle
 from penstock.wire.memory import HeadMemory
 from penstock.wire.message import ResponseHead, parse_response
 from penstock.wire.timeouts import NEVER, Timers
@@ -184,6 +184,11 @@ class ClientConnection(asyncio.Protocol):
         self._pool.forget(self)
         self.transport.abort()
 
+    def check_peer(self, patience: float) -> None:
+        """Fail the exchange, if there is one, when the peer's machine has acknowledged nothing for so many seconds."""
+        if self._listener is not None and is_lost(self.transport.get_extra_info("socket"), patience):
+            self._fail("closed", f"its machine has acknowledged nothing for {patience:g} s")
+
     def abandon(self) -> None:
         """Nobody wants the answer any more."""
         self.close()
@@ -309,17 +314,6 @@ class ClientConnection(asyncio.Protocol):
             self._fail("closed", detail or self.CUT)
 
 
-def _give_up_after(sock: socket.socket, seconds: float) -> None:
-    """Close the connection when its peer's machine acknowledges nothing for so long, whether something is on its way (tcp(7):
-    TCP_USER_TIMEOUT) or an answer is waited for (keep-alive probes)."""
-    if not seconds or sys.platform != "linux":
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(round(seconds / 2), 1))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
-
-
 class Connecting(Protocol):
     """Waits for a connection."""
 
@@ -359,6 +353,8 @@ class Pool:
         self.timers = timers or Timers(self._loop)
         self._sweeper = self.timers.idle
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connected: set[ClientConnection] = set()
+        """Those over a network, idle or not."""
         self._closed = False
         self.deadline = NEVER
 
@@ -401,8 +397,23 @@ class Pool:
         else:
             host, _, port = self.address.rpartition(":")
             transport, connection = await self._loop.create_connection(factory, host.strip("[]"), int(port))
-            _give_up_after(transport.get_extra_info("socket"), self._settings.lost_timeout)
+            probe_idle(transport.get_extra_info("socket"), self._settings.lost_timeout)
+            self._look_after(connection)
         return connection
+
+    def _look_after(self, connection: ClientConnection) -> None:
+        """Find out for as long as it is open whether its peer is lost."""
+        pause = self._settings.lost_timeout / TICKS
+        if pause and sys.platform == "linux":
+            if not self._connected:
+                self._loop.call_later(pause, self._find_lost, pause)
+            self._connected.add(connection)
+
+    def _find_lost(self, pause: float) -> None:
+        for connection in list(self._connected):
+            connection.check_peer(self._settings.lost_timeout)
+        if self._connected:
+            self._loop.call_later(pause, self._find_lost, pause)
 
     def put(self, connection: ClientConnection) -> None:
         """Take back a connection that is ready for another request."""
@@ -418,6 +429,7 @@ class Pool:
 
     def forget(self, connection: ClientConnection) -> None:
         """A connection is closed."""
+        self._connected.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 

@@ -317,15 +317,41 @@ async def test_a_paused_connection_reads_nothing_until_it_is_resumed() -> None:
         pool.close()
 
 
-@pytest.mark.parametrize(("seconds", "user_timeout", "alive"), [(5.0, 5000, 1), (0.0, 0, 0)])
-async def test_a_peer_whose_machine_acknowledges_nothing_is_given_up_after_a_while(
-    seconds: float, user_timeout: int, alive: int
+@pytest.mark.parametrize(("seconds", "alive", "idle", "count"), [(5.0, 1, 2, 3), (1.0, 1, 1, 1), (0.0, 0, None, None)])
+async def test_a_peer_whose_machine_answers_nothing_is_given_up_after_a_while(
+    seconds: float, alive: int, idle: int | None, count: int | None
 ) -> None:
     async with serving(echo_target) as (_, port):
         pool = Pool(f"127.0.0.1:{port}", WireSettings(lost_timeout=seconds))
         connection = await Waiter().connection_of(pool)
         sock = connection.transport.get_extra_info("socket")
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == user_timeout
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == alive
+        if alive:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == count
         connection.close()
         pool.close()
+
+
+async def test_a_peer_that_reads_late_is_not_taken_for_lost() -> None:
+    seconds, size = 0.3, 8 << 20
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        pool = Pool(f"127.0.0.1:{listening.getsockname()[1]}", WireSettings(lost_timeout=seconds))
+        waiter = Waiter()
+        connection = await waiter.connection_of(pool)
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        connection.send(head + b"x" * size, waiter, head_only=False, complete=True)
+        peer, _ = listening.accept()
+        with peer:
+            await asyncio.sleep(6 * seconds)  # meanwhile the kernel asks whether there is room again
+            assert not waiter.ends
+            await asyncio.to_thread(_read_all, peer, len(head) + size)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            await until(lambda: waiter.ends)
+        assert (waiter.ends, waiter.data) == (["end"], b"ok")
+        pool.close()
+
+
+def _read_all(peer: socket.socket, size: int) -> None:
+    while size:
+        size -= len(peer.recv(min(size, 1 << 20)))
