@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.e2e.incluster import InCluster
 from tests.e2e.serving import wait_until
 from tests.integration.providers.kubernetes.harness import IMAGE
 from tests.kubecluster.cluster import Cluster
+from tests.kubecluster.metricsapi import metrics_api
 
 pytestmark = pytest.mark.service("dockerd", "busybox", "etcd")
 
@@ -62,6 +64,21 @@ def test_a_function_is_called_through_the_service_by_whoever_has_no_account(gate
 
 def test_one_of_them_scales(gateways: InCluster) -> None:
     assert wait_until(gateways.leader, "a leader") in {pod["metadata"]["name"] for pod in gateways.pods()}
+
+
+def test_what_a_function_uses_is_told_where_the_cluster_measures_it(gateways: InCluster, echo: str) -> None:
+    path = f"/system/function/echo?namespace={gateways.functions}&usage=1"
+
+    def usage() -> Any:
+        answer = gateways.request("GET", path, admin=True)
+        assert answer.status == 200, answer
+        return answer.json().get("usage")
+
+    assert usage() is None
+    with metrics_api(gateways.cluster):
+        measured = wait_until(usage, "what it uses, by a gateway that was there before")
+        assert measured == {"cpu": 12.345678, "totalMemoryBytes": 20480 << 10}
+    wait_until(lambda: usage() is None, "an answer without what is not known any more")
 
 
 def test_a_rolling_restart_of_which_the_node_hears_late_costs_no_call(gateways: InCluster, echo: str) -> None:
