@@ -21,8 +21,8 @@ from penstock.providers.kubernetes.kinds import POD, POD_METRICS, SERVICE, Kind
 from tests.engines.waiting import DEADLINE, wait_until
 from tests.kubecluster.cluster import Cluster, Refused
 
-CPU, MEMORY = "12345678n", "20480Ki"
-"""What a container uses, in the words of metrics-server: 12.3 thousandths of a processor, and 20 MiB."""
+CPU, MEMORY = "12500000n", "20480Ki"
+"""What a container uses, in the words of metrics-server: 12.5 thousandths of a processor, and 20 MiB."""
 PLACE = "kube-system"
 NAME = "metrics"
 _API_SERVICE = Kind("apiregistration.k8s.io", "v1", "APIService", "apiservices", namespaced=False)
