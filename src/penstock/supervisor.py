@@ -232,7 +232,8 @@ class Supervisor:
 
     def _stop(self) -> bool:
         """Workers finish what is in flight, then control stops the functions, then the zygote ends."""
-        timeout = self._settings.wire.drain_timeout + STOP_TIMEOUT
+        wire = self._settings.wire
+        timeout = wire.drain_delay + wire.drain_timeout + STOP_TIMEOUT
         complete = True
         for group in (self._workers, [self._control], self._zygote):
             for child in group:

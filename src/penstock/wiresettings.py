@@ -37,5 +37,8 @@ class WireSettings:
     """A replica whose machine acknowledges nothing of what was sent to it, as when it has lost its power or its network; then the
     connection counts as closed, and what may be repeated is sent to another one. One that is there and does not read is not lost.
     Left to itself, a kernel tries for a quarter of an hour."""
+    drain_delay: float = 0.0
+    """On SIGTERM: for how long new connections are still taken, while `/readyz` is 503 and answers say `Connection: close`. For load
+    balancers that hear of the end later than the process does, such as the nodes of a Kubernetes cluster."""
     drain_timeout: float = 30.0
-    """On SIGTERM: time for requests in flight to finish before they are cut."""
+    """After that: time for requests in flight to finish before they are cut."""

@@ -21,7 +21,7 @@ import psutil
 
 from penstock.providers.containers import labels
 from tests.e2e.programs import alive, descendants
-from tests.e2e.serving import Answer, Penstock, wait_until
+from tests.e2e.serving import Answer, Gateway, Penstock, wait_until
 from tests.engines.engine import Engine
 from tests.integration.providers.docker.harness import shared_bundle
 
@@ -189,7 +189,7 @@ def stopped(process: psutil.Process) -> bool:
 class Traffic:
     """GETs of a function, each on a connection of its own, by a few clients from the beginning of the context to its end."""
 
-    def __init__(self, server: Penstock, name: str, clients: int = 2) -> None:
+    def __init__(self, server: Gateway, name: str, clients: int = 2) -> None:
         self.answered = 0
         self.bodies: set[str] = set()
         self.failures: list[str] = []

@@ -61,7 +61,65 @@ def wait_until(condition: Callable[[], T], what: str, deadline: float = START_DE
     return value
 
 
-class Penstock:
+class Gateway:
+    """A gateway that is spoken to over HTTP, wherever it runs."""
+
+    base: str
+
+    @property
+    def user(self) -> str:
+        return "admin"
+
+    @property
+    def password(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def address(self) -> tuple[str, int]:
+        url = urlsplit(self.base)
+        return url.hostname or "", url.port or 80
+
+    @property
+    def admin(self) -> dict[str, str]:
+        """The header field that opens the admin branch."""
+        return {"Authorization": "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()}
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        admin: bool = False,
+    ) -> Answer:
+        """One request on a connection of its own; the path goes out as it is given."""
+        connection = http.client.HTTPConnection(*self.address, timeout=REQUEST_TIMEOUT)
+        try:
+            connection.request(method, path, body, {**(self.admin if admin else {}), **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def invoke(self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """POST to a function: `path` is its name and what follows it."""
+        return self.request("POST", f"/function/{path}", body, headers)
+
+    def function(self, name: str) -> Any:
+        """Status of one function; None when there is none."""
+        answer = self.request("GET", f"/system/function/{name}", admin=True)
+        return answer.json() if answer.status == 200 else None
+
+    def wait_ready(self, name: str, replicas: int = 1) -> None:
+        def ready() -> bool:
+            status = self.function(name)
+            return status is not None and status.get("availableReplicas", 0) >= replicas
+
+        wait_until(ready, f"{replicas} ready replicas of {name}")
+
+
+class Penstock(Gateway):
     """One running `penstock serve` with a home of its own. Replicas follow load only with the flag `--autoscaling`: most tests are
     about other things."""
 
@@ -111,44 +169,12 @@ class Penstock:
         return self.output.read_bytes()[self._offset :].decode(errors="replace")
 
     @property
-    def address(self) -> tuple[str, int]:
-        url = urlsplit(self.base)
-        return url.hostname or "", url.port or 80
-
-    @property
     def user(self) -> str:
         return (self.home / "auth" / "basic-auth-user").read_text().strip()
 
     @property
     def password(self) -> str:
         return (self.home / "auth" / "basic-auth-password").read_text().strip()
-
-    @property
-    def admin(self) -> dict[str, str]:
-        """The header field that opens the admin branch."""
-        return {"Authorization": "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()}
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        admin: bool = False,
-    ) -> Answer:
-        """One request on a connection of its own; the path goes out as it is given."""
-        connection = http.client.HTTPConnection(*self.address, timeout=REQUEST_TIMEOUT)
-        try:
-            connection.request(method, path, body, {**(self.admin if admin else {}), **(headers or {})})
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-        finally:
-            connection.close()
-
-    def invoke(self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        """POST to a function: `path` is its name and what follows it."""
-        return self.request("POST", f"/function/{path}", body, headers)
 
     def invoke_in_time(self, path: str, body: bytes = b"") -> Answer:
         """POST to a function with a short time limit, which a busy machine may exceed: the first answer that is not 504."""
@@ -168,18 +194,6 @@ class Penstock:
         if answer.status == 202:
             self.wait_ready(name)
         return answer
-
-    def function(self, name: str) -> Any:
-        """Status of one function; None when there is none."""
-        answer = self.request("GET", f"/system/function/{name}", admin=True)
-        return answer.json() if answer.status == 200 else None
-
-    def wait_ready(self, name: str, replicas: int = 1) -> None:
-        def ready() -> bool:
-            status = self.function(name)
-            return status is not None and status.get("availableReplicas", 0) >= replicas
-
-        wait_until(ready, f"{replicas} ready replicas of {name}")
 
     def cli(
         self, *arguments: str, stdin: bytes = b"", folder: Path | None = None, **variables: str

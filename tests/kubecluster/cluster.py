@@ -174,6 +174,13 @@ class Cluster(Engine):
     def resume_api(self) -> None:
         self._running["kube-apiserver"].resume()
 
+    def pause_proxy(self) -> None:
+        """Let the node not hear of what Services have, as it hears late of it where nodes are many or busy."""
+        self._running["kube-proxy"].stop()
+
+    def resume_proxy(self) -> None:
+        self._running["kube-proxy"].resume()
+
     def stop_kubelet(self) -> None:
         """The node does not report any more, and does nothing new; its pods go on."""
         self._stop("kubelet")

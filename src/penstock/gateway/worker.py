@@ -76,7 +76,7 @@ class Worker:
         if in_function_branch(exchange.request.target) or in_function_branch(origin_form(exchange.request.target)):
             self._invoke(exchange)
         elif exchange.request.target == b"/readyz":
-            exchange.respond(200 if self.routes.synced else 503)
+            exchange.respond(200 if self.routes.synced and not self.server.draining else 503)
         elif exchange.request.target == b"/healthz" and not self.routes.synced:
             fields = [(b"Retry-After", b"1"), (b"X-OpenFaaS-Internal", b"gateway")]
             exchange.respond(503, fields, b"the gateway has not heard of its functions yet\n")
@@ -113,6 +113,8 @@ class Worker:
         port = await self.server.listen_tcp(self._settings.host, self._settings.port, reuse_port=True)
         _log.debug("serving on %s:%d", self._settings.host, port)
         await stop.wait()
+        self.server.draining = True
+        await asyncio.sleep(self._settings.wire.drain_delay)
         complete = await self.server.drain(self._settings.wire.drain_timeout)
         await self.by_reference.close()
         feed.cancel()

@@ -6,6 +6,7 @@ Called by `build`. Only looks; `layout` copies.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import ssl
 from collections.abc import Iterable, Iterator
@@ -18,8 +19,8 @@ from penstock.watchdog.bundle.trace import Scope
 OPTIONAL = ("aiodocker", "lightkube", "obstore")
 """What the extras `docker`, `kubernetes` and `s3` bring."""
 
-ALL = Scope("penstock", ("penstock",), ("penstock.testing",), (*OPTIONAL, "httpx2"))
-"""Everything but what tests are made of. httpx2 comes with lightkube, and is imported beside it."""
+ALL = Scope("penstock", ("penstock",), ("penstock.testing",), (*OPTIONAL, "httpx2", "httpcore2"), late=("httpcore2",))
+"""Everything but what tests are made of. httpx2 comes with lightkube, and is imported beside it; httpcore2 it imports late."""
 
 CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -38,7 +39,8 @@ _AS_IT_IS = {Path("templates", "shipped"), Path("functionstore", "source")}
 def collect_all() -> Contents:
     """Everything of the gateway's bundle. Raises NotSupported, NotFound, PenstockError."""
     contents = collect(ALL)
-    return dataclasses.replace(contents, texts={**contents.texts, **dict(data(Path(penstock.__file__).parent))})
+    read = {**contents.texts, **dict(data(Path(penstock.__file__).parent)), **dict(metadata(contents.distributions))}
+    return dataclasses.replace(contents, texts=read)
 
 
 def data(package: Path) -> Iterator[tuple[str, Path]]:
@@ -48,6 +50,14 @@ def data(package: Path) -> Iterator[tuple[str, Path]]:
         code = path.suffix in _CODE and _AS_IT_IS.isdisjoint(below.parents)
         if path.is_file() and not code and not _NOT_DATA & set(below.parts):
             yield f"{LIBRARY}/{package.name}/{below}", path
+
+
+def metadata(distributions: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """What libraries ask for their own version, some as soon as they are imported."""
+    for name in distributions:
+        for file in importlib.metadata.distribution(name).files or ():
+            if file.name == "METADATA" and file.parent.name.endswith(".dist-info"):
+                yield f"{LIBRARY}/{file.parent.name}/{file.name}", Path(str(file.locate()))
 
 
 def missing() -> tuple[str, ...]:

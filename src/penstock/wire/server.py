@@ -35,6 +35,7 @@ class Server:
         self.body_timeout = self.settings.body_timeout or NEVER
         self.active = 0
         self.draining = False
+        """Answers say `Connection: close`."""
         self.sweeper = Sweeper(asyncio.get_running_loop(), 0.25)
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []

@@ -24,11 +24,13 @@ PATIENT = "from penstock.gateway import worker; worker.PICTURE_PATIENCE_ALONE = 
 class WorkerProcess:
     """A worker process with one function `x`, fed by a scripted control."""
 
-    def __init__(self, gateway: Gateway, function: Recorder, program: tuple[str, ...] = ("-c", PATIENT)) -> None:
+    def __init__(
+        self, gateway: Gateway, function: Recorder, program: tuple[str, ...] = ("-c", PATIENT), drain_delay: float = 0.0
+    ) -> None:
         self.function = function
         self._held = _port_of_our_own()
         self.port = int(self._held.getsockname()[1])
-        wire = dataclasses.replace(gateway.settings.wire, drain_timeout=DEADLINE)
+        wire = dataclasses.replace(gateway.settings.wire, drain_timeout=DEADLINE, drain_delay=drain_delay)
         settings = dataclasses.replace(gateway.settings, port=self.port, wire=wire)
         self.process = subprocess.Popen(
             [sys.executable, *program, "0"],
@@ -161,6 +163,51 @@ async def test_an_idle_worker_stops_without_delay(worker: WorkerProcess) -> None
     worker.process.send_signal(signal.SIGTERM)
     assert await worker.code() == 0
     assert await client.reader.read() == b""
+
+
+async def test_a_worker_that_is_to_stop_later_serves_new_connections_until_then_and_is_not_ready() -> None:
+    gateway = Gateway()
+    await gateway.control.start()
+    function = Recorder()
+    running = WorkerProcess(gateway, function, drain_delay=DEADLINE)
+    try:
+        session = await gateway.control.session()
+        session.send(route("x.openfaas-fn", await gateway.replica(function)), Synced())
+        assert await _status(await running.client(), "/readyz") == (200, "")
+        running.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE):
+            while await _status(await running.client(), "/readyz") == (200, ""):
+                pass
+        assert await _status(await running.client(), "/readyz") == (503, "close")
+        assert await _status(await running.client(), "/function/x") == (200, "close")
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.code() == 1
+    finally:
+        running.end()
+        await gateway.stop()
+
+
+async def test_a_worker_stops_when_the_delay_is_over() -> None:
+    gateway = Gateway()
+    await gateway.control.start()
+    running = WorkerProcess(gateway, Recorder(), drain_delay=0.1)
+    try:
+        session = await gateway.control.session()
+        session.send(Synced())
+        (await running.client()).close()
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.code() == 0
+    finally:
+        running.end()
+        await gateway.stop()
+
+
+async def _status(client: Client, path: str) -> tuple[int, str]:
+    """The answer's status, and what it says of the connection, which is closed."""
+    client.send("GET", path)
+    answer = await client.answer()
+    client.close()
+    return answer.status, answer.get("connection")
 
 
 async def _refused(port: int) -> None:

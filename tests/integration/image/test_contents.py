@@ -36,9 +36,17 @@ def test_what_penstock_imports_is_in_it(modules: set[str]) -> None:
     libraries = {
         "uvloop", "httptools", "starlette", "uvicorn", "aiohttp", "msgspec", "yaml", "click", "rich", "apsw", "prometheus_client",
         "jwt", "cryptography", "a2wsgi", "wsproto", "aiodocker",
+        "lightkube", "httpx2", "httpcore2", "truststore",
     }  # fmt: skip
     assert libraries <= modules
     assert {"anyio._backends._asyncio", "uvicorn.protocols.http.httptools_impl"} <= modules  # imported by name, late
+
+
+def test_libraries_find_their_own_version(contents: Contents) -> None:
+    asked = {
+        place.split("/")[-2].partition("-")[0] for place in contents.texts if place.endswith(".dist-info/METADATA")
+    }
+    assert {"httpx2", "httpcore2", "click", "rich"} <= asked
 
 
 def test_tools_of_development_are_not(modules: set[str]) -> None:

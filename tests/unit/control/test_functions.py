@@ -8,7 +8,9 @@ import pytest
 
 from penstock.control.feed import Feed
 from penstock.control.request import MAX_BODY
+from penstock.errors import NamespaceNotFound
 from penstock.gateway.messages import Completed, Counters
+from penstock.model import Function
 from penstock.providers.memory import MemoryProvider
 from tests.unit.control.support import Client, until
 
@@ -29,6 +31,18 @@ async def test_an_empty_list_is_an_empty_array_never_null(client: Client) -> Non
     answer = await client.get("/system/functions")
     assert (answer.status, answer.body) == (200, b"[]")
     assert answer.headers["content-type"] == "application/json"
+
+
+async def test_without_a_default_namespace_its_list_is_empty_unless_it_is_asked_for(
+    client: Client, provider: MemoryProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(namespace: str) -> list[Function]:
+        raise NamespaceNotFound(f"namespace {namespace} not found")
+
+    monkeypatch.setattr(provider, "list", refuse)
+    answer = await client.get("/system/functions")
+    assert (answer.status, answer.body) == (200, b"[]")
+    assert (await client.get("/system/functions?namespace=openfaas-fn")).status == 404
 
 
 async def test_deploy_answers_202_without_body(client: Client) -> None:

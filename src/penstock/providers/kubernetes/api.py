@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from penstock.errors import ProviderUnavailable
-from penstock.providers.kubernetes.apierrors import ApiNotFound, ApiUnavailable, refusal
+from penstock.providers.kubernetes.apierrors import ApiUnavailable, refusal
 from penstock.providers.kubernetes.connect import TIMEOUT, connect
 from penstock.providers.kubernetes.kinds import DEPLOYMENT, POD, Kind
 
@@ -135,14 +135,6 @@ class Api:
     async def scale(self, name: str, namespace: str, replicas: int) -> Document:
         """Set how many replicas a Deployment is to have, by its scale, which is answered."""
         return await self.merge(DEPLOYMENT, name, namespace, {"spec": {"replicas": replicas}}, "scale")
-
-    async def serves(self, kind: Kind) -> bool:
-        """Whether the cluster has that kind."""
-        try:
-            known = await self._ask("GET", kind.root)
-        except ApiNotFound:
-            return False
-        return any(resource.get("name") == kind.plural for resource in known.get("resources") or ())
 
     # Streams
 

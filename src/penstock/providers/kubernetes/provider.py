@@ -40,7 +40,6 @@ from penstock.providers.kubernetes.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     FUNCTION,
-    POD_METRICS,
     PROFILE,
     SERVICE,
     SERVICE_ACCOUNT,
@@ -77,6 +76,7 @@ class KubernetesProvider:
     """A `penstock.providers.base.Provider` for a cluster."""
 
     def __init__(self, parts: Parts) -> None:
+        # Usage is not declared: what measures it is an add-on of the cluster, which comes and goes.
         self.capabilities = Capabilities(runs_images=True, sandbox="containers")
         self._parts = parts
         self._api = parts.api
@@ -103,8 +103,6 @@ class KubernetesProvider:
             for mirror in self._mirrors:
                 mirror.start()
             await self._listed()
-            if await self._api.serves(POD_METRICS):
-                self.capabilities = Capabilities(runs_images=True, sandbox="containers", usage=True)
         except BaseException as error:
             await self._let_go()
             if isinstance(error, ApiRefused):
@@ -214,7 +212,7 @@ class KubernetesProvider:
 
     async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
         function = self._found(name, namespace)
-        if usage and self.capabilities.usage and not function.spec.stages:
+        if usage and not function.spec.stages:
             found = await self.usages([function.key])
             return msgspec.structs.replace(function, usage=found.get(function.key))
         return function
@@ -261,7 +259,7 @@ class KubernetesProvider:
                 yield line
 
     async def usages(self, keys: Sequence[str]) -> Mapping[str, Usage]:
-        return await self._parts.usages.of(keys) if self.capabilities.usage else {}
+        return await self._parts.usages.of(keys)
 
     # Secrets
 

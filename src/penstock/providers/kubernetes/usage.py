@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from penstock.model import Usage
 from penstock.providers.clock import Clock
 from penstock.providers.kubernetes import marks
 from penstock.providers.kubernetes.api import Api
+from penstock.providers.kubernetes.apierrors import ApiNotFound
 from penstock.providers.kubernetes.kinds import POD_METRICS
 from penstock.providers.kubernetes.podspec import CONTAINER
 from penstock.providers.kubernetes.quantities import value_of
@@ -23,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 KEPT = 5.0
 """Seconds for which an answer holds; the cluster measures every fifteen or more."""
+ABSENT = 30.0
+"""The same where the cluster has no such API: it is an add-on, which may come later."""
 
 
 class Usages:
@@ -31,6 +35,7 @@ class Usages:
     def __init__(self, api: Api, installation: str, clock: Clock) -> None:
         self._api, self._installation, self._clock = api, installation, clock
         self._asked: dict[str, tuple[float, Mapping[str, Usage]]] = {}
+        """By namespace: until when the answer holds."""
         self._turn = asyncio.Lock()
         self._trouble = ""
 
@@ -47,13 +52,16 @@ class Usages:
         return found
 
     async def _namespace(self, namespace: str) -> Mapping[str, Usage]:
-        at, known = self._asked.get(namespace, (-KEPT, {}))
-        if self._clock.monotonic() - at < KEPT:
+        until, known = self._asked.get(namespace, (-math.inf, {}))
+        if self._clock.monotonic() < until:
             return known
         try:
             listing = await self._api.list(POD_METRICS, namespace, marks.owner(self._installation))
+        except ApiNotFound:
+            self._asked[namespace] = self._clock.monotonic() + ABSENT, {}
+            return {}
         except PenstockError as error:
-            # A metrics server is an add-on: it may be away while everything else works.
+            # A metrics server may be away while everything else works.
             self._tell(str(error))
             return {}
         self._tell("")
@@ -64,7 +72,7 @@ class Usages:
                 if name and container.get("name") == CONTAINER:
                     _add(totals[f"{name}.{namespace}"], container.get("usage") or {})
         measured = {key: Usage(cpu_millis=cpu, memory_bytes=memory) for key, (cpu, memory) in totals.items()}
-        self._asked[namespace] = self._clock.monotonic(), measured
+        self._asked[namespace] = self._clock.monotonic() + KEPT, measured
         return measured
 
     def _tell(self, trouble: str) -> None:

@@ -29,6 +29,8 @@ class Scope:
     """Packages that do not belong to it."""
     optional: tuple[str, ...] = ()
     """Packages of others that may be missing, and with them what needs them."""
+    late: tuple[str, ...] = ()
+    """Those of others that libraries import inside of their functions, which nothing tells."""
 
 
 WATCHDOG = Scope("penstock.watchdog", ("penstock.watchdog", "penstock.wire"), ("penstock.watchdog.bundle",))
@@ -84,10 +86,10 @@ def _imported(name: str, scope: Scope) -> str:
 def main() -> None:
     given = json.load(sys.stdin)
     sys.path[:] = given["path"]
-    scope = Scope(given["root"], *(tuple(given[name]) for name in ("rooms", "left_out", "optional")))
+    scope = Scope(given["root"], *(tuple(given[name]) for name in ("rooms", "left_out", "optional", "late")))
     names = list(own_modules(scope.root, scope.left_out))
     programs = [name for name in names if name.endswith(".__main__")]  # to import one is to run it
-    import_all([name for name in names if name not in programs], scope)
+    import_all([*(name for name in names if name not in programs), *scope.late], scope)
     specs = {name: importlib.util.find_spec(name) for name in programs}
     found = {name: spec.origin for name, spec in specs.items() if spec}
     found.update({name: getattr(module, "__file__", None) for name, module in sys.modules.items()})

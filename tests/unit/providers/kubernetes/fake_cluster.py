@@ -89,9 +89,6 @@ class FakeCluster:
     async def close(self) -> None:
         self.closed = True
 
-    async def serves(self, kind: Kind) -> bool:
-        return False
-
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Document:
         self._allow("get", kind)
         return copy.deepcopy(self._known(kind, name, namespace))

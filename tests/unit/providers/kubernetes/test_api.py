@@ -206,16 +206,6 @@ async def test_what_is_no_answer_of_an_api_server_is_unavailable(server: Server,
         await api.get(SECRET, "s", "n")
 
 
-async def test_whether_a_kind_is_served(server: Server) -> None:
-    script, api = server
-    script.answers = [said({"resources": [{"name": "functions"}, {"name": "functions/status"}]})]
-    assert await api.serves(FUNCTION)
-    script.answers = [said({"resources": [{"name": "others"}]})]
-    assert not await api.serves(FUNCTION)
-    script.answers = [refused(404)]
-    assert not await api.serves(FUNCTION)
-
-
 async def test_a_watch_gives_events_as_they_come(server: Server) -> None:
     script, api = server
     stay = asyncio.Event()

@@ -8,8 +8,10 @@ import pytest
 
 from penstock.model import Usage
 from penstock.providers.kubernetes import marks
+from penstock.providers.kubernetes.api import Listing
+from penstock.providers.kubernetes.apierrors import ApiNotFound
 from penstock.providers.kubernetes.kinds import POD_METRICS
-from penstock.providers.kubernetes.usage import KEPT, Usages
+from penstock.providers.kubernetes.usage import ABSENT, KEPT, Usages
 from penstock.testing.clock import FakeClock
 from tests.unit.providers.kubernetes.fake_cluster import FakeCluster
 
@@ -56,3 +58,23 @@ async def test_a_metrics_server_that_is_away_says_nothing() -> None:
     cluster = FakeCluster()
     cluster.forbidden.add(("list", "pods"))
     assert await Usages(cluster.api, "lab", FakeClock()).of(["echo.openfaas-fn"]) == {}
+
+
+async def test_a_metrics_server_may_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, clock = FakeCluster(), FakeClock()
+    usages = Usages(cluster.api, "lab", clock)
+    asked = 0
+
+    async def unknown(*_: object) -> Listing:
+        nonlocal asked
+        asked += 1
+        raise ApiNotFound("the server could not find the requested resource")
+
+    measured(cluster, "echo-0", "1m", "1")
+    with monkeypatch.context() as absent:
+        absent.setattr(cluster.api, "list", unknown)
+        for _ in range(3):
+            assert await usages.of(["echo.openfaas-fn"]) == {}
+        assert asked == 1
+    await clock.advance(ABSENT)
+    assert await usages.of(["echo.openfaas-fn"]) == {"echo.openfaas-fn": Usage(cpu_millis=1.0, memory_bytes=1.0)}
