@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ class Connection(NamedTuple):
     client: httpx2.AsyncClient
     user: str
     expires: datetime | None
+    clock: Clock
     program: ExecToken | None
 
     async def close(self) -> None:
@@ -41,7 +42,7 @@ class Connection(NamedTuple):
     @property
     def who(self) -> str:
         """Whom the API server is to know, and what is wrong with them as far as we see."""
-        over = self.expires and self.expires <= datetime.now(UTC)
+        over = self.expires and self.expires <= self.clock.now()
         return f"{self.user}{f', whose client certificate is over since {self.expires:%Y-%m-%d %H:%M} UTC' if over else ''}"
 
 
@@ -52,6 +53,7 @@ def connect(
 
     Raises SettingsError with what is wrong with the configuration, and where.
     """
+    clock = clock or SystemClock()
     for name in ("httpx2", "httpcore2"):  # which tell of every request
         logging.getLogger(name).setLevel(logging.WARNING)
     inside = not environ.get("KUBECONFIG") and not context and "KUBERNETES_SERVICE_HOST" in environ
@@ -59,11 +61,11 @@ def connect(
     address = _address(chosen)
     pair = client_pair(chosen)
     expires = expiry(pair[0], chosen.user_named) if pair else None
-    if expires and expires <= datetime.now(UTC):
+    if expires and expires <= clock.now():
         raise SettingsError(
             f"kubernetes: client-certificate of {chosen.user_named} is over since {expires:%Y-%m-%d %H:%M} UTC; get a new one"
         )
-    auth = credentials(chosen, environ, clock or SystemClock())
+    auth = credentials(chosen, environ, clock)
     if address.scheme == "http" and (auth or pair) and address.host not in _LOOPBACK:
         _log.warning("%s is spoken to without TLS: whoever is in between sees its credentials", chosen.cluster_named)
     client = httpx2.AsyncClient(
@@ -76,7 +78,7 @@ def connect(
     )
     if server_name := chosen.cluster.tls_server_name:
         client.event_hooks["request"].append(_Named(server_name))
-    return Connection(client, chosen.user_named, expires, auth if isinstance(auth, ExecToken) else None)
+    return Connection(client, chosen.user_named, expires, clock, auth if isinstance(auth, ExecToken) else None)
 
 
 class _Named:

@@ -17,7 +17,7 @@ import httpx2
 from penstock.errors import SettingsError
 from penstock.providers.clock import Clock
 from penstock.providers.kubernetes.apierrors import CredentialsUnavailable
-from penstock.providers.kubernetes.execplugin import ExecPlugin, Token
+from penstock.providers.kubernetes.execplugin import ExecPlugin, Token, is_token
 from penstock.providers.kubernetes.kubeconfig import Chosen
 
 FILE_HOLDS = 60.0
@@ -40,6 +40,8 @@ def credentials(chosen: Chosen, environ: Mapping[str, str], clock: Clock) -> htt
     if user.token_file:
         return _TokenFile(chosen.user_folder / user.token_file, clock)
     if user.token:
+        if not is_token(user.token.strip()):
+            raise SettingsError(f"kubernetes: token of {chosen.user_named} has characters that no header may have")
         return _Bearer(user.token.strip())
     if user.exec:
         return ExecToken(ExecPlugin(chosen, environ), clock)
@@ -110,7 +112,7 @@ class _TokenFile(httpx2.Auth):
         except (OSError, ValueError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or error
             raise CredentialsUnavailable(f"the token in {self._path} cannot be read: {why}") from error
-        if not token or not token.isascii() or not token.isprintable():
+        if not is_token(token):
             raise CredentialsUnavailable(f"what is in {self._path} is no token")
         self._read_at = self._clock.monotonic()
         return token
@@ -157,7 +159,14 @@ class ExecToken(httpx2.Auth):
         if self._run is None or self._run.done():
             self._run = asyncio.create_task(self._renew())
             self._run.add_done_callback(lambda run: run.cancelled() or run.exception())  # those who asked may be gone
-        return await asyncio.shield(self._run)
+        run = self._run
+        try:
+            return await asyncio.shield(run)
+        except asyncio.CancelledError:
+            asking = asyncio.current_task()
+            if not run.cancelled() or (asking and asking.cancelling()):
+                raise
+            raise CredentialsUnavailable("the connection to the Kubernetes API is closed") from None
 
     async def _renew(self) -> Token:
         try:

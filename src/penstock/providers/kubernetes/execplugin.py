@@ -133,7 +133,7 @@ class ExecPlugin:
                 ", only a client certificate, which is not supported" if status.get("clientCertificateData") else ""
             )
             raise self._trouble(f"gives no token{certificate}")
-        if not _is_header(text.strip()):
+        if not is_token(text.strip()):
             raise self._trouble("gives a token with characters that no header may have")
         return Token(text.strip(), self._expiry(status.get("expirationTimestamp")))
 
@@ -150,8 +150,9 @@ class ExecPlugin:
         return CredentialsUnavailable(f"{self._named} {what}")
 
 
-def _is_header(text: str) -> bool:
-    return text.isascii() and text.isprintable()
+def is_token(text: str) -> bool:
+    """Whether a header may have it."""
+    return bool(text) and text.isascii() and text.isprintable()
 
 
 async def _output(process: asyncio.subprocess.Process) -> tuple[bytes, str]:
