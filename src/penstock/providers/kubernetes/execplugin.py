@@ -71,18 +71,7 @@ class ExecPlugin:
     async def token(self) -> Token:
         """Run it. Raises CredentialsUnavailable with what is wrong, in its own words where it has any."""
         program = self._program()
-        try:
-            process = await asyncio.create_subprocess_exec(  # noqa: TID251 - it works for seconds; how fast it is spawned is all the same
-                program,
-                *(self._exec.args or ()),
-                env=self._environ,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise self._trouble(f"cannot be started: {getattr(error, 'strerror', None) or error}") from error
+        process = await self._started(program)
         try:
             async with asyncio.timeout(self._deadline):
                 said, words = await _output(process)
@@ -97,6 +86,27 @@ class ExecPlugin:
         if process.returncode:
             raise self._trouble(f"failed with exit code {process.returncode}: {words or 'it says nothing'}")
         return self._read(said, words)
+
+    async def _started(self, program: str) -> asyncio.subprocess.Process:
+        """Begun to its end, since the half of a start leaves a program that nobody knows."""
+        starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(  # noqa: TID251 - it works for seconds; how fast it is spawned is all the same
+                program,
+                *(self._exec.args or ()),
+                env=self._environ,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end(await starting)
+            raise
+        except (OSError, ValueError) as error:
+            raise self._trouble(f"cannot be started: {getattr(error, 'strerror', None) or error}") from error
 
     def _program(self) -> str:
         command = self._exec.command

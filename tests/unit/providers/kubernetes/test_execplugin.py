@@ -130,7 +130,7 @@ async def test_one_that_nobody_waits_for_any_more_is_ended(plugin: Plugin, tmp_p
     os.mkfifo(tmp_path / "ready")
     plugin.write(f"echo $$ > {tmp_path}/ready; sleep 600")
     run = asyncio.create_task(plugin.made().token())
-    group = int(await asyncio.to_thread((tmp_path / "ready").read_text))
+    group = int(await asyncio.wait_for(asyncio.to_thread((tmp_path / "ready").read_text), 60))
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
