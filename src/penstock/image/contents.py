@@ -15,11 +15,11 @@ import penstock
 from penstock.watchdog.bundle.collect import LIBRARY, Contents, collect
 from penstock.watchdog.bundle.trace import Scope
 
-OPTIONAL = ("aiodocker", "lightkube", "obstore")
+OPTIONAL = ("aiodocker", "httpx2", "obstore")
 """What the extras `docker`, `kubernetes` and `s3` bring."""
 
-ALL = Scope("penstock", ("penstock",), ("penstock.testing",), (*OPTIONAL, "httpx2"))
-"""Everything but what tests are made of. httpx2 comes with lightkube, and is imported beside it."""
+ALL = Scope("penstock", ("penstock",), ("penstock.testing",), OPTIONAL)
+"""Everything but what tests are made of."""
 
 CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
