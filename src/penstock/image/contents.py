@@ -16,11 +16,11 @@ import penstock
 from penstock.watchdog.bundle.collect import LIBRARY, Contents, collect
 from penstock.watchdog.bundle.trace import Scope
 
-OPTIONAL = ("aiodocker", "lightkube", "obstore")
+OPTIONAL = ("aiodocker", "httpx2", "obstore")
 """What the extras `docker`, `kubernetes` and `s3` bring."""
 
-ALL = Scope("penstock", ("penstock",), ("penstock.testing",), (*OPTIONAL, "httpx2", "httpcore2"), late=("httpcore2",))
-"""Everything but what tests are made of. httpx2 comes with lightkube, and is imported beside it; httpcore2 it imports late."""
+ALL = Scope("penstock", ("penstock",), ("penstock.testing",), (*OPTIONAL, "httpcore2"), late=("httpcore2",))
+"""Everything but what tests are made of. httpx2 imports httpcore2 late."""
 
 CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",

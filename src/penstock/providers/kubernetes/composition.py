@@ -13,6 +13,7 @@ from penstock.providers.kubernetes import kinds, marks
 from penstock.providers.kubernetes.api import Api
 from penstock.providers.kubernetes.connect import own_namespace
 from penstock.providers.kubernetes.fleet import Fleet
+from penstock.providers.kubernetes.health import Health
 from penstock.providers.kubernetes.lease import LeaseObject
 from penstock.providers.kubernetes.logs import Logs
 from penstock.providers.kubernetes.manifests import Shape
@@ -56,6 +57,7 @@ class Parts:
     changes: Changes
     usages: Usages
     lease: Lease
+    health: Health
 
 
 def parts_of(
@@ -104,4 +106,5 @@ def parts_of(
         changes=changes,
         usages=Usages(api, installation, clock),
         lease=Lease(LeaseObject(api, platform, installation, clock), clock),
+        health=Health(api, (kinds.DEPLOYMENT, kinds.SERVICE, kinds.POD, kinds.CONFIG_MAP), fixed, clock),
     )

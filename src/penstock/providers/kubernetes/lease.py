@@ -58,7 +58,8 @@ class LeaseObject:
     def _spec(self, holder: str, term: float, before: Document) -> Document:
         now = self._clock.now().strftime(_TIME)
         same = before.get("holderIdentity") == holder
-        transitions = int(before.get("leaseTransitions") or 0)
+        kept = before.get("leaseTransitions")
+        transitions = kept if isinstance(kept, int) else 0
         return {
             "holderIdentity": holder,
             "leaseDurationSeconds": max(math.ceil(term), 1),

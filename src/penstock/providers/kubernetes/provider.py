@@ -150,10 +150,7 @@ class KubernetesProvider:
         return ProviderInfo(provider="kubernetes", orchestration="kubernetes", release=__version__)
 
     async def health(self) -> None:
-        try:
-            await self._api.open()
-        except ApiRefused as error:
-            raise ProviderUnavailable(f"the Kubernetes API at {self._api.url} refuses: {error}") from error
+        await self._parts.health.check()
 
     async def lead(self, holder: str, seconds: float) -> bool:
         return await self._parts.lease.hold(holder, seconds)

@@ -69,8 +69,9 @@ class Usages:
         for item in listing.items:
             name = (item["metadata"].get("labels") or {}).get(marks.FUNCTION, "")
             for container in item.get("containers") or ():
-                if name and container.get("name") == CONTAINER:
-                    _add(totals[f"{name}.{namespace}"], container.get("usage") or {})
+                used = container.get("usage")
+                if name and container.get("name") == CONTAINER and isinstance(used, dict):
+                    _add(totals[f"{name}.{namespace}"], used)
         measured = {key: Usage(cpu_millis=cpu, memory_bytes=memory) for key, (cpu, memory) in totals.items()}
         self._asked[namespace] = self._clock.monotonic() + KEPT, measured
         return measured

@@ -36,6 +36,8 @@ class FakeCluster:
         self.held: asyncio.Event | None = None
         """Until it is set, nothing but Deployments is applied."""
         self.closed = False
+        self.looks = 0
+        """How often somebody asked whether a kind may be seen."""
         self._numbers = itertools.count(1)
         self._watches: list[tuple[Kind, str | None, Mapping[str, str], asyncio.Queue[WatchEvent]]] = []
         self.put(NAMESPACE, {"metadata": {"name": "openfaas-fn", "annotations": {"openfaas": "1"}}})
@@ -102,6 +104,10 @@ class FakeCluster:
             if plural == kind.plural and namespace in (None, among) and _has(document, wanted)
         ]
         return Listing(found, str(next(self._numbers)))
+
+    async def look(self, kind: Kind, namespace: str | None = None) -> None:
+        self.looks += 1
+        self._allow("list", kind)
 
     async def create(self, kind: Kind, document: Document) -> Document:
         self._ask("create", kind, document["metadata"]["name"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from penstock.providers.kubernetes.api import Api
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+VERSION = {"gitVersion": "v1.30.1"}
 KUBECONFIG = """\
 apiVersion: v1
 kind: Config
@@ -45,6 +47,15 @@ class ScriptedApi:
         return answer if isinstance(answer, web.StreamResponse) else await answer(request)
 
 
+def kept(name: str = "s", **fields: Any) -> dict[str, Any]:
+    """An object as an API server has it."""
+    return {
+        "metadata": {"name": name, "namespace": "n", "uid": f"uid-{name}", "resourceVersion": "1"},
+        "spec": {},
+        **fields,
+    }
+
+
 def said(document: Any, status: int = 200, **headers: str) -> Handler:
     """An answer in JSON."""
 
@@ -57,11 +68,21 @@ def said(document: Any, status: int = 200, **headers: str) -> Handler:
     return answer
 
 
-def refused(status: int, message: str = "no", reason: str = "", **headers: str) -> Handler:
+def refused(status: int, message: str = "no", reason: str = "", cause: str = "", **headers: str) -> Handler:
     """An answer in the words of an API server."""
-    return said(
-        {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": status}, status, **headers
-    )
+    details = {"details": {"causes": [{"reason": cause}]}} if cause else {}
+    document = {"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": status, **details}
+    return said(document, status, **headers)
+
+
+def plain(status: int, text: str, **headers: str) -> Handler:
+    """An answer that is no JSON, such as that of a proxy."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.Response(text=text, status=status, headers=fields)
+
+    return answer
 
 
 def pieces(*texts: bytes, stay: asyncio.Event | None = None) -> Handler:
@@ -80,22 +101,40 @@ def pieces(*texts: bytes, stay: asyncio.Event | None = None) -> Handler:
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[tuple[ScriptedApi, Api]]:
-    """The server, and a client that has not been opened and is told of it by a kubeconfig."""
+async def listening(tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedApi]:
+    """The server."""
     script = ScriptedApi()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", script.handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    port = runner.addresses[0][1]
-    script.url = f"http://127.0.0.1:{port}"
-    path = folder / "kubeconfig"
-    path.write_text(KUBECONFIG.format(server=script.url, token="secret-token"))
-    api = Api("", {"KUBECONFIG": str(path)})
+    script.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield script, api
+        yield script
     finally:
-        await api.close()
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[ScriptedApi, Api]]:
+    """The server, and a client that has not been opened and is told of it by a kubeconfig."""
+    async with listening() as script:
+        path = folder / "kubeconfig"
+        path.write_text(KUBECONFIG.format(server=script.url, token="secret-token"))
+        api = Api("", {"KUBECONFIG": str(path)})
+        try:
+            yield script, api
+        finally:
+            await api.close()
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[tuple[ScriptedApi, Api]]:
+    """The same, when the client has asked for the version, which is forgotten."""
+    async with serving(folder) as (script, api):
+        script.answers = [said(VERSION)]
+        await api.open()
+        script.asked.clear()
+        yield script, api

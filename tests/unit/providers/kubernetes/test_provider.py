@@ -24,6 +24,7 @@ from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec, LogQuery, 
 from penstock.providers.kubernetes import provider as module
 from penstock.providers.kubernetes.apierrors import ApiForbidden
 from penstock.providers.kubernetes.composition import Parts, parts_of
+from penstock.providers.kubernetes.health import HOLDS
 from penstock.providers.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
 from penstock.providers.kubernetes.manifests import deployment
 from penstock.providers.kubernetes.provider import KubernetesProvider
@@ -448,3 +449,16 @@ async def test_a_profile_that_may_not_be_read_is_not_called_missing() -> None:
 def test_what_is_missing_is_pulled_by_the_clusters_own_rule() -> None:
     for pull, policy in (("missing", ""), ("always", "Always"), ("never", "Never")):
         assert World(pull=pull).parts().shape.pull_policy == policy
+
+
+# Health
+
+
+async def test_health_asks_for_what_is_followed_and_names_the_rule_that_is_missing() -> None:
+    async with world(kubernetes_namespaces="openfaas-fn,team") as there:
+        await there.provider.health()
+        assert there.cluster.looks == 8
+        there.cluster.forbidden.add(("list", "pods"))
+        await there.clock.advance(HOLDS)
+        with pytest.raises(ProviderUnavailable, match="list pods"):
+            await there.provider.health()

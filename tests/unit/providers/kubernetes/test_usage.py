@@ -43,6 +43,15 @@ async def test_an_amount_that_is_none_counts_nothing(amount: Any) -> None:
     assert found == {"echo.openfaas-fn": Usage(cpu_millis=0.0, memory_bytes=0.0)}
 
 
+@pytest.mark.parametrize("used", [None, [], "1m", 5])
+async def test_a_measurement_of_another_form_counts_nothing(used: Any) -> None:
+    cluster = FakeCluster()
+    metadata = {"name": "echo-0", "namespace": "openfaas-fn", "labels": {**marks.owner("lab"), marks.FUNCTION: "echo"}}
+    cluster.put(POD_METRICS, {"metadata": metadata, "containers": [{"name": "function", "usage": used}]})
+    found = await Usages(cluster.api, "lab", FakeClock()).of(["echo.openfaas-fn"])
+    assert found.get("echo.openfaas-fn", Usage(cpu_millis=0.0, memory_bytes=0.0)).cpu_millis == 0.0
+
+
 async def test_the_cluster_is_not_asked_again_at_once() -> None:
     cluster, clock = FakeCluster(), FakeClock()
     usages = Usages(cluster.api, "lab", clock)
