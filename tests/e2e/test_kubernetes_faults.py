@@ -83,6 +83,19 @@ def test_pods_killed_one_a_second_under_load_cost_no_request_that_may_be_sent_ag
     assert len(traffic.bodies) > 3
 
 
+def test_when_the_programs_of_all_pods_are_killed_at_once_requests_wait(kubed: Kubed, function: Deploy) -> None:
+    function("fallen", WHO, 2)
+    before = set(kubed.pods("fallen"))
+    with Traffic(kubed.server, "fallen") as traffic:
+        traffic.go_on()
+        kubed.kill_programs("fallen")
+        traffic.go_on()
+        kubed.wait_replicas("fallen", 2)
+        traffic.go_on()
+    assert traffic.failures == []
+    assert set(kubed.pods("fallen")) == before
+
+
 def test_an_evicted_pod_costs_no_request_and_is_replaced(kubed: Kubed, function: Deploy) -> None:
     function("evicted", WHO, 2)
     [victim, stays] = kubed.pods("evicted")
