@@ -130,12 +130,14 @@ class Namespaces:
         """The caller has seen that it is empty. Raises NamespaceNotFound, InvalidInput."""
         self._refuse("removed")
         self.require(name)
+        document = self._mirror.items.get(("", name)) if self._mirror else None
+        uid = document["metadata"]["uid"] if document else ""
         try:
-            await self._api.delete(NAMESPACE, name)
-        except ApiNotFound as error:
-            raise NamespaceNotFound(f"namespace {name} not found") from error
+            await self._api.delete(NAMESPACE, name, uid=uid)
+        except (ApiNotFound, ApiConflict) as error:
+            raise NamespaceNotFound(f"namespace {name} not found: {error}") from error
         if self._mirror:
-            self._mirror.forget(("", name))
+            self._mirror.forget(("", name), uid)
 
     def _refuse(self, what: str) -> None:
         if self.fixed:
