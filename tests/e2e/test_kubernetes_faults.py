@@ -162,6 +162,29 @@ def test_an_image_that_cannot_be_pulled_is_told(kubed: Kubed) -> None:
         kubed.remove("absent")
 
 
+def test_an_update_whose_image_cannot_be_pulled_leaves_the_old_pods(kubed: Kubed, function: Deploy) -> None:
+    function("kept")
+    before = kubed.pods("kept")
+    with Traffic(kubed.server, "kept") as traffic:
+        assert kubed.send("PUT", "kept", image="127.0.0.1:1/nothing:1").status == 202
+        kubed.wait_reason("kept", "nothing")
+        traffic.go_on()
+    assert traffic.failures == []
+    assert set(before) < set(kubed.pods("kept"))
+
+
+def test_functions_are_called_by_ports_of_nodes(kubernetes: Cluster) -> None:
+    kubed = Kubed(kubernetes, PENSTOCK_KUBERNETES_REACH="nodeport")
+    with contextlib.closing(kubed):
+        kubed.deploy("ported")
+        assert kubed.server.invoke("ported", b"one").body == b"one"
+        assert kubed.scale("ported", 2).status == 202
+        kubed.wait_replicas("ported", 2)
+        assert kubed.scale("ported", 0).status == 202
+        kubed.wait_replicas("ported", 0)
+        assert kubed.server.invoke("ported", b"awake").body == b"awake"
+
+
 def test_an_exceeded_quota_is_told(kubed: Kubed, function: Deploy) -> None:
     name = function("greedy")
     pods = f"/api/v1/namespaces/{NAMESPACE}/pods"

@@ -192,7 +192,11 @@ class Invocation:
         if function.replicas:
             self._end_refused(429, f"no free slot of function {function.key} {waited}", retry=True)
         else:
-            self._end_refused(503, f"no replica of function {function.key} became ready {waited}", retry=True)
+            self._end_refused(
+                503,
+                f"no replica of function {function.key} became ready {waited}; its status and its log say why",
+                retry=True,
+            )
 
     def _leave_queue(self) -> None:
         self.alive = False

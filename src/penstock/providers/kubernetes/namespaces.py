@@ -109,6 +109,11 @@ class Namespaces:
         try:
             await self._make(namespace)
         except ApiConflict as error:
+            live = self._mirror.items.get(("", namespace.name)) if self._mirror else None
+            if live and _is_leaving(live):
+                raise AlreadyExists(
+                    f"namespace {namespace.name} is being deleted, and can be made when it is gone"
+                ) from error
             raise AlreadyExists(f"namespace {namespace.name} already exists") from error
 
     async def update(self, namespace: Namespace) -> None:
