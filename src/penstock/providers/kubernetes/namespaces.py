@@ -7,8 +7,9 @@ allowed at all, and none is made or removed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.errors import AlreadyExists, InvalidInput, NamespaceNotFound
@@ -26,6 +27,9 @@ MARK, MARKED = "openfaas", "1"
 """Annotation of a namespace with functions (contract gateway §13.47)."""
 _OWN_LABELS = (marks.MANAGED_BY, marks.INSTALLATION, "kubernetes.io/metadata.name")
 _OWN_ANNOTATIONS = (MARK, "kubectl.kubernetes.io/last-applied-configuration")
+
+_ENDING = "because it is being terminated"
+"""What an API server says of a namespace in which nothing new can be made."""
 
 _log = logging.getLogger(__name__)
 
@@ -186,6 +190,19 @@ class Namespaces:
         except ApiNotFound:
             _log.warning("namespace %s, which settings name, does not exist", name)
             return Namespace(name=name)
+
+
+@contextlib.contextmanager
+def making_in(namespace: str) -> Iterator[None]:
+    """An object is made in a namespace that nobody may have looked at: say it of that when it is gone, or going."""
+    try:
+        yield
+    except ApiNotFound as error:
+        raise NamespaceNotFound(f"namespace {namespace} not found") from error
+    except ApiForbidden as error:
+        if _ENDING not in str(error):
+            raise
+        raise NamespaceNotFound(f"namespace {namespace} is being deleted") from error
 
 
 def _has_functions(document: Document) -> bool:

@@ -47,6 +47,7 @@ from penstock.providers.kubernetes.kinds import (
 )
 from penstock.providers.kubernetes.mending import Mending
 from penstock.providers.kubernetes.mirror import Place
+from penstock.providers.kubernetes.namespaces import making_in
 from penstock.providers.kubernetes.tracked import Tracked
 from penstock.providers.kubernetes.writing import apply_over, write_deployment
 from penstock.providers.validation import (
@@ -271,7 +272,8 @@ class KubernetesProvider:
 
     async def create_secret(self, secret: Secret) -> None:
         self._namespaces.require(secret.namespace)
-        await self._parts.secrets.create(secret)
+        with making_in(secret.namespace):
+            await self._parts.secrets.create(secret)
 
     async def update_secret(self, secret: Secret) -> None:
         await self._parts.secrets.update(secret)
@@ -358,7 +360,8 @@ class KubernetesProvider:
         """Take the name, by the Service, which only one can make; its uid. Raises FunctionExists, InvalidInput."""
         document = manifests.service(spec, self._parts.shape)
         try:
-            made = await self._api.create(SERVICE, document)
+            with making_in(spec.namespace):
+                made = await self._api.create(SERVICE, document)
         except ApiConflict:
             await self._dispute(spec)
             try:
@@ -490,7 +493,8 @@ class KubernetesProvider:
         async with self._woven(spec):
             if self._view(spec.key):
                 raise _exists(spec)
-            await self._pipelines.create(spec)
+            with making_in(spec.namespace):
+                await self._pipelines.create(spec)
 
     async def _update_pipeline(self, spec: FunctionSpec) -> None:
         async with self._woven(spec):

@@ -17,15 +17,17 @@ from penstock.errors import (
     FunctionNotFound,
     InvalidInput,
     NamespaceNotFound,
+    PenstockError,
     ProviderUnavailable,
     SecretNotFound,
 )
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec, LogQuery, Namespace, Secret
 from penstock.providers.kubernetes import provider as module
-from penstock.providers.kubernetes.apierrors import ApiForbidden
+from penstock.providers.kubernetes.apierrors import ApiForbidden, ApiNotFound
 from penstock.providers.kubernetes.composition import Parts, parts_of
 from penstock.providers.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
 from penstock.providers.kubernetes.manifests import deployment
+from penstock.providers.kubernetes.namespaces import making_in
 from penstock.providers.kubernetes.provider import KubernetesProvider
 from penstock.settings import ServeSettings
 from penstock.testing.clock import FakeClock
@@ -220,6 +222,28 @@ async def test_a_namespace_that_is_being_deleted_says_so() -> None:
             await there.provider.deploy(msgspec.structs.replace(ECHO, namespace="team"))
         with pytest.raises(AlreadyExists, match="is being deleted"):
             await there.provider.create_namespace(Namespace(name="team"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ApiNotFound('create Service: namespaces "team" not found', 404), "team not found"),
+        (
+            ApiForbidden("it is forbidden: unable to create new content because it is being terminated", 403),
+            "being deleted",
+        ),
+    ],
+)
+async def test_a_namespace_that_settings_name_and_that_is_gone_is_told_of(error: PenstockError, words: str) -> None:
+    with pytest.raises(NamespaceNotFound, match=words), making_in("team"):
+        raise error
+
+
+async def test_what_is_not_allowed_in_a_namespace_is_told_as_that() -> None:
+    async with world() as there:
+        there.cluster.forbidden.add(("create", "services"))
+        with pytest.raises(ApiForbidden):
+            await there.provider.deploy(ECHO)
 
 
 async def test_replicas_are_set_by_the_scale_and_seen_at_once() -> None:
