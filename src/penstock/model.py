@@ -99,8 +99,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def available(self) -> int:
-        """Replicas whose function port answers."""
-        return len(self.endpoints)
+        """Replicas whose function port answers. Several may share one address, such as that of a node."""
+        return sum(replica.state == "ready" for replica in self.replicas) if self.endpoints else 0
 
 
 class FunctionEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -95,6 +95,17 @@ class Kubed:
         """End it at once, without a chance for anything to be put in order."""
         self.cluster.request("DELETE", self._pod(pod), {"gracePeriodSeconds": 0})
 
+    def kill_programs(self, name: str) -> None:
+        """End the containers of all of a function's pods at once, as when the kernel runs out of memory; the pods stay."""
+        wanted = [f"label=io.kubernetes.pod.name={pod}" for pod in self.pods(name)]
+        found = [
+            self.cluster.docker(
+                "ps", "--quiet", "--filter", one, "--filter", "label=io.kubernetes.container.name=function"
+            )
+            for one in wanted
+        ]
+        self.cluster.docker("kill", "--signal", "KILL", *" ".join(found).split())
+
     def evict(self, pod: str) -> None:
         """As when its node is emptied."""
         eviction = {

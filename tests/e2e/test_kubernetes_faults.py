@@ -83,6 +83,19 @@ def test_pods_killed_one_a_second_under_load_cost_no_request_that_may_be_sent_ag
     assert len(traffic.bodies) > 3
 
 
+def test_when_the_programs_of_all_pods_are_killed_at_once_requests_wait(kubed: Kubed, function: Deploy) -> None:
+    function("fallen", WHO, 2)
+    before = set(kubed.pods("fallen"))
+    with Traffic(kubed.server, "fallen") as traffic:
+        traffic.go_on()
+        kubed.kill_programs("fallen")
+        traffic.go_on()
+        kubed.wait_replicas("fallen", 2)
+        traffic.go_on()
+    assert traffic.failures == []
+    assert set(kubed.pods("fallen")) == before
+
+
 def test_an_evicted_pod_costs_no_request_and_is_replaced(kubed: Kubed, function: Deploy) -> None:
     function("evicted", WHO, 2)
     [victim, stays] = kubed.pods("evicted")
@@ -147,6 +160,29 @@ def test_an_image_that_cannot_be_pulled_is_told(kubed: Kubed) -> None:
         assert "127.0.0.1:1/nothing:1" in kubed.wait_reason("absent", "nothing")
     finally:
         kubed.remove("absent")
+
+
+def test_an_update_whose_image_cannot_be_pulled_leaves_the_old_pods(kubed: Kubed, function: Deploy) -> None:
+    function("kept")
+    before = kubed.pods("kept")
+    with Traffic(kubed.server, "kept") as traffic:
+        assert kubed.send("PUT", "kept", image="127.0.0.1:1/nothing:1").status == 202
+        kubed.wait_reason("kept", "nothing")
+        traffic.go_on()
+    assert traffic.failures == []
+    assert set(before) < set(kubed.pods("kept"))
+
+
+def test_functions_are_called_by_ports_of_nodes(kubernetes: Cluster) -> None:
+    kubed = Kubed(kubernetes, PENSTOCK_KUBERNETES_REACH="nodeport")
+    with contextlib.closing(kubed):
+        kubed.deploy("ported")
+        assert kubed.server.invoke("ported", b"one").body == b"one"
+        assert kubed.scale("ported", 2).status == 202
+        kubed.wait_replicas("ported", 2)
+        assert kubed.scale("ported", 0).status == 202
+        kubed.wait_replicas("ported", 0)
+        assert kubed.server.invoke("ported", b"awake").body == b"awake"
 
 
 def test_an_exceeded_quota_is_told(kubed: Kubed, function: Deploy) -> None:

@@ -23,10 +23,23 @@ if TYPE_CHECKING:
     from penstock.gateway.invoke import Invoker
 
 MAX_ATTEMPTS = 3
-"""Replicas tried for one request, where trying again is safe."""
+"""Replicas tried for one request in a row, where trying again is safe."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+"""Seconds before a request that no replica took is tried again; it doubles."""
 
 SERVED_BY_LINE = b"X-Served-By: %b\r\n" % SERVED_BY
 _STATUS = {"connect": 502, "closed": 502, "malformed": 502, "timeout": 504}
+
+
+class Holding:
+    """How long a request is held for which no replica could be reached, and the pause before the next attempt."""
+
+    __slots__ = ("end", "pause")
+
+    def __init__(self, end: float) -> None:
+        self.end = end
+        self.pause = FIRST_PAUSE
 
 
 class Invocation:
@@ -36,8 +49,10 @@ class Invocation:
         "_attempts",
         "_begun",
         "_body",
+        "_ends",
         "_exchange",
         "_function",
+        "_holding",
         "_invoker",
         "_own_fields",
         "_plan",
@@ -50,6 +65,8 @@ class Invocation:
 
     _function: FunctionRoute
     _replica: Replica
+    _ends: float
+    """Loop time by which the answer must be complete, once an attempt has failed."""
 
     def __init__(self, invoker: Invoker, exchange: Exchanging, plan: RequestPlan) -> None:
         self._invoker = invoker
@@ -58,6 +75,7 @@ class Invocation:
         self._attempts = 0
         self._body = b""
         self._begun = 0.0
+        self._holding: Holding | None = None
         self._tried: tuple[Replica, ...] = ()
         self.alive = True
         self.deadline = NEVER
@@ -91,8 +109,7 @@ class Invocation:
         if function.failed:
             self.failed()
             return
-        if len(function.waiting) >= policy.queue_length > 0:
-            self._end_refused(429, f"too many requests wait for function {function.key}", retry=True)
+        if self._crowded():
             return
         function.waiting.append(self)
         self._exchange.watch(self)
@@ -103,10 +120,50 @@ class Invocation:
         if not function.replicas:
             self._invoker.wakeup.ask(function)
 
+    def _crowded(self) -> bool:
+        """Whether no more may wait; the request is then answered."""
+        function = self._function
+        if (
+            len(function.waiting) + len(function.held) < function.policy.queue_length
+            or not function.policy.queue_length
+        ):
+            return False
+        self._end_refused(429, f"too many requests wait for function {function.key}", retry=True)
+        return True
+
     def go(self) -> None:
         self._invoker.timers.relays.unwatch(self)
         self._exchange.detach()
         self._relay()
+
+    def _hold(self, failure: Failure) -> None:
+        """No replica could be reached, so that nothing has run: it waits for one as if there were none. Those that died may
+        come back at the same address, which no route tells."""
+        function, now = self._function, self._invoker.now()
+        limit = function.policy.queue_timeout
+        holding = self._holding = self._holding or Holding(now + limit if limit else NEVER)
+        if now >= holding.end:
+            self._end_refused(_STATUS[failure.reason], self._failure_text(failure))
+        elif not self._crowded():
+            function.held.add(self)
+            self._tried = ()
+            self.awaits(replica=True)
+            self._exchange.watch(self)
+            self.deadline = min(now + holding.pause, holding.end)
+            holding.pause = min(holding.pause * 2, LONGEST_PAUSE)
+            self._invoker.timers.relays.watch(self)
+        function.release_waiting()
+
+    def retry(self) -> None:
+        self._invoker.timers.relays.unwatch(self)
+        self._exchange.detach()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._function.has_room():
+            self._relay()
+        else:
+            self._wait()
 
     def needs(self, function: FunctionRoute) -> int:
         return 1
@@ -126,16 +183,25 @@ class Invocation:
 
     def expire(self) -> None:
         function = self._function
+        if self in function.held:
+            function.held.remove(self)
+            self.retry()
+            return
         self._leave_queue()
         waited = f"within {function.policy.queue_timeout:g} s"
         if function.replicas:
             self._end_refused(429, f"no free slot of function {function.key} {waited}", retry=True)
         else:
-            self._end_refused(503, f"no replica of function {function.key} became ready {waited}", retry=True)
+            self._end_refused(
+                503,
+                f"no replica of function {function.key} became ready {waited}; its status and its log say why",
+                retry=True,
+            )
 
     def _leave_queue(self) -> None:
         self.alive = False
         self._invoker.timers.relays.unwatch(self)
+        self._function.held.discard(self)
         if self in self._function.waiting:
             self._function.waiting.remove(self)
 
@@ -166,13 +232,13 @@ class Invocation:
         Relay(self, self._exchange, replica.pool, self._upstream_head, self._timeout()).start(self._body)
 
     def _timeout(self) -> float:
-        """Seconds left of this invocation's one deadline; 0 for none."""
+        """Seconds left for this attempt, since those that follow one another have one deadline; 0 for no limit."""
         limit = self._function.policy.timeout
         if self._plan.timeout:
             limit = shorter(limit, self._plan.timeout)
-        if not limit or self._attempts == 1:
+        if not limit or not self._tried:
             return limit
-        return max(limit - (self._invoker.now() - self._begun), 0.001)
+        return max(self._ends - self._invoker.now(), 0.001)
 
     def relay_response(self, relay: Relay, head: ResponseHead) -> bytes:
         self._replica.failures = 0
@@ -192,17 +258,25 @@ class Invocation:
         if failure.reason != "timeout":
             self._replica.failed(now)
         self._leave_replica()
+        refused = failure.reason == "connect"
+        if refused:
+            self._attempts -= 1  # nothing can have been processed
         again = failure.retryable and self._attempts < MAX_ATTEMPTS
         if again and not self._exchange.done and not function.closed:
             self._body = relay.sent_body
+            self._ends = relay.deadline
             self._tried += (self._replica,)
-            if function.has_room():
-                self._relay()
+            if refused and function.replicas and self._has_tried_all():
+                self._hold(failure)
             else:
-                self._wait()
+                self._go_on()
             return
         self._end_refused(_STATUS[failure.reason], self._failure_text(failure))
         function.release_waiting()
+
+    def _has_tried_all(self) -> bool:
+        tried = self._tried
+        return len(tried) >= MAX_ATTEMPTS or all(replica in tried for replica in self._function.replicas)
 
     def _failure_text(self, failure: Failure) -> str:
         if failure.reason == "timeout":

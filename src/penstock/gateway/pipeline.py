@@ -144,7 +144,11 @@ class Pipeline:
         waited = f"within {self._waited:g} s"
         missing = next((function for function in self._lineup.needs if not function.replicas), None)
         if missing is not None:
-            self._end_waiting(503, f"no replica of function {missing.key} became ready {waited}", missing)
+            self._end_waiting(
+                503,
+                f"no replica of function {missing.key} became ready {waited}; its status and its log say why",
+                missing,
+            )
             return
         full = next((f for f, count in self._lineup.needs.items() if not f.has_room(count)), self._lineup.functions[0])
         count = self._lineup.needs[full]

@@ -22,7 +22,17 @@ from penstock.wire.client import Pool
 OpenPool = Callable[[str], Pool]
 
 
-class Waiter(Protocol):
+class Waiting(Protocol):
+    """A request that waits for a function, whatever for."""
+
+    def removed(self) -> None:
+        """The function is gone."""
+
+    def failed(self) -> None:
+        """No replica will become ready."""
+
+
+class Waiter(Waiting, Protocol):
     """A request that waits for a replica or for a free slot."""
 
     alive: bool
@@ -36,11 +46,12 @@ class Waiter(Protocol):
     def awaits(self, replica: bool) -> None:
         """What it waits for has changed: now it is a replica, or else a free slot of one."""
 
-    def removed(self) -> None:
-        """The function is gone."""
 
-    def failed(self) -> None:
-        """No replica will become ready."""
+class Held(Waiting, Protocol):
+    """A request for which no replica could be reached. It tries again by itself after a while."""
+
+    def retry(self) -> None:
+        """There is another replica, or none any more: do not wait longer for those there were."""
 
 
 class Replica:
@@ -71,6 +82,7 @@ class FunctionRoute:
         "closed",
         "counters",
         "failed",
+        "held",
         "inflight",
         "key",
         "policy",
@@ -87,6 +99,7 @@ class FunctionRoute:
         self.stages: tuple[StageTarget, ...] = ()
         """Of a named pipeline; empty for a function."""
         self.waiting: deque[Waiter] = deque()
+        self.held: set[Held] = set()
         self.inflight = 0
         self.capacity = 0
         """Requests that may run at once; 0 means no limit."""
@@ -96,7 +109,8 @@ class FunctionRoute:
         """Whether the function is gone; requests still at a replica finish."""
 
     def __repr__(self) -> str:
-        return f"<FunctionRoute {self.key} {len(self.replicas)} replicas, {self.inflight} in flight, {len(self.waiting)} waiting>"
+        waiting = len(self.waiting) + len(self.held)
+        return f"<FunctionRoute {self.key} {len(self.replicas)} replicas, {self.inflight} in flight, {waiting} waiting>"
 
     def has_room(self, slots: int = 1) -> bool:
         """Whether so many requests could go to replicas now."""
@@ -120,7 +134,8 @@ class FunctionRoute:
         gone while requests wait for a slot: somebody must ask for another."""
         known = {replica.address: replica for replica in self.replicas}
         had = bool(known)
-        self.policy = route.policy
+        others = not route.endpoints or not known.keys() >= set(route.endpoints)
+        self.policy, self.failed = route.policy, route.failed
         self.stages = tuple(map(read_stage, route.stages))
         self.replicas = [known.pop(a) if a in known else Replica(a, open_pool(a)) for a in route.endpoints]
         self.capacity = route.policy.max_inflight * len(self.replicas)
@@ -130,10 +145,12 @@ class FunctionRoute:
             for waiter in self.waiting:
                 waiter.awaits(replica=had)
         self.release_waiting()
-        self.failed = route.failed
+        if others:
+            for held in self._take_held():
+                held.retry()
         if route.failed:
-            for waiter in self._take_waiting():
-                waiter.failed()
+            for waiting in self._take_all():
+                waiting.failed()
         return had and not self.replicas and bool(self.waiting)
 
     def close(self) -> None:
@@ -142,13 +159,17 @@ class FunctionRoute:
         for replica in self.replicas:
             replica.pool.close()
         self.replicas = []
-        for waiter in self._take_waiting():
-            waiter.removed()
+        for waiting in self._take_all():
+            waiting.removed()
 
-    def _take_waiting(self) -> list[Waiter]:
+    def _take_all(self) -> list[Waiting]:
         """All that wait, who then do not any more."""
         waiting, self.waiting = self.waiting, deque()
-        return [waiter for waiter in waiting if waiter.alive]
+        return [*(waiter for waiter in waiting if waiter.alive), *self._take_held()]
+
+    def _take_held(self) -> list[Held]:
+        held, self.held = list(self.held), set()
+        return held
 
 
 class RouteTable:

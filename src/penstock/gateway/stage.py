@@ -99,6 +99,7 @@ class Stage(Invocation):
         self._attempts = 0
         self._body = b""
         self._begun = pipeline.begun
+        self._holding = None
         self._tried = ()
         self.alive = True
         self.deadline = NEVER

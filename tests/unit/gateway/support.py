@@ -18,6 +18,7 @@ import h11
 import msgspec
 
 from penstock.core.policy import Policy
+from penstock.gateway.invocation import Invocation
 from penstock.gateway.messages import Counters, Hello, Route, RouteRemoved, Synced, ToControl, ToWorker, Wake
 from penstock.gateway.worker import Worker
 from penstock.settings import ServeSettings, WireSettings
@@ -305,6 +306,19 @@ class Gateway:
             return function is not None and len(function.waiting) == count
 
         await eventually(enough, f"{count} requests to wait for {key}")
+
+    async def held(self, key: str, count: int) -> list[Invocation]:
+        """Until so many requests, which no replica took, wait for one that does; those requests."""
+
+        found: list[Invocation] = []
+
+        def enough() -> bool:
+            function = self.worker.routes.find(key.encode())
+            found[:] = [one for one in function.held if isinstance(one, Invocation)] if function else []
+            return len(found) == count
+
+        await eventually(enough, f"{count} requests to be held for {key}")
+        return found
 
     async def inflight(self, key: str, count: int) -> None:
         """Until so many requests are at this function's replicas."""

@@ -68,7 +68,7 @@ async def test_refusals_are_counted_with_the_code_they_were_answered(gateway: Ga
     held.hold = True
     await gateway.deploy("late.openfaas-fn", await gateway.replica(held), timeout=0.2)
     await gateway.deploy("sleeps.openfaas-fn", queue_timeout=0.2)
-    await gateway.deploy("gone.openfaas-fn", "unix:/nonexistent/r")
+    await gateway.deploy("gone.openfaas-fn", "unix:/nonexistent/r", queue_timeout=0.2)
     await asyncio.gather(*[gateway.call(f"/function/{name}") for name in ("late", "sleeps", "gone")])
     expected = {("late.openfaas-fn", 504): 1, ("sleeps.openfaas-fn", 503): 1, ("gone.openfaas-fn", 502): 1}
     assert codes(await flush(gateway)) == expected

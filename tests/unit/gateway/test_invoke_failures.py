@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import h11
 import pytest
 
+from penstock.gateway.invocation import MAX_ATTEMPTS
+from penstock.gateway.messages import Wake
 from penstock.wire.exchange import Exchange
 from penstock.wire.timeouts import NEVER
-from tests.unit.gateway.support import DEADLINE, Gateway, Gather, Recorder, dropping, echo
+from tests.unit.gateway.support import DEADLINE, Gateway, Gather, Recorder, dropping, echo, eventually
 
 NOBODY = "unix:/nonexistent/penstock-replica"
 
@@ -18,8 +21,8 @@ NOBODY = "unix:/nonexistent/penstock-replica"
 # Failing replicas.
 
 
-async def test_an_unreachable_replica_is_a_502(gateway: Gateway) -> None:
-    await gateway.deploy("x.openfaas-fn", NOBODY)
+async def test_a_replica_that_stays_unreachable_is_a_502(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn", NOBODY, queue_timeout=0.2)
     answer = await gateway.call("/function/x")
     assert answer.status == 502
     assert "x.openfaas-fn failed: cannot connect" in answer.text
@@ -234,6 +237,108 @@ async def test_a_success_ends_the_row_of_failures(gateway: Gateway) -> None:
     function.replicas[0].failures = 3
     assert (await gateway.call("/function/x")).status == 200
     assert function.replicas[0].failures == 0
+
+
+# Replicas that nobody reaches: what was not processed waits for one.
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_request_that_no_replica_took_waits_until_one_is_back_at_its_address(
+    gateway: Gateway, method: str
+) -> None:
+    address = f"unix:{gateway.home}/later"
+    await gateway.deploy("x.openfaas-fn", address, f"{NOBODY}2")
+    call = asyncio.create_task(gateway.call("/function/x", b"body", method=method))
+    await gateway.held("x", 1)
+    Path(address.removeprefix("unix:")).symlink_to((await gateway.replica(echo)).removeprefix("unix:"))
+    assert (await call).body == b"body"
+    await gateway.inflight("x", 0)
+
+
+async def test_a_request_that_no_replica_took_goes_to_another_one_at_once(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn", NOBODY)
+    call = asyncio.create_task(gateway.call("/function/x", b"body"))
+    (held,) = await gateway.held("x", 1)
+    held.deadline = NEVER  # so that only the route can let it go on
+    await gateway.deploy("x.openfaas-fn", await gateway.replica(echo))
+    assert (await call).body == b"body"
+
+
+async def test_when_the_unreachable_replicas_leave_a_wake_is_asked_for(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn", NOBODY)
+    call = asyncio.create_task(gateway.call("/function/x", b"body"))
+    (held,) = await gateway.held("x", 1)
+    held.deadline = NEVER
+    await gateway.deploy("x.openfaas-fn")
+    await gateway.waiting("x", 1)
+    await gateway.control.sessions[-1].expect(Wake)
+    await gateway.deploy("x.openfaas-fn", await gateway.replica(echo))
+    assert (await call).body == b"body"
+
+
+async def test_a_request_of_which_replicas_die_is_sent_three_times_and_no_more(gateway: Gateway) -> None:
+    """However often they come back."""
+    path, away = gateway.home / "dies", gateway.home / "away"
+    seen: list[bytes] = []
+
+    async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        path.rename(away)
+        writer.close()
+
+    away.symlink_to((await gateway.raw_replica(die)).removeprefix("unix:"))
+    await gateway.deploy("x.openfaas-fn", f"unix:{path}")
+    call = asyncio.create_task(gateway.call("/function/x"))
+    for _ in range(MAX_ATTEMPTS):
+        await gateway.held("x", 1)
+        away.rename(path)
+        await eventually(away.is_symlink, "its end")
+    assert (await call).status == 502
+    assert len(seen) == MAX_ATTEMPTS
+
+
+async def test_what_was_held_has_the_functions_whole_time_again(gateway: Gateway) -> None:
+    function = Recorder()
+    function.hold = True
+    await gateway.deploy("x.openfaas-fn", NOBODY, timeout=1000.0)
+    call = asyncio.create_task(gateway.call("/function/x", b"body"))
+    await gateway.held("x", 1)
+    released = asyncio.get_running_loop().time()
+    await gateway.deploy("x.openfaas-fn", await gateway.replica(function), timeout=1000.0)
+    await function.until_held(1)
+    (relay,) = gateway.relays("x")
+    assert relay.deadline > released + 999
+    function.release(b"")
+    assert (await call).status == 200
+
+
+async def test_no_more_are_held_than_may_wait(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn", NOBODY, queue_length=1)
+    first = asyncio.create_task(gateway.call("/function/x"))
+    await gateway.held("x", 1)
+    assert (await gateway.call("/function/x")).status == 429
+    await gateway.remove("x.openfaas-fn")
+    assert (await first).status == 404
+
+
+async def test_a_client_that_leaves_while_its_request_is_held_is_forgotten(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn", NOBODY)
+    client = await gateway.client()
+    client.send("GET", "/function/x")
+    await gateway.held("x", 1)
+    client.close()
+    await gateway.held("x", 0)
+
+
+async def test_a_function_that_fails_for_good_keeps_no_request_held(gateway: Gateway) -> None:
+    await gateway.deploy("x.openfaas-fn", NOBODY)
+    call = asyncio.create_task(gateway.call("/function/x"))
+    (held,) = await gateway.held("x", 1)
+    held.deadline = NEVER
+    await gateway.deploy("x.openfaas-fn", failed=True)
+    answer = await call
+    assert answer.status == 503
+    assert "cannot start" in answer.text
 
 
 # Replicas that leave.

@@ -531,7 +531,7 @@ async def test_redirects_and_other_answers_below_400_go_on(gateway: Gateway) -> 
 async def test_a_stage_that_cannot_be_reached_is_a_502_that_names_it(gateway: Gateway, position: int) -> None:
     for number, name in enumerate("ab", 1):
         address = NOBODY if number == position else await gateway.replica(appending(name.encode()))
-        await gateway.deploy(f"{name}.openfaas-fn", address)
+        await gateway.deploy(f"{name}.openfaas-fn", address, queue_timeout=0.2)
     answer = await gateway.call("/function/a|b", b"x")
     assert (answer.status, answer.get("x-pipeline-stage")) == (502, f"{position}/2 {'ab'[position - 1]}")
     assert answer.get("x-openfaas-internal") == "gateway"

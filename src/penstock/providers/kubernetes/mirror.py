@@ -36,6 +36,12 @@ class _Part:
     places: set[Place] = field(default_factory=set)
     listed: asyncio.Event = field(default_factory=asyncio.Event)
     trouble: str = ""
+    told: int = 0
+    """The version up to which everything was heard."""
+    noted: set[Place] = field(default_factory=set)
+    """What we have changed since the last list began, which that may not have."""
+    forgotten: set[str] = field(default_factory=set)
+    """Uids of what we have deleted and not heard the end of: events from before may still come."""
 
 
 class Mirror:
@@ -79,16 +85,21 @@ class Mirror:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def note(self, document: Document) -> None:
-        """What a change of our own was answered with, so that it need not wait for the watch. Older versions are passed over."""
+        """What a change of our own was answered with, so that it need not wait for the watch. What is older than what was heard
+        already is passed over: it may be gone."""
         place = _place(document)
         for part in self._parts.values():
-            if part.namespace in (None, place[0]) and _version(document) > _version(self._items.get(place)):
+            if part.namespace not in (None, place[0]) or _uid(document) in part.forgotten:
+                continue
+            if _version(document) > max(_version(self._items.get(place)), part.told):
+                part.noted.add(place)
                 self._put(part, place, document)
 
-    def forget(self, place: Place) -> None:
-        """As `note`, for one that was deleted."""
+    def forget(self, place: Place, uid: str) -> None:
+        """As `note`, for one that was deleted. One that has taken its place since then stays."""
         for part in self._parts.values():
-            if place in part.places:
+            if place in part.places and _uid(self._items.get(place)) == uid:
+                part.forgotten.add(uid)
                 self._drop(part, place)
 
     # Steps
@@ -121,13 +132,18 @@ class Mirror:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _list(self, part: _Part) -> str:
+        part.noted.clear()
+        part.forgotten.clear()
         listing = await self._api.list(self._kind, part.namespace, self._labels)
         found = {_place(document): document for document in listing.items}
+        part.told = int(listing.version) if _is_number(listing.version) else 0
         for place in part.places - found.keys():
-            self._drop(part, place)
+            if place not in part.noted or _version(self._items[place]) <= part.told:
+                self._drop(part, place)
         for place, document in found.items():
             before = self._items.get(place)
-            if place not in part.places or _version_text(before) != _version_text(document):
+            ours = (place in part.noted and self._is_older(document)) or self._is_forgotten(part, document)
+            if not ours and (place not in part.places or _version_text(before) != _version_text(document)):
                 self._put(part, place, document)
         part.listed.set()
         return listing.version
@@ -138,14 +154,23 @@ class Mirror:
         async with contextlib.aclosing(events) as stream:
             async for event in stream:
                 version = _version_text(event.document) or version
-                place = _place(event.document)
+                part.told = _version(event.document) or part.told
                 if event.type == "DELETED":
-                    self._drop(part, place)
-                elif event.type in ("ADDED", "MODIFIED") and not self._is_older(event.document):
-                    self._put(
-                        part, place, {"apiVersion": self._kind.api_version, "kind": self._kind.name, **event.document}
-                    )
+                    self._ended(part, event.document)
+                elif event.type in ("ADDED", "MODIFIED"):
+                    self._told(part, event.document)
         return version
+
+    def _told(self, part: _Part, document: Document) -> None:
+        if not self._is_older(document) and not self._is_forgotten(part, document):
+            told = {"apiVersion": self._kind.api_version, "kind": self._kind.name, **document}
+            self._put(part, _place(document), told)
+
+    def _ended(self, part: _Part, document: Document) -> None:
+        place, uid = _place(document), _uid(document)
+        part.forgotten.discard(uid)
+        if uid == _uid(self._items.get(place)) or not self._is_older(document):
+            self._drop(part, place)
 
     def _put(self, part: _Part, place: Place, document: Document) -> None:
         part.places.add(place)
@@ -160,6 +185,10 @@ class Mirror:
     def _is_older(self, document: Document) -> bool:
         """Whether an answer to a change of ours was newer."""
         return 0 < _version(document) < _version(self._items.get(_place(document)))
+
+    def _is_forgotten(self, part: _Part, document: Document) -> bool:
+        """Whether we have deleted it, and this is from before. What has to wait for others to let it end is told as leaving."""
+        return _uid(document) in part.forgotten and "deletionTimestamp" not in document["metadata"]
 
     def _call(self, place: Place) -> None:
         for changed in self._changed:
@@ -188,4 +217,12 @@ def _version_text(document: Document | None) -> str:
 def _version(document: Document | None) -> int:
     """A version as the number that it is with every API server there is; 0 for none."""
     text = _version_text(document)
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if _is_number(text) else 0
+
+
+def _is_number(version: str) -> bool:
+    return version.isascii() and version.isdigit()
+
+
+def _uid(document: Document | None) -> str:
+    return str(((document or {}).get("metadata") or {}).get("uid", ""))

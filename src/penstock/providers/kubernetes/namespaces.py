@@ -7,8 +7,9 @@ allowed at all, and none is made or removed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.errors import AlreadyExists, InvalidInput, NamespaceNotFound
@@ -26,6 +27,9 @@ MARK, MARKED = "openfaas", "1"
 """Annotation of a namespace with functions (contract gateway §13.47)."""
 _OWN_LABELS = (marks.MANAGED_BY, marks.INSTALLATION, "kubernetes.io/metadata.name")
 _OWN_ANNOTATIONS = (MARK, "kubectl.kubernetes.io/last-applied-configuration")
+
+_ENDING = "because it is being terminated"
+"""What an API server says of a namespace in which nothing new can be made."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +113,11 @@ class Namespaces:
         try:
             await self._make(namespace)
         except ApiConflict as error:
+            live = self._mirror.items.get(("", namespace.name)) if self._mirror else None
+            if live and _is_leaving(live):
+                raise AlreadyExists(
+                    f"namespace {namespace.name} is being deleted, and can be made when it is gone"
+                ) from error
             raise AlreadyExists(f"namespace {namespace.name} already exists") from error
 
     async def update(self, namespace: Namespace) -> None:
@@ -130,12 +139,14 @@ class Namespaces:
         """The caller has seen that it is empty. Raises NamespaceNotFound, InvalidInput."""
         self._refuse("removed")
         self.require(name)
+        document = self._mirror.items.get(("", name)) if self._mirror else None
+        uid = document["metadata"]["uid"] if document else ""
         try:
-            await self._api.delete(NAMESPACE, name)
-        except ApiNotFound as error:
-            raise NamespaceNotFound(f"namespace {name} not found") from error
+            await self._api.delete(NAMESPACE, name, uid=uid)
+        except (ApiNotFound, ApiConflict) as error:
+            raise NamespaceNotFound(f"namespace {name} not found: {error}") from error
         if self._mirror:
-            self._mirror.forget(("", name))
+            self._mirror.forget(("", name), uid)
 
     def _refuse(self, what: str) -> None:
         if self.fixed:
@@ -179,6 +190,19 @@ class Namespaces:
         except ApiNotFound:
             _log.warning("namespace %s, which settings name, does not exist", name)
             return Namespace(name=name)
+
+
+@contextlib.contextmanager
+def making_in(namespace: str) -> Iterator[None]:
+    """An object is made in a namespace that nobody may have looked at: say it of that when it is gone, or going."""
+    try:
+        yield
+    except ApiNotFound as error:
+        raise NamespaceNotFound(f"namespace {namespace} not found") from error
+    except ApiForbidden as error:
+        if _ENDING not in str(error):
+            raise
+        raise NamespaceNotFound(f"namespace {namespace} is being deleted") from error
 
 
 def _has_functions(document: Document) -> bool:

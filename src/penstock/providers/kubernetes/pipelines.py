@@ -20,6 +20,7 @@ from penstock.providers.kubernetes.api import Api
 from penstock.providers.kubernetes.apierrors import ApiConflict, ApiNotFound
 from penstock.providers.kubernetes.kinds import CONFIG_MAP
 from penstock.providers.kubernetes.mirror import Mirror, Place
+from penstock.providers.kubernetes.writing import apply_over
 
 Document = dict[str, Any]
 
@@ -64,19 +65,29 @@ class Pipelines:
 
     async def update(self, spec: FunctionSpec) -> None:
         """Raises FunctionNotFound, and the errors of the API."""
-        if spec.key not in self._shown:
-            raise FunctionNotFound(f"function {spec.key} not found")
-        self._mirror.note(await self._api.apply(CONFIG_MAP, self._document(spec)))
+        uid = self._uid(spec.key)
+        try:
+            self._mirror.note(await apply_over(self._api, CONFIG_MAP, uid, self._document(spec)))
+        except ApiConflict as error:
+            raise FunctionNotFound(f"function {spec.key} was deleted or deployed anew meanwhile: {error}") from error
 
     async def delete(self, key: str) -> None:
         """Raises FunctionNotFound, and the errors of the API."""
         name, _, namespace = key.partition(".")
+        uid = self._uid(key)
         try:
-            await self._api.delete(CONFIG_MAP, _PREFIX + name, namespace)
-        except ApiNotFound as error:
+            await self._api.delete(CONFIG_MAP, _PREFIX + name, namespace, uid=uid)
+        except (ApiNotFound, ApiConflict) as error:
             raise FunctionNotFound(f"function {key} not found") from error
-        finally:
-            self._mirror.forget((namespace, _PREFIX + name))
+        self._mirror.forget((namespace, _PREFIX + name), uid)
+
+    def _uid(self, key: str) -> str:
+        """Of the object of a pipeline. Raises FunctionNotFound."""
+        name, _, namespace = key.partition(".")
+        document = self._mirror.items.get((namespace, _PREFIX + name))
+        if not document or key not in self._shown:
+            raise FunctionNotFound(f"function {key} not found")
+        return str(document["metadata"]["uid"])
 
     def _on_object(self, place: Place) -> None:
         document = self._mirror.items.get(place)

@@ -127,19 +127,28 @@ def _waiting(pod: Document, said: str) -> tuple[ReplicaState, str]:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return "starting", f"no node can have it: {scheduled.get('message') or scheduled.get('reason', '')}"
-    for container in (*(_status(pod).get("initContainerStatuses") or ()), _container(pod)):
+    for container in _status(pod).get("initContainerStatuses") or ():
         state = container.get("state") or {}
-        waiting = state.get("waiting") or {}
-        if waiting and waiting.get("reason") not in _BETWEEN:
-            return _held_up(pod, container, waiting)
-        if "terminated" in state and container is _container(pod):
-            return "backoff", _ending(state["terminated"]) + _advice(pod, state["terminated"])
+        whose = f"its init container {container.get('name', '')}: "
+        if (state.get("terminated") or {}).get("exitCode"):
+            return "backoff", whose + _ending(state["terminated"])
+        if "waiting" in state and state["waiting"].get("reason") not in _BETWEEN:
+            held, words = _held_up(pod, container, state["waiting"])
+            return held, whose + words
+    state = _container(pod).get("state") or {}
+    if "waiting" in state and state["waiting"].get("reason") not in _BETWEEN:
+        return _held_up(pod, _container(pod), state["waiting"])
+    if "terminated" in state:
+        return "backoff", _ending(state["terminated"]) + _advice(pod, state["terminated"])
     if not is_running(pod):
         reason = ((_container(pod).get("state") or {}).get("waiting") or {}).get("reason", "")
         return "starting", _WORDS.get(reason, "its node is about to start it")
     if has_gates(pod):
         return "starting", "what its readiness gates wait for has not come"
     condition = _condition(pod, "Ready")
+    if not said and _condition(pod, "ContainersReady").get("status") == "True":
+        # Only what watches over nodes says that of a pod whose own node says otherwise.
+        return "starting", "its node is not heard from"
     return "starting", said or condition.get("message") or "its port does not answer yet"
 
 

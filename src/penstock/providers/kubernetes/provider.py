@@ -46,8 +46,9 @@ from penstock.providers.kubernetes.kinds import (
 )
 from penstock.providers.kubernetes.mending import Mending
 from penstock.providers.kubernetes.mirror import Place
+from penstock.providers.kubernetes.namespaces import making_in
 from penstock.providers.kubernetes.tracked import Tracked
-from penstock.providers.kubernetes.writing import write_deployment
+from penstock.providers.kubernetes.writing import apply_over, write_deployment
 from penstock.providers.validation import (
     check_namespace_object,
     check_pipeline_spec,
@@ -166,12 +167,11 @@ class KubernetesProvider:
             if self._view(spec.key):
                 raise _exists(spec)
             wanted = await self._drawn(spec, initial_replicas(spec.labels), 0, f"{secrets.token_hex(3)}-1")
-            await self._reserve(spec)
+            service = await self._reserve(spec)
             try:
-                await self._apply(spec, wanted)
-            except PenstockError:
-                await self._clear(spec)
-                raise
+                await self._apply(spec, wanted, service)
+            except ApiConflict as error:
+                raise _disputed(spec) from error
 
     async def update(self, spec: FunctionSpec) -> None:
         if spec.stages:
@@ -199,12 +199,13 @@ class KubernetesProvider:
             return
         async with self._locks[key]:
             tracked = self._tracked(name, namespace)
+            uid, service = tracked.deployment["metadata"]["uid"], self._service_uid(tracked.spec)
             try:
-                await self._api.delete(DEPLOYMENT, name, namespace, uid=tracked.deployment["metadata"]["uid"])
+                await self._api.delete(DEPLOYMENT, name, namespace, uid=uid)
             except (ApiNotFound, ApiConflict) as error:
                 raise FunctionNotFound(f"function {key} not found") from error
-            self._parts.deployments.forget((namespace, name))
-            await self._remove_others(tracked.spec)
+            self._parts.deployments.forget((namespace, name), uid)
+            await self._remove_others(tracked.spec, service)
             self._parts.changes.fire()
 
     async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
@@ -266,7 +267,8 @@ class KubernetesProvider:
 
     async def create_secret(self, secret: Secret) -> None:
         self._namespaces.require(secret.namespace)
-        await self._parts.secrets.create(secret)
+        with making_in(secret.namespace):
+            await self._parts.secrets.create(secret)
 
     async def update_secret(self, secret: Secret) -> None:
         await self._parts.secrets.update(secret)
@@ -349,16 +351,24 @@ class KubernetesProvider:
         except ApiNotFound:
             return None
 
-    async def _reserve(self, spec: FunctionSpec) -> None:
-        """Take the name, by the Service, which only one can make. Raises FunctionExists, InvalidInput."""
+    async def _reserve(self, spec: FunctionSpec) -> str:
+        """Take the name, by the Service, which only one can make; its uid. Raises FunctionExists, InvalidInput."""
         document = manifests.service(spec, self._parts.shape)
         try:
-            self._parts.services.note(await self._api.create(SERVICE, document))
+            with making_in(spec.namespace):
+                made = await self._api.create(SERVICE, document)
         except ApiConflict:
             await self._dispute(spec)
+            try:
+                made = await self._api.create(SERVICE, document)
+            except ApiConflict as error:
+                raise _disputed(spec) from error
+        self._parts.services.note(made)
+        return str(made["metadata"]["uid"])
 
     async def _dispute(self, spec: FunctionSpec) -> None:
-        """The name is taken: by others, by a function, or by what is left of one. Raises FunctionExists, InvalidInput."""
+        """The name is taken: by others, by a function, or by what is left of one, which is removed: whoever may be about to do
+        that, must not find it in use again. Raises FunctionExists, InvalidInput."""
         for kind in (DEPLOYMENT, SERVICE):
             try:
                 live = await self._api.get(kind, spec.name, spec.namespace)
@@ -373,62 +383,77 @@ class KubernetesProvider:
                 raise _exists(spec)
             age = self._parts.clock.now() - manifests.created_of(live)
             if age.total_seconds() < START_PATIENCE:
-                raise FunctionExists(
-                    f"function {spec.key} is being deployed by another gateway, or was deleted just now"
-                )
+                raise _disputed(spec)
+            with contextlib.suppress(ApiNotFound, ApiConflict):
+                await self._api.delete(SERVICE, spec.name, spec.namespace, uid=live["metadata"]["uid"])
 
     async def _rewrite(self, spec: FunctionSpec, wanted: Document, live: Document, version: str = "") -> None:
         """Write a function's objects over its Deployment as it was when that was decided; with a `version`, only over that one.
 
         Raises ApiConflict when it is gone or another one by now; nothing is left of the attempt.
         """
-        try:
-            await self._apply(spec, wanted, live, version)
-        except ApiConflict:
-            await self._clear(spec)
-            raise
+        await self._apply(spec, wanted, self._service_uid(spec), live, version)
 
     async def _apply(
-        self, spec: FunctionSpec, wanted: Document, live: Document | None = None, version: str = ""
+        self, spec: FunctionSpec, wanted: Document, service: str, live: Document | None = None, version: str = ""
     ) -> None:
-        """Write all objects of a function; the Deployment last, since pods need the others."""
-        shape = self._parts.shape
-        if manifests.has_own_account(spec):
-            await self._api.apply(SERVICE_ACCOUNT, manifests.service_account(spec, shape))
-        self._parts.services.note(await self._api.apply(SERVICE, manifests.service(spec, shape)))
-        if not live:
-            await self._refuse_others(spec)
-        self._parts.deployments.note(await write_deployment(self._api, live, wanted, version))
+        """Write all objects of a function; the Deployment last, since pods need the others. `service`: the uid of the Service that it
+        has, empty for none. Nothing that is left of an attempt that failed keeps the name."""
+        document = manifests.service(spec, self._parts.shape)
+        try:
+            writing = (
+                apply_over(self._api, SERVICE, service, document) if service else self._api.apply(SERVICE, document)
+            )
+            written = await writing
+            self._parts.services.note(written)
+            service = written["metadata"]["uid"]
+            if manifests.has_own_account(spec):
+                await self._api.apply(SERVICE_ACCOUNT, manifests.service_account(spec, self._parts.shape))
+            if not live:
+                await self._refuse_others(spec, service)
+            self._parts.deployments.note(await write_deployment(self._api, live, wanted, version))
+        except PenstockError:
+            if service:
+                await self._clear(spec, service)
+            raise
 
-    async def _clear(self, spec: FunctionSpec) -> None:
+    async def _clear(self, spec: FunctionSpec, service: str) -> None:
         """Remove what was written for a function whose Deployment could not be, or is gone: its name would stay taken."""
         try:
             await self._api.get(DEPLOYMENT, spec.name, spec.namespace)
         except ApiNotFound:
-            await self._remove_others(spec)
+            await self._remove_others(spec, service)
         except PenstockError as error:
             _log.warning("whether anything is left of function %s cannot be seen: %s", spec.key, error)
 
-    async def _remove_others(self, spec: FunctionSpec) -> None:
-        """What a function has beside its Deployment."""
-        wanted = [(SERVICE, spec.name)]
+    async def _remove_others(self, spec: FunctionSpec, service: str) -> None:
+        """What a function has beside its Deployment. `service`: the uid of its Service; when that is another one by now, so is the
+        function, and nothing is removed."""
+        wanted = [(SERVICE, spec.name, service)]
         if manifests.has_own_account(spec):
-            wanted.append((SERVICE_ACCOUNT, manifests.account_name(spec)))
-        for kind, name in wanted:
+            wanted.append((SERVICE_ACCOUNT, manifests.account_name(spec), ""))
+        for kind, name, uid in wanted:
             try:
-                await self._api.delete(kind, name, spec.namespace)
+                await self._api.delete(kind, name, spec.namespace, uid=uid)
             except ApiNotFound:
                 continue
+            except ApiConflict:
+                return
             except PenstockError as error:
                 _log.warning("%s %s/%s is left over: %s", kind.name, spec.namespace, name, error)
-        self._parts.services.forget((spec.namespace, spec.name))
+        self._parts.services.forget((spec.namespace, spec.name), service)
 
-    async def _refuse_others(self, spec: FunctionSpec) -> None:
+    def _service_uid(self, spec: FunctionSpec) -> str:
+        """Empty where it is not known to be there."""
+        live = self._parts.services.items.get((spec.namespace, spec.name))
+        return str(live["metadata"]["uid"]) if live else ""
+
+    async def _refuse_others(self, spec: FunctionSpec, service: str) -> None:
         """Raises InvalidInput when somebody else has a Deployment of that name."""
         with contextlib.suppress(ApiNotFound):
             live = await self._api.get(DEPLOYMENT, spec.name, spec.namespace)
             if not manifests.is_ours(live, self._parts.installation):
-                await self._api.delete(SERVICE, spec.name, spec.namespace)
+                await self._remove_others(spec, service)
                 raise InvalidInput(
                     f"service: namespace {spec.namespace} has a Deployment {spec.name} that is not Penstock's; "
                     "choose another name, or remove it"
@@ -463,7 +488,8 @@ class KubernetesProvider:
         async with self._woven(spec):
             if self._view(spec.key):
                 raise _exists(spec)
-            await self._pipelines.create(spec)
+            with making_in(spec.namespace):
+                await self._pipelines.create(spec)
 
     async def _update_pipeline(self, spec: FunctionSpec) -> None:
         async with self._woven(spec):
@@ -480,6 +506,10 @@ class KubernetesProvider:
 
     async def _tell(self, place: Place, status: Document) -> None:
         await self._api.merge(FUNCTION, place[1], place[0], {"status": status}, "status")
+
+
+def _disputed(spec: FunctionSpec) -> FunctionExists:
+    return FunctionExists(f"function {spec.key} is being deployed by another gateway, or was deleted just now")
 
 
 def _exists(spec: FunctionSpec) -> FunctionExists:

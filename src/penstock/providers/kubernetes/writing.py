@@ -1,4 +1,4 @@
-"""Makes a Deployment in the cluster what is wanted, whatever it was before.
+"""Makes objects in the cluster what is wanted, but none anew that others have removed meanwhile.
 
 Called by the provider. Server-side apply does nearly all of it; what it cannot do is here: keep a number of replicas that nobody says
 any more, and remove what old API servers leave half-removed, such as a probe without a question.
@@ -11,13 +11,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiInvalid
-from penstock.providers.kubernetes.kinds import DEPLOYMENT
+from penstock.providers.kubernetes.apierrors import ApiConflict, ApiInvalid, ApiNotFound
+from penstock.providers.kubernetes.kinds import DEPLOYMENT, Kind
 from penstock.providers.kubernetes.manifests import HANDOVER, Document, handover
 
 _UNPROCESSABLE = 422
 
 _log = logging.getLogger(__name__)
+
+
+async def apply_over(api: Api, kind: Kind, uid: str, document: Document) -> Document:
+    """Apply over the object of that uid. Raises ApiConflict when it is gone or another one."""
+    try:
+        return await api.apply(kind, {**document, "metadata": {**document["metadata"], "uid": uid}})
+    except ApiInvalid as error:
+        await _still(api, kind, uid, document, error)
+        raise
 
 
 async def write_deployment(api: Api, live: Document | None, wanted: Document, version: str = "") -> Document:
@@ -38,12 +47,22 @@ async def write_deployment(api: Api, live: Document | None, wanted: Document, ve
     except ApiInvalid as error:
         if error.code != _UNPROCESSABLE:
             raise
-        fresh = await api.get(DEPLOYMENT, name, namespace)
-        if fresh["metadata"]["uid"] != uid:
-            raise ApiConflict(f"Deployment {namespace}/{name} was deployed anew meanwhile", 409) from error
+        fresh = await _still(api, DEPLOYMENT, uid, wanted, error)
         _log.debug("a Deployment is written as a whole, its parts cannot be: %s", error)
     await api.merge(DEPLOYMENT, name, namespace, {"spec": replacing(fresh["spec"], wanted["spec"])})
     return await api.apply(DEPLOYMENT, pinned)
+
+
+async def _still(api: Api, kind: Kind, uid: str, document: Document, error: ApiInvalid) -> Document:
+    """The object of that uid, over which something could not be applied. Raises ApiConflict where it is gone or another one."""
+    name, namespace = document["metadata"]["name"], document["metadata"]["namespace"]
+    try:
+        live = await api.get(kind, name, namespace)
+    except ApiNotFound as gone:
+        raise ApiConflict(f"{kind.name} {namespace}/{name} was removed meanwhile", 409) from gone
+    if live["metadata"]["uid"] != uid:
+        raise ApiConflict(f"{kind.name} {namespace}/{name} was deployed anew meanwhile", 409) from error
+    return live
 
 
 def replacing(live: Mapping[str, Any], wanted: Mapping[str, Any], top: bool = True) -> Document:

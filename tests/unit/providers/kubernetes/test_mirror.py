@@ -16,8 +16,13 @@ from penstock.providers.kubernetes.mirror import LONGEST_PAUSE, Mirror, Place
 from penstock.testing.clock import FakeClock
 
 
-def pod(name: str, version: int, namespace: str = "n", **fields: Any) -> Document:
-    return {"metadata": {"name": name, "namespace": namespace, "resourceVersion": str(version)}, **fields}
+def pod(name: str, version: int, namespace: str = "n", uid: str = "1", **fields: Any) -> Document:
+    metadata = {"name": name, "namespace": namespace, "resourceVersion": str(version), "uid": f"{name}-{uid}"}
+    return {"metadata": metadata, **fields}
+
+
+def leaving(document: Document) -> Document:
+    return {**document, "metadata": {**document["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
 
 
 class Cluster:
@@ -26,6 +31,9 @@ class Cluster:
     def __init__(self) -> None:
         self.listed: dict[str | None, list[Document]] = {None: []}
         self.version = 1
+        self.listing = asyncio.Event()
+        """Lists are answered when it is set."""
+        self.listing.set()
         self.fault: PenstockError | None = None
         """Of every list and watch, while there is one."""
         self.lists = 0
@@ -36,7 +44,9 @@ class Cluster:
         self.lists += 1
         if self.fault:
             raise self.fault
-        return Listing(list(self.listed.get(namespace, [])), str(self.version))
+        listing = Listing(list(self.listed.get(namespace, [])), str(self.version))
+        await self.listing.wait()
+        return listing
 
     async def watch(
         self, kind: Kind, namespace: str | None, labels: Mapping[str, str], version: str
@@ -134,7 +144,7 @@ async def test_an_answer_to_our_own_write_is_seen_at_once_and_an_older_one_passe
     seen.mirror.note(pod("a", 9, x="old"))
     seen.mirror.note(pod("b", 11))
     assert (seen.mirror.items["n", "a"]["x"], seen.names) == ("new", ["a", "b"])
-    seen.mirror.forget(("n", "a"))
+    seen.mirror.forget(("n", "a"), "a-1")
     assert seen.names == ["b"]
 
 
@@ -153,6 +163,74 @@ async def test_an_event_that_is_older_than_our_own_write_changes_nothing(seen: S
     assert seen.mirror.items["n", "a"]["x"] == "new"
     await seen.tell(WatchEvent("MODIFIED", pod("a", 11, x="newest")))
     assert seen.mirror.items["n", "a"]["x"] == "newest"
+
+
+# What we have done ourselves, and what comes from before.
+
+
+async def test_what_was_deleted_does_not_come_back_by_an_event_from_before(seen: Seen) -> None:
+    seen.mirror.forget(("n", "a"), "a-1")
+    await seen.tell(WatchEvent("MODIFIED", pod("a", 5)))
+    assert seen.names == []
+    seen.mirror.note(pod("a", 6))  # a change of ours that was answered late
+    assert seen.names == []
+    await seen.tell(WatchEvent("DELETED", pod("a", 7)))
+    await seen.tell(WatchEvent("ADDED", pod("a", 8, uid="2")))
+    assert seen.names == ["a"]
+
+
+async def test_what_was_deleted_and_cannot_end_yet_is_there_as_leaving(seen: Seen) -> None:
+    seen.mirror.forget(("n", "a"), "a-1")
+    await seen.tell(WatchEvent("MODIFIED", leaving(pod("a", 5))))
+    assert "deletionTimestamp" in seen.mirror.items["n", "a"]["metadata"]
+    await seen.tell(WatchEvent("DELETED", leaving(pod("a", 6))))
+    assert seen.names == []
+
+
+async def test_the_end_of_one_does_not_take_the_next_of_its_name_with_it(seen: Seen) -> None:
+    seen.mirror.forget(("n", "a"), "a-1")
+    seen.mirror.note(pod("a", 20, uid="2"))
+    await seen.tell(WatchEvent("MODIFIED", pod("a", 10)))
+    await seen.tell(WatchEvent("DELETED", pod("a", 11)))
+    assert seen.mirror.items["n", "a"]["metadata"]["uid"] == "a-2"
+    seen.mirror.forget(("n", "a"), "a-1")
+    assert seen.names == ["a"], "what was to be forgotten is gone already"
+
+
+async def test_a_late_answer_does_not_bring_back_what_others_have_deleted(seen: Seen) -> None:
+    await seen.tell(WatchEvent("ADDED", pod("b", 10)))
+    await seen.tell(WatchEvent("DELETED", pod("b", 11)))
+    seen.mirror.note(pod("b", 10))
+    assert seen.names == ["a"]
+
+
+async def test_a_list_from_before_undoes_no_change_of_ours(seen: Seen) -> None:
+    seen.cluster.listed[None], seen.cluster.version = [pod("a", 1), pod("b", 2), pod("c", 3)], 3
+    await seen.tell(ApiGone("too old", 410))
+    await seen.later()
+    seen.cluster.listing.clear()
+    await seen.tell(ApiGone("too old", 410))
+    await seen.later()
+    assert seen.cluster.lists == 3, "one is on its way"
+    seen.mirror.forget(("n", "a"), "a-1")
+    seen.mirror.note(pod("b", 11, x="new"))
+    seen.mirror.note(pod("d", 12))
+    seen.cluster.listing.set()
+    await seen.later()
+    assert (seen.names, seen.mirror.items["n", "b"]["x"]) == (["b", "c", "d"], "new")
+
+
+async def test_a_list_counts_whatever_its_versions_are(seen: Seen) -> None:
+    """As after a store was restored from a copy: versions begin anew from there."""
+    seen.mirror.note(pod("a", 1000))
+    seen.mirror.note(pod("b", 1001))
+    seen.mirror.forget(("n", "b"), "b-1")
+    seen.cluster.listed[None], seen.cluster.version = [pod("a", 500, x="restored"), pod("b", 400)], 500
+    await seen.tell(ApiGone("too old", 410))
+    await seen.later()
+    assert (seen.names, seen.mirror.items["n", "a"].get("x")) == (["a", "b"], "restored")
+    seen.mirror.note(pod("a", 501, x="newer"))
+    assert seen.mirror.items["n", "a"]["x"] == "newer"
 
 
 async def test_answers_that_make_no_sense_are_told_of() -> None:

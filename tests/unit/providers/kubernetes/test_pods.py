@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock.model import FunctionSpec
-from penstock.providers.kubernetes.pods import replica_of
+from penstock.providers.kubernetes.pods import end_of, is_over, replica_of
 from tests.unit.providers.kubernetes.objects import made, spec
 
 AS_IT_IS = spec(env_process="")
@@ -64,6 +64,36 @@ def test_root_is_not_told_to_become_root() -> None:
     assert "com.penstock.kubernetes.user" not in reason(ended(as_root, {"exitCode": 1, "message": DENIED}))
 
 
-def test_the_container_that_copies_the_watchdog_is_not_the_function() -> None:
-    said = reason(ended(spec(), {"exitCode": 1, "message": DENIED}, name="watchdog"))
-    assert said == f"its program ended with exit code 1: {DENIED}; it is started again after a pause"
+@pytest.mark.parametrize("again", [True, False])
+def test_the_container_that_copies_the_watchdog_is_not_the_function(again: bool) -> None:
+    said = reason(ended(spec(), {"exitCode": 1, "message": DENIED}, name="watchdog", again=again))
+    assert said.startswith(f"its init container watchdog: its program ended with exit code 1: {DENIED}")
+
+
+def test_an_init_container_that_has_done_its_work_says_nothing() -> None:
+    pod = ended(spec(), {"exitCode": 0, "reason": "Completed"}, name="watchdog", again=False)
+    replica = replica_of(pod, "10.0.0.1:8080", False, "")
+    assert (replica.state, replica.reason) == ("starting", "its node is about to start it")
+
+
+def test_an_image_of_an_init_container_that_cannot_be_pulled_is_told() -> None:
+    pod = ended(spec(), {}, name="watchdog")
+    pod["status"]["initContainerStatuses"][0]["state"] = {
+        "waiting": {"reason": "ImagePullBackOff", "message": "no penstock:1"}
+    }
+    assert reason(pod) == "its init container watchdog: its image cannot be pulled: no penstock:1"
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_memory_that_was_not_enough_is_told(again: bool) -> None:
+    said = reason(ended(spec(), {"exitCode": 137, "reason": "OOMKilled"}, again=again))
+    assert said.startswith("its program used more memory than its limit and was killed")
+
+
+def test_an_evicted_pod_says_why() -> None:
+    pod = {
+        "metadata": {"name": "echo-1"},
+        "status": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"},
+    }
+    assert is_over(pod)
+    assert end_of(pod) == "the last one was ended (Evicted): low on memory"

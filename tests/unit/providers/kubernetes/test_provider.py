@@ -17,16 +17,18 @@ from penstock.errors import (
     FunctionNotFound,
     InvalidInput,
     NamespaceNotFound,
+    PenstockError,
     ProviderUnavailable,
     SecretNotFound,
 )
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec, LogQuery, Namespace, Secret
 from penstock.providers.kubernetes import provider as module
-from penstock.providers.kubernetes.apierrors import ApiForbidden
+from penstock.providers.kubernetes.apierrors import ApiForbidden, ApiNotFound
 from penstock.providers.kubernetes.composition import Parts, parts_of
 from penstock.providers.kubernetes.health import HOLDS
 from penstock.providers.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
 from penstock.providers.kubernetes.manifests import deployment
+from penstock.providers.kubernetes.namespaces import making_in
 from penstock.providers.kubernetes.provider import KubernetesProvider
 from penstock.settings import ServeSettings
 from penstock.testing.clock import FakeClock
@@ -105,6 +107,38 @@ async def test_a_pod_that_is_told_to_end_leaves_the_routes_at_once() -> None:
         assert (function.endpoints, next(replica.state for replica in function.replicas)) == ((), "draining")
 
 
+async def test_a_pod_of_a_node_that_is_lost_leaves_the_routes_and_says_so() -> None:
+    async with world() as there:
+        await there.provider.deploy(ECHO)
+        there.cluster.run("echo", 0)
+        lost = there.cluster.run("echo", 1)
+        assert (await there.see()).available == 2
+        lost["status"]["conditions"] = [
+            {"type": "Ready", "status": "False"},
+            {"type": "ContainersReady", "status": "True"},
+        ]
+        there.cluster.put(POD, lost)
+        function = await there.see()
+        assert function.endpoints == ("10.0.0.1:8080",)
+        assert [replica.reason for replica in function.replicas] == ["", "its node is not heard from"]
+        lost["metadata"]["deletionTimestamp"] = "2026-01-01T00:05:00Z"  # which it keeps, since no kubelet ends it
+        there.cluster.put(POD, lost)
+        assert (await there.see()).endpoints == ("10.0.0.1:8080",)
+
+
+async def test_pods_behind_one_port_of_a_node_are_all_available() -> None:
+    async with world(kubernetes_reach="nodeport") as there:
+        await there.provider.deploy(ECHO)
+        service = cast(dict[str, Any], there.cluster.find(SERVICE, "echo"))
+        service["spec"]["ports"][0]["nodePort"] = 30123
+        there.cluster.put(SERVICE, service)
+        for number in range(2):
+            pod = there.cluster.run("echo", number)
+            there.cluster.put(POD, {**pod, "status": {**pod["status"], "hostIP": "10.1.0.1"}})
+        function = await there.see()
+        assert (function.endpoints, function.available) == (("10.1.0.1:30123",), 2)
+
+
 async def test_a_function_is_deployed_once() -> None:
     async with world() as there:
         await there.provider.deploy(ECHO)
@@ -176,6 +210,41 @@ async def test_functions_are_adopted_by_the_next_gateway() -> None:
             assert (await there.see(other)).endpoints == ("10.0.0.1:8080",)
         finally:
             await other.close()
+
+
+async def test_a_namespace_that_is_being_deleted_says_so() -> None:
+    async with world() as there:
+        await there.provider.create_namespace(Namespace(name="team"))
+        live = cast(dict[str, Any], there.cluster.find(NAMESPACE, "team", ""))
+        live["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+        there.cluster.put(NAMESPACE, live)
+        await there.clock.advance(1.0)
+        with pytest.raises(NamespaceNotFound, match="is being deleted"):
+            await there.provider.deploy(msgspec.structs.replace(ECHO, namespace="team"))
+        with pytest.raises(AlreadyExists, match="is being deleted"):
+            await there.provider.create_namespace(Namespace(name="team"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ApiNotFound('create Service: namespaces "team" not found', 404), "team not found"),
+        (
+            ApiForbidden("it is forbidden: unable to create new content because it is being terminated", 403),
+            "being deleted",
+        ),
+    ],
+)
+async def test_a_namespace_that_settings_name_and_that_is_gone_is_told_of(error: PenstockError, words: str) -> None:
+    with pytest.raises(NamespaceNotFound, match=words), making_in("team"):
+        raise error
+
+
+async def test_what_is_not_allowed_in_a_namespace_is_told_as_that() -> None:
+    async with world() as there:
+        there.cluster.forbidden.add(("create", "services"))
+        with pytest.raises(ApiForbidden):
+            await there.provider.deploy(ECHO)
 
 
 async def test_replicas_are_set_by_the_scale_and_seen_at_once() -> None:
