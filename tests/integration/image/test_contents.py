@@ -36,7 +36,7 @@ def test_what_penstock_imports_is_in_it(modules: set[str]) -> None:
     libraries = {
         "uvloop", "httptools", "starlette", "uvicorn", "aiohttp", "msgspec", "yaml", "click", "rich", "apsw", "prometheus_client",
         "jwt", "cryptography", "a2wsgi", "wsproto", "aiodocker",
-        "lightkube", "httpx2", "httpcore2", "truststore",
+        "httpx2", "httpcore2", "truststore",
     }  # fmt: skip
     assert libraries <= modules
     assert {"anyio._backends._asyncio", "uvicorn.protocols.http.httptools_impl"} <= modules  # imported by name, late
