@@ -18,6 +18,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from penstock.examples import find_program
 
@@ -83,6 +84,11 @@ OF_THE_CALLER = re.compile(
     r"|NO_COLOR|FORCE_COLOR|CLICOLOR(_FORCE)?|COLUMNS|LINES|SOURCE_DATE_EPOCH"
 )
 """Variables by which Penstock, or a program that it or a test runs, would behave as whoever runs the tests likes it."""
+
+
+# Generated cases are the same on every run, so that it is red or green for a reason; a busy machine is none.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
 
 
 def debian_path() -> str:

@@ -281,7 +281,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEPS, min_size=5, max_size=60))
 def test_there_are_never_two_leaders_whatever_is_lost_or_late(steps: list[tuple[str, int]]) -> None:
     asyncio.run(_live_through(steps))

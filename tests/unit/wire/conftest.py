@@ -1,4 +1,4 @@
-"""Every asynchronous test of `wire` runs on both event loops, and hypothesis draws the same examples every time."""
+"""Every asynchronous test of `wire` runs on both event loops."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, settings
 
 from penstock.wire import client, connection
 from tests.unit.wire.support import DEADLINE
-
-settings.register_profile("wire", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("wire")
 
 
 @pytest.fixture(autouse=True)
