@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, LEASE, NAMESPACE, POD, SECRET, SERVICE, Kind
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, LEASE, NAMESPACE, POD, SECRET, SERVICE, Kind
 from tests.e2e.serving import Gateway, wait_until
 from tests.image import TAG
 from tests.kubecluster.cluster import Cluster, Refused

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from penstock.providers.kubernetes.kinds import POD, POD_METRICS, SERVICE, Kind
+from penstock.providers.kubernetes.client.kinds import POD, POD_METRICS, SERVICE, Kind
 from tests.engines.waiting import DEADLINE, wait_until
 from tests.kubecluster.cluster import Cluster, Refused
 

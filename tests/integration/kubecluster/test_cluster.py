@@ -84,8 +84,8 @@ def test_an_account_may_do_nothing_that_it_was_not_allowed(kubernetes: Cluster, 
     kubeconfig = kubernetes.account("default", namespace)
     assert kubeconfig.stat().st_mode & 0o077 == 0
     code = (
-        "import asyncio, sys; from penstock.providers.kubernetes.api import Api;"
-        "from penstock.providers.kubernetes.apierrors import ApiForbidden; from penstock.providers.kubernetes.kinds import POD\n"
+        "import asyncio, sys; from penstock.providers.kubernetes.client.api import Api;"
+        "from penstock.providers.kubernetes.client.errors import ApiForbidden; from penstock.providers.kubernetes.client.kinds import POD\n"
         "async def ask():\n"
         "    api = Api('', {'KUBECONFIG': sys.argv[1]})\n"
         "    await api.open()\n"

@@ -9,9 +9,10 @@ from typing import cast
 from penstock import __version__
 from penstock.providers.clock import Clock, SystemClock
 from penstock.providers.containers.following import Changes
-from penstock.providers.kubernetes import kinds, marks
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.connect import own_namespace
+from penstock.providers.kubernetes import marks
+from penstock.providers.kubernetes.client import kinds
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.connect import own_namespace
 from penstock.providers.kubernetes.fleet import Fleet
 from penstock.providers.kubernetes.health import Health
 from penstock.providers.kubernetes.lease import LeaseObject

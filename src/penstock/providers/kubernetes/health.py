@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from penstock.errors import PenstockError, ProviderUnavailable
 from penstock.providers.clock import Clock
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.kinds import Kind
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.kinds import Kind
 
 HOLDS = 5.0
 """Seconds for which an answer holds."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from penstock.providers.clock import Clock
 from penstock.providers.kubernetes import marks
-from penstock.providers.kubernetes.api import Api, Document
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiNotFound, ApiRefused
-from penstock.providers.kubernetes.kinds import LEASE
+from penstock.providers.kubernetes.client.api import Api, Document
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiNotFound, ApiRefused
+from penstock.providers.kubernetes.client.kinds import LEASE
 from penstock.providers.leasing import LONGEST, Found
 
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"

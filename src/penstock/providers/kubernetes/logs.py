@@ -16,8 +16,8 @@ from penstock.errors import PenstockError
 from penstock.model import LogLine, LogQuery
 from penstock.providers.clock import Clock
 from penstock.providers.containers.following import Changes
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiForbidden, ApiNotFound, ApiRefused
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiForbidden, ApiNotFound, ApiRefused
 from penstock.providers.kubernetes.podspec import CONTAINER
 from penstock.providers.loglines import matches, select
 

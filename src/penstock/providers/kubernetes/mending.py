@@ -14,7 +14,7 @@ from typing import Any
 from penstock.errors import PenstockError
 from penstock.model import FunctionSpec
 from penstock.providers.kubernetes import manifests, marks
-from penstock.providers.kubernetes.apierrors import ApiConflict
+from penstock.providers.kubernetes.client.errors import ApiConflict
 from penstock.providers.kubernetes.composition import Parts
 from penstock.providers.kubernetes.tracked import Tracked
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from penstock.errors import PenstockError
 from penstock.providers.clock import Clock
-from penstock.providers.kubernetes.api import Api, Document, Labels
-from penstock.providers.kubernetes.apierrors import ApiGone
-from penstock.providers.kubernetes.kinds import Kind
+from penstock.providers.kubernetes.client.api import Api, Document, Labels
+from penstock.providers.kubernetes.client.errors import ApiGone
+from penstock.providers.kubernetes.client.kinds import Kind
 
 Place = tuple[str, str]
 """Namespace and name of an object; the namespace is empty where the kind has none."""

@@ -16,9 +16,9 @@ from penstock.errors import AlreadyExists, InvalidInput, NamespaceNotFound
 from penstock.model import DEFAULT_NAMESPACE, Namespace
 from penstock.providers.clock import Clock
 from penstock.providers.kubernetes import marks
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused
-from penstock.providers.kubernetes.kinds import NAMESPACE
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused
+from penstock.providers.kubernetes.client.kinds import NAMESPACE
 from penstock.providers.kubernetes.mirror import Mirror
 
 Document = dict[str, Any]

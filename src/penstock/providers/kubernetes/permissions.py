@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from penstock.providers.kubernetes import kinds
+from penstock.providers.kubernetes.client import kinds
 
 
 class Rule(NamedTuple):

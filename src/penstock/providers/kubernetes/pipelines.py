@@ -16,9 +16,9 @@ from penstock.errors import FunctionExists, FunctionNotFound
 from penstock.model import Function, FunctionSpec
 from penstock.providers.containers.labels import KIND
 from penstock.providers.kubernetes import marks
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiNotFound
-from penstock.providers.kubernetes.kinds import CONFIG_MAP
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiNotFound
+from penstock.providers.kubernetes.client.kinds import CONFIG_MAP
 from penstock.providers.kubernetes.mirror import Mirror, Place
 from penstock.providers.kubernetes.writing import apply_over
 

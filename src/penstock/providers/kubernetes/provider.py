@@ -33,10 +33,8 @@ from penstock.model import (
     Usage,
 )
 from penstock.providers.kubernetes import manifests, marks, profiles
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused
-from penstock.providers.kubernetes.composition import Parts, parts_of
-from penstock.providers.kubernetes.functionobjects import FunctionObjects
-from penstock.providers.kubernetes.kinds import (
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused
+from penstock.providers.kubernetes.client.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     FUNCTION,
@@ -44,6 +42,8 @@ from penstock.providers.kubernetes.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
 )
+from penstock.providers.kubernetes.composition import Parts, parts_of
+from penstock.providers.kubernetes.functionobjects import FunctionObjects
 from penstock.providers.kubernetes.mending import Mending
 from penstock.providers.kubernetes.mirror import Place
 from penstock.providers.kubernetes.namespaces import making_in

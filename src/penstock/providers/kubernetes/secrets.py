@@ -14,9 +14,9 @@ from typing import Any
 from penstock.errors import AlreadyExists, SecretNotFound
 from penstock.model import Secret
 from penstock.providers.kubernetes import marks
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiNotFound
-from penstock.providers.kubernetes.kinds import SECRET
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiNotFound
+from penstock.providers.kubernetes.client.kinds import SECRET
 from penstock.providers.validation import check_secret, check_secrets_exist
 
 Document = dict[str, Any]

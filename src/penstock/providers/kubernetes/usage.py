@@ -13,9 +13,9 @@ from penstock.errors import PenstockError
 from penstock.model import Usage
 from penstock.providers.clock import Clock
 from penstock.providers.kubernetes import marks
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiNotFound
-from penstock.providers.kubernetes.kinds import POD_METRICS
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiNotFound
+from penstock.providers.kubernetes.client.kinds import POD_METRICS
 from penstock.providers.kubernetes.podspec import CONTAINER
 from penstock.providers.kubernetes.quantities import value_of
 

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiInvalid, ApiNotFound
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, Kind
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiInvalid, ApiNotFound
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, Kind
 from penstock.providers.kubernetes.manifests import HANDOVER, Document, handover
 
 _UNPROCESSABLE = 422

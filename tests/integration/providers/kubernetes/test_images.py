@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from penstock.model import FunctionSpec, Resources
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, SECRET, SERVICE_ACCOUNT
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, SECRET, SERVICE_ACCOUNT
 from penstock.providers.kubernetes.manifests import Shape, check, deployment, port_of, service_account
 from penstock.providers.kubernetes.pods import replica_of
 from penstock.providers.validation import check_spec

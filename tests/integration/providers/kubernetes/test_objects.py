@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from penstock.model import FunctionSpec, Resources
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, NAMESPACE, SERVICE, SERVICE_ACCOUNT
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, NAMESPACE, SERVICE, SERVICE_ACCOUNT
 from penstock.providers.kubernetes.manifests import (
     Document,
     Shape,

@@ -16,10 +16,10 @@ import yaml
 
 from penstock.errors import PenstockError, ProviderUnavailable
 from penstock.providers.clock import SystemClock
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiForbidden, ApiInvalid, ApiLeaving
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiForbidden, ApiInvalid, ApiLeaving
+from penstock.providers.kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET
 from penstock.providers.kubernetes.health import Health
-from penstock.providers.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET
 from tests.kubecluster.cluster import Cluster
 
 DEADLINE = 60.0

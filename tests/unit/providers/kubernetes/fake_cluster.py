@@ -1,6 +1,6 @@
 """An API server in memory: objects with versions and refusals like the real one's; pods are the test's to run.
 
-It stands in for `penstock.providers.kubernetes.api.Api`.
+It stands in for `penstock.providers.kubernetes.client.api.Api`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import itertools
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, cast
 
-from penstock.providers.kubernetes.api import Api, Listing, WatchEvent
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiForbidden, ApiInvalid, ApiNotFound
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, NAMESPACE, POD, Kind
+from penstock.providers.kubernetes.client.api import Api, Listing, WatchEvent
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiForbidden, ApiInvalid, ApiNotFound
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, NAMESPACE, POD, Kind
 
 Document = dict[str, Any]
 CREATED = "2026-01-01T00:00:00Z"

@@ -12,8 +12,8 @@ import pytest
 from penstock.errors import FunctionExists, FunctionNotFound, PenstockError
 from penstock.model import DEFAULT_NAMESPACE, FunctionSpec
 from penstock.providers.kubernetes import marks
+from penstock.providers.kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Kind
 from penstock.providers.kubernetes.composition import parts_of
-from penstock.providers.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Kind
 from penstock.providers.kubernetes.provider import START_PATIENCE, KubernetesProvider
 from penstock.settings import ServeSettings
 from penstock.testing.clock import FakeClock

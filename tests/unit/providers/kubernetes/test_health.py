@@ -10,11 +10,11 @@ import pytest
 
 from penstock.errors import ProviderUnavailable
 from penstock.providers.kubernetes import health as module
-from penstock.providers.kubernetes.api import Api
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, POD
 from penstock.providers.kubernetes.health import HOLDS, Health
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, POD
 from penstock.testing.clock import FakeClock
-from tests.unit.providers.kubernetes.scripted_api import ScriptedApi, opened, pieces, refused, said
+from tests.unit.providers.kubernetes.client.scripted_api import ScriptedApi, opened, pieces, refused, said
 
 FORBIDDEN = refused(403, 'pods is forbidden: User "u" cannot list resource "pods" in API group "" in the namespace "n"')
 EMPTY = said({"items": []})

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from penstock.providers.kubernetes.apierrors import ApiRefused
-from penstock.providers.kubernetes.kinds import LEASE
+from penstock.providers.kubernetes.client.errors import ApiRefused
+from penstock.providers.kubernetes.client.kinds import LEASE
 from penstock.providers.kubernetes.lease import LeaseObject
 from penstock.providers.leasing import MARGIN, TERM, Lease
 from penstock.testing.clock import FakeClock

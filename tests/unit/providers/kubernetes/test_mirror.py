@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from penstock.errors import PenstockError
-from penstock.providers.kubernetes.api import Api, Document, Listing, WatchEvent
-from penstock.providers.kubernetes.apierrors import ApiGone, ApiUnavailable
-from penstock.providers.kubernetes.kinds import POD, Kind
+from penstock.providers.kubernetes.client.api import Api, Document, Listing, WatchEvent
+from penstock.providers.kubernetes.client.errors import ApiGone, ApiUnavailable
+from penstock.providers.kubernetes.client.kinds import POD, Kind
 from penstock.providers.kubernetes.mirror import LONGEST_PAUSE, Mirror, Place
 from penstock.testing.clock import FakeClock
 

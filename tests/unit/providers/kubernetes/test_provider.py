@@ -23,10 +23,18 @@ from penstock.errors import (
 )
 from penstock.model import DEFAULT_NAMESPACE, Function, FunctionSpec, LogQuery, Namespace, Secret
 from penstock.providers.kubernetes import provider as module
-from penstock.providers.kubernetes.apierrors import ApiForbidden, ApiNotFound
+from penstock.providers.kubernetes.client.errors import ApiForbidden, ApiNotFound
+from penstock.providers.kubernetes.client.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    NAMESPACE,
+    POD,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+)
 from penstock.providers.kubernetes.composition import Parts, parts_of
 from penstock.providers.kubernetes.health import HOLDS
-from penstock.providers.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
 from penstock.providers.kubernetes.manifests import deployment
 from penstock.providers.kubernetes.namespaces import making_in
 from penstock.providers.kubernetes.provider import KubernetesProvider

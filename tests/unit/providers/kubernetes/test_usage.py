@@ -8,9 +8,9 @@ import pytest
 
 from penstock.model import Usage
 from penstock.providers.kubernetes import marks
-from penstock.providers.kubernetes.api import Listing
-from penstock.providers.kubernetes.apierrors import ApiNotFound
-from penstock.providers.kubernetes.kinds import POD_METRICS
+from penstock.providers.kubernetes.client.api import Listing
+from penstock.providers.kubernetes.client.errors import ApiNotFound
+from penstock.providers.kubernetes.client.kinds import POD_METRICS
 from penstock.providers.kubernetes.usage import ABSENT, KEPT, Usages
 from penstock.testing.clock import FakeClock
 from tests.unit.providers.kubernetes.fake_cluster import FakeCluster

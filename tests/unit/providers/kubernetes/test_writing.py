@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiConflict, ApiInvalid
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, Kind
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiConflict, ApiInvalid
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, Kind
 from penstock.providers.kubernetes.manifests import HANDOVER, deployment
 from penstock.providers.kubernetes.writing import replacing, write_deployment
 from tests.unit.providers.kubernetes.objects import SHAPE, spec

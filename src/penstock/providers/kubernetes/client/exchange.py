@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 
 from penstock.errors import PenstockError
-from penstock.providers.kubernetes.answers import (
+from penstock.providers.kubernetes.client.answers import (
     MAX_OBJECT,
     Allowance,
     Document,
@@ -24,8 +24,8 @@ from penstock.providers.kubernetes.answers import (
     lines_of,
     read_refusal,
 )
-from penstock.providers.kubernetes.apierrors import ApiTooLong, ApiUnavailable, CredentialsUnavailable, refusal
-from penstock.providers.kubernetes.connect import TIMEOUT, Connection
+from penstock.providers.kubernetes.client.connect import TIMEOUT, Connection
+from penstock.providers.kubernetes.client.errors import ApiTooLong, ApiUnavailable, CredentialsUnavailable, refusal
 
 JSON = "application/json"
 PATIENCE = 10.0

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from penstock.errors import InvalidInput
-from penstock.providers.kubernetes.apierrors import (
+from penstock.providers.kubernetes.client.errors import (
     ApiConflict,
     ApiForbidden,
     ApiInvalid,

@@ -16,9 +16,9 @@ import httpx2
 
 from penstock.errors import SettingsError
 from penstock.providers.clock import Clock
-from penstock.providers.kubernetes.apierrors import CredentialsUnavailable
-from penstock.providers.kubernetes.execplugin import ExecPlugin, Token, is_token
-from penstock.providers.kubernetes.kubeconfig import Chosen
+from penstock.providers.kubernetes.client.errors import CredentialsUnavailable
+from penstock.providers.kubernetes.client.execplugin import ExecPlugin, Token, is_token
+from penstock.providers.kubernetes.client.kubeconfig import Chosen
 
 FILE_HOLDS = 60.0
 """Seconds until a token's file is read again; the kubelet writes a new one long before the old one is over."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, NamedTuple
 
 from penstock.errors import ProviderUnavailable
-from penstock.providers.kubernetes.answers import (
+from penstock.providers.kubernetes.client.answers import (
     MAX_LIST,
     Allowance,
     Document,
@@ -21,10 +21,10 @@ from penstock.providers.kubernetes.answers import (
     page_of,
     version_of,
 )
-from penstock.providers.kubernetes.apierrors import ApiUnavailable
-from penstock.providers.kubernetes.connect import TIMEOUT, connect
-from penstock.providers.kubernetes.exchange import Exchange, Request
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, POD, Kind
+from penstock.providers.kubernetes.client.connect import TIMEOUT, connect
+from penstock.providers.kubernetes.client.errors import ApiUnavailable
+from penstock.providers.kubernetes.client.exchange import Exchange, Request
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, POD, Kind
 
 __all__ = ["Api", "Document", "Labels", "Listing", "WatchEvent"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from penstock.providers.kubernetes.api import Api
+from penstock.providers.kubernetes.client.api import Api
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

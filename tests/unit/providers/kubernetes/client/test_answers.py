@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.providers.kubernetes.answers import (
+from penstock.providers.kubernetes.client.answers import (
     Allowance,
     WatchEvent,
     decoded,
@@ -20,9 +20,9 @@ from penstock.providers.kubernetes.answers import (
     page_of,
     version_of,
 )
-from penstock.providers.kubernetes.apierrors import ApiGone, ApiRefused, ApiTooLong, ApiUnavailable
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, LEASE, POD, POD_METRICS
-from tests.unit.providers.kubernetes.scripted_api import kept
+from penstock.providers.kubernetes.client.errors import ApiGone, ApiRefused, ApiTooLong, ApiUnavailable
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, LEASE, POD, POD_METRICS
+from tests.unit.providers.kubernetes.client.scripted_api import kept
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab\x00é", max_size=3),

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from penstock.errors import InvalidInput, ProviderUnavailable
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import (
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import (
     ApiConflict,
     ApiForbidden,
     ApiGone,
@@ -22,8 +22,8 @@ from penstock.providers.kubernetes.apierrors import (
     ApiRefused,
     ApiUnavailable,
 )
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, FUNCTION, NAMESPACE, POD, SECRET
-from tests.unit.providers.kubernetes.scripted_api import (
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, FUNCTION, NAMESPACE, POD, SECRET
+from tests.unit.providers.kubernetes.client.scripted_api import (
     VERSION,
     ScriptedApi,
     kept,
@@ -137,7 +137,7 @@ async def test_a_list_whose_pages_never_end_is_given_up(server: Server) -> None:
 
 async def test_a_list_may_not_grow_without_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     script, api = server
-    monkeypatch.setattr("penstock.providers.kubernetes.api.MAX_LIST", 1000)
+    monkeypatch.setattr("penstock.providers.kubernetes.client.api.MAX_LIST", 1000)
     script.answers = [said({"metadata": {"continue": str(number)}, "items": [kept("a")]}) for number in range(50)]
     with pytest.raises(ApiUnavailable, match="answers list Pod with more than 1,000 bytes"):
         await api.list(POD, "n")

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 
 from penstock.errors import ProviderUnavailable
-from penstock.providers.kubernetes import answers, exchange
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiInvalid, ApiNotFound, ApiRefused, ApiUnavailable
-from penstock.providers.kubernetes.kinds import POD, SECRET
-from tests.unit.providers.kubernetes.scripted_api import (
+from penstock.providers.kubernetes.client import answers, exchange
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.errors import ApiInvalid, ApiNotFound, ApiRefused, ApiUnavailable
+from penstock.providers.kubernetes.client.kinds import POD, SECRET
+from tests.unit.providers.kubernetes.client.scripted_api import (
     VERSION,
     Handler,
     ScriptedApi,

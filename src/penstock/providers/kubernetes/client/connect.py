@@ -12,9 +12,9 @@ import httpx2
 
 from penstock.errors import SettingsError
 from penstock.providers.clock import Clock, SystemClock
-from penstock.providers.kubernetes.credentials import ExecToken, credentials, impersonation
-from penstock.providers.kubernetes.kubeconfig import Chosen, Cluster, User, choose, files_of
-from penstock.providers.kubernetes.tls import client_pair, expiry, tls
+from penstock.providers.kubernetes.client.credentials import ExecToken, credentials, impersonation
+from penstock.providers.kubernetes.client.kubeconfig import Chosen, Cluster, User, choose, files_of
+from penstock.providers.kubernetes.client.tls import client_pair, expiry, tls
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 CONNECT_TIMEOUT = 5.0

@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from penstock.providers.kubernetes.apierrors import CredentialsUnavailable
-from penstock.providers.kubernetes.connect import Connection, connect
-from penstock.providers.kubernetes.credentials import AGAIN, FILE_HOLDS
+from penstock.providers.kubernetes.client.connect import Connection, connect
+from penstock.providers.kubernetes.client.credentials import AGAIN, FILE_HOLDS
+from penstock.providers.kubernetes.client.errors import CredentialsUnavailable
 from penstock.testing.clock import FakeClock
-from tests.unit.providers.kubernetes.scripted_api import listening
+from tests.unit.providers.kubernetes.client.scripted_api import listening
 
 V1 = "client.authentication.k8s.io/v1"
 

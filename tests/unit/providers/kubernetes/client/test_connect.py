@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 from penstock.errors import SettingsError
-from penstock.providers.kubernetes import exchange
-from penstock.providers.kubernetes.api import Api
-from penstock.providers.kubernetes.apierrors import ApiForbidden, ApiUnavailable
-from penstock.providers.kubernetes.connect import connect, own_namespace
-from penstock.providers.kubernetes.kinds import SECRET
+from penstock.providers.kubernetes.client import exchange
+from penstock.providers.kubernetes.client.api import Api
+from penstock.providers.kubernetes.client.connect import connect, own_namespace
+from penstock.providers.kubernetes.client.errors import ApiForbidden, ApiUnavailable
+from penstock.providers.kubernetes.client.kinds import SECRET
 from penstock.testing.clock import FakeClock
-from tests.unit.providers.kubernetes.certificates import DAY, Authority
-from tests.unit.providers.kubernetes.scripted_api import VERSION, kept, listening, refused, said
+from tests.unit.providers.kubernetes.client.certificates import DAY, Authority
+from tests.unit.providers.kubernetes.client.scripted_api import VERSION, kept, listening, refused, said
 
 AUTHORITY = Authority()
 

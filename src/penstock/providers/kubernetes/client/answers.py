@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from penstock.core.shown import shown
-from penstock.providers.kubernetes.apierrors import ApiTooLong, ApiUnavailable, refusal
-from penstock.providers.kubernetes.kinds import DEPLOYMENT, POD, POD_METRICS, SERVICE, Kind
+from penstock.providers.kubernetes.client.errors import ApiTooLong, ApiUnavailable, refusal
+from penstock.providers.kubernetes.client.kinds import DEPLOYMENT, POD, POD_METRICS, SERVICE, Kind
 
 Document = dict[str, Any]
 """An object in the form of the API."""

@@ -22,8 +22,8 @@ import msgspec
 
 from penstock.core.shown import shown
 from penstock.errors import SettingsError
-from penstock.providers.kubernetes.apierrors import CredentialsUnavailable
-from penstock.providers.kubernetes.kubeconfig import Chosen, Cluster
+from penstock.providers.kubernetes.client.errors import CredentialsUnavailable
+from penstock.providers.kubernetes.client.kubeconfig import Chosen, Cluster
 
 DEADLINE = 30.0
 """Seconds for the program; those of clouds ask a server, and start within two or three. kubectl waits without end."""

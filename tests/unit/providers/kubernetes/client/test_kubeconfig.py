@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from penstock.errors import SettingsError
-from penstock.providers.kubernetes.kubeconfig import Chosen, choose, files_of
+from penstock.providers.kubernetes.client.kubeconfig import Chosen, choose, files_of
 
 ONE = {
     "clusters": [{"name": "c", "cluster": {"server": "https://one.example.org", "certificate-authority": "ca.crt"}}],
@@ -139,6 +139,6 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.providers.kubernetes.kubeconfig.MOST", 10)
+    monkeypatch.setattr("penstock.providers.kubernetes.client.kubeconfig.MOST", 10)
     with pytest.raises(SettingsError, match="more than"):
         choose([write(tmp_path / "config", ONE)], "first")

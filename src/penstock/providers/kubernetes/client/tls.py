@@ -14,7 +14,7 @@ import httpx2
 from cryptography import x509
 
 from penstock.errors import SettingsError
-from penstock.providers.kubernetes.kubeconfig import Chosen
+from penstock.providers.kubernetes.client.kubeconfig import Chosen
 
 
 def tls(chosen: Chosen) -> ssl.SSLContext:

@@ -1,0 +1,1 @@
+"""The client of an API server: kubeconfigs, credentials, requests that are asked again, answers that are checked, watches."""
