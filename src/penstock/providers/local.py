@@ -18,7 +18,6 @@ import msgspec
 from penstock.core.scalelabels import initial_replicas
 from penstock.errors import (
     AlreadyExists,
-    FunctionExists,
     FunctionNotFound,
     InvalidInput,
     NamespaceNotFound,
@@ -45,6 +44,7 @@ from penstock.providers.runtimes.base import Running, Runtime
 from penstock.providers.secretfiles import SecretStore
 from penstock.providers.store import FunctionRecord, Store
 from penstock.providers.validation import (
+    already_exists,
     check_namespace_object,
     check_pipeline_spec,
     check_replicas,
@@ -160,7 +160,7 @@ class LocalProvider:
     async def _deploy(self, spec: FunctionSpec) -> None:
         self._check(spec)
         if spec.key in self._functions:
-            raise FunctionExists(f"function {spec.key} already exists; update it instead")
+            raise already_exists(spec)
         desired = 0 if spec.stages else initial_replicas(spec.labels)
         record = FunctionRecord(spec=spec, desired=desired, generation=1, created_at=self._clock.now())
         keeper = self._functions[spec.key] = Keeper(record, self._crew)

@@ -14,7 +14,7 @@ from penstock.core.pipelines import check_pipeline, stage_keys
 from penstock.core.policy import Policy, policy_of
 from penstock.core.scalelabels import scaling_of
 from penstock.core.topics import check_topics
-from penstock.errors import InvalidInput
+from penstock.errors import FunctionExists, InvalidInput
 from penstock.model import FunctionSpec, Namespace, Secret
 from penstock.providers.limits import limits_of
 from penstock.watchdog.settings import IMPORTING_MODES
@@ -27,6 +27,10 @@ MAX_ENV_ENTRY = (128 << 10) - 1
 """Bytes in `NAME=value`, execve(2) MAX_ARG_STRLEN without its NUL."""
 MAX_ENVIRONMENT = 1 << 20
 """Bytes in all variables together; execve's own limit is a quarter of the stack limit, usually 2 MiB."""
+
+
+def already_exists(spec: FunctionSpec) -> FunctionExists:
+    return FunctionExists(f"function {spec.key} already exists; update it instead")
 
 
 def check_spec(spec: FunctionSpec) -> None:

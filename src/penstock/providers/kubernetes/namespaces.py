@@ -92,7 +92,7 @@ class Namespaces:
         """Why they are not those that the cluster has now; empty when they are."""
         return self._mirror.behind if self._mirror else ""
 
-    def require(self, name: str) -> None:
+    async def require(self, name: str) -> None:
         """Raises NamespaceNotFound."""
         if name in self._known():
             return
@@ -123,7 +123,7 @@ class Namespaces:
     async def update(self, namespace: Namespace) -> None:
         """Replace labels and annotations that are not the cluster's or ours. Raises NamespaceNotFound, InvalidInput."""
         self._refuse("changed")
-        self.require(namespace.name)
+        await self.require(namespace.name)
         live = await self._api.get(NAMESPACE, namespace.name)
         metadata = live["metadata"]
         kept_labels = _kept(metadata.get("labels"), _OWN_LABELS)
@@ -138,7 +138,7 @@ class Namespaces:
     async def delete(self, name: str) -> None:
         """The caller has seen that it is empty. Raises NamespaceNotFound, InvalidInput."""
         self._refuse("removed")
-        self.require(name)
+        await self.require(name)
         document = self._mirror.items.get(("", name)) if self._mirror else None
         uid = document["metadata"]["uid"] if document else ""
         try:

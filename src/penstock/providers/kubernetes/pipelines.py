@@ -20,6 +20,7 @@ from penstock.providers.kubernetes.client.api import Api
 from penstock.providers.kubernetes.client.errors import ApiConflict, ApiNotFound
 from penstock.providers.kubernetes.client.kinds import CONFIG_MAP
 from penstock.providers.kubernetes.mirror import Mirror, Place
+from penstock.providers.kubernetes.namespaces import making_in
 from penstock.providers.kubernetes.writing import apply_over
 
 Document = dict[str, Any]
@@ -56,10 +57,14 @@ class Pipelines:
     def specs(self) -> list[FunctionSpec]:
         return [function.spec for function in self._shown.values()]
 
+    async def look(self) -> None:
+        """What other gateways write, the mirror hears of."""
+
     async def create(self, spec: FunctionSpec) -> None:
-        """Raises FunctionExists, and the errors of the API."""
+        """Raises FunctionExists, NamespaceNotFound, and the errors of the API."""
         try:
-            self._mirror.note(await self._api.create(CONFIG_MAP, self._document(spec)))
+            with making_in(spec.namespace):
+                self._mirror.note(await self._api.create(CONFIG_MAP, self._document(spec)))
         except ApiConflict as error:
             raise FunctionExists(f"pipeline {spec.key} already exists; update it instead") from error
 

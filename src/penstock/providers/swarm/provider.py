@@ -5,22 +5,18 @@ The control process owns one. Nothing is kept in a file, and functions go on wit
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import contextlib
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
 from penstock import __version__
 from penstock.core.scalelabels import initial_replicas
-from penstock.errors import FunctionExists, FunctionNotFound, InvalidInput, ProviderUnavailable
+from penstock.errors import FunctionExists, FunctionNotFound, ProviderUnavailable
 from penstock.model import (
-    DEFAULT_NAMESPACE,
     Capabilities,
     Function,
-    FunctionEvent,
     FunctionSpec,
     LogLine,
     LogQuery,
@@ -28,6 +24,7 @@ from penstock.model import (
     ProviderInfo,
     Secret,
 )
+from penstock.providers.clustered import Clustered
 from penstock.providers.containers.engine import Document, Engine, EngineRefused
 from penstock.providers.containers.following import Changes
 from penstock.providers.containers.logs import function_lines
@@ -41,8 +38,8 @@ from penstock.providers.swarm.services import check_placeable, draft, floored, s
 from penstock.providers.swarm.tidying import Tidying
 from penstock.providers.swarm.tracked import Tracked
 from penstock.providers.validation import (
+    already_exists,
     check_namespace_object,
-    check_pipeline_spec,
     check_replicas,
     check_same_kind,
     check_secrets_exist,
@@ -50,7 +47,6 @@ from penstock.providers.validation import (
     refuse_logs,
     refuse_scaling,
 )
-from penstock.providers.watching import Watchers
 from penstock.settings import ServeSettings
 
 _TRIES = 5
@@ -61,27 +57,23 @@ def create_swarm_provider(settings: ServeSettings, environ: Mapping[str, str]) -
     return SwarmProvider(parts_of(Engine(environ), settings, environ))
 
 
-class SwarmProvider:
+class SwarmProvider(Clustered):
     """A `penstock.providers.base.Provider` for the Swarm whose manager the engine is."""
 
     capabilities = Capabilities(runs_images=True, sandbox="containers")
 
     def __init__(self, parts: Parts) -> None:
+        super().__init__(parts.fleet, parts.pipelines, parts.namespaces)
         self._parts = parts
         self._engine = parts.engine
         self._fleet = parts.fleet
-        self._pipelines = parts.pipelines
         self._secrets = parts.secrets
         self._namespaces = parts.namespaces
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """Changes of one function, one after the other."""
-        self._watchers = Watchers(self._view, self._keys)
         self._changes = Changes()
         self._tidying = Tidying(self._collect, parts.clock)
         self._fleet.published = self._published
         self._fleet.removed = self._tidying.kick
         self._fleet.renew = self._renew
-        self._pipelines.published = self._watchers.publish
 
     async def start(self) -> None:
         try:
@@ -131,7 +123,7 @@ class SwarmProvider:
         await self._check(spec)
         async with self._locks[spec.key]:
             if self._view(spec.key):
-                raise FunctionExists(f"function {spec.key} already exists; update it instead")
+                raise already_exists(spec)
             now = self._parts.clock.now()
             await self._create(Generation(spec=spec, number=1, created_at=now, desired=initial_replicas(spec.labels)))
 
@@ -146,8 +138,7 @@ class SwarmProvider:
 
     async def delete(self, name: str, namespace: str) -> None:
         if self._found(name, namespace).spec.stages:
-            async with self._pipelines.turn:
-                await self._pipelines.delete(f"{name}.{namespace}")
+            await self._delete_pipeline(name, namespace)
             return
         key = self._tracked(name, namespace).key
         async with self._locks[key]:
@@ -157,11 +148,6 @@ class SwarmProvider:
 
     async def get(self, name: str, namespace: str, usage: bool = False) -> Function:
         return self._found(name, namespace)
-
-    async def list(self, namespace: str) -> list[Function]:
-        await self._namespaces.require(namespace)
-        views = [view for key in self._keys() if (view := self._view(key))]
-        return sorted((view for view in views if view.spec.namespace == namespace), key=lambda view: view.spec.name)
 
     async def scale(self, name: str, namespace: str, replicas: int) -> None:
         refuse_scaling(self._found(name, namespace).spec)
@@ -176,9 +162,6 @@ class SwarmProvider:
             return floored(service if replicas is None else scaled(service, replicas), floor)
 
         await self._edit(name, namespace, edit)
-
-    def watch(self) -> AsyncIterator[FunctionEvent]:
-        return self._watchers.stream()
 
     async def logs(self, query: LogQuery) -> AsyncIterator[LogLine]:
         refuse_logs(self._found(query.name, query.namespace).spec)
@@ -220,26 +203,13 @@ class SwarmProvider:
 
     # Namespaces
 
-    async def list_namespaces(self) -> builtins.list[Namespace]:
-        with contextlib.suppress(ProviderUnavailable):
-            await self._namespaces.load()
-        return self._namespaces.all()
-
-    async def create_namespace(self, namespace: Namespace) -> None:
-        check_namespace_object(namespace)
-        await self._namespaces.create(namespace)
-
     async def update_namespace(self, namespace: Namespace) -> None:
         await self._namespaces.require(namespace.name)
         check_namespace_object(namespace)
         await self._namespaces.update(namespace)
 
     async def delete_namespace(self, name: str) -> None:
-        await self._namespaces.require(name)
-        if name == DEFAULT_NAMESPACE:
-            raise InvalidInput(f"namespace: {name} is the default one and cannot be deleted")
-        if await self.list(name):
-            raise InvalidInput(f"namespace: {name} still has functions, delete them first")
+        await self._check_unused(name)
         # While it is there, what was cut short can be done again.
         await self._secrets.delete_all(name)
         await self._namespaces.delete(name)
@@ -249,40 +219,7 @@ class SwarmProvider:
 
     def _refresh(self) -> None:
         self._fleet.refresh()
-        self._pipelines.refresh()
-
-    def _view(self, key: str) -> Function | None:
-        """A function, or a pipeline; where two gateways have made one of each at once, the function counts."""
-        return self._fleet.view(key) or self._pipelines.view(key)
-
-    def _keys(self) -> builtins.list[str]:
-        return [*dict.fromkeys((*self._fleet.keys, *self._pipelines.keys))]
-
-    def _found(self, name: str, namespace: str) -> Function:
-        found = self._view(f"{name}.{namespace}")
-        if not found or found.spec.name != name:
-            raise FunctionNotFound(f"function {name}.{namespace} not found")
-        return found
-
-    async def _deploy_pipeline(self, spec: FunctionSpec) -> None:
-        async with self._woven(spec):
-            if self._view(spec.key):
-                raise FunctionExists(f"function {spec.key} already exists; update it instead")
-            await self._pipelines.create(spec)
-
-    async def _update_pipeline(self, spec: FunctionSpec) -> None:
-        async with self._woven(spec):
-            check_same_kind(spec, self._found(spec.name, spec.namespace).spec)
-            await self._pipelines.update(spec)
-
-    @contextlib.asynccontextmanager
-    async def _woven(self, spec: FunctionSpec) -> AsyncIterator[None]:
-        """Check a pipeline beside all others as they are now; until it is written none of them changes here."""
-        async with self._pipelines.turn:
-            await self._pipelines.look()
-            check_pipeline_spec(spec, self._pipelines.specs())
-            await self._namespaces.require(spec.namespace)
-            yield
+        self._parts.pipelines.refresh()
 
     def _tracked(self, name: str, namespace: str) -> Tracked:
         tracked = self._fleet.find(f"{name}.{namespace}")
