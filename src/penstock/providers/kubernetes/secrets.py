@@ -11,6 +11,7 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
+from penstock.core.names import check_secret_name
 from penstock.errors import AlreadyExists, SecretNotFound
 from penstock.model import Secret
 from penstock.providers.kubernetes import marks
@@ -54,7 +55,8 @@ class Secrets:
             raise _absent(secret.name, secret.namespace) from error
 
     async def delete(self, name: str, namespace: str) -> None:
-        """Raises SecretNotFound."""
+        """Raises SecretNotFound, and InvalidInput for what can be no name."""
+        check_secret_name(name)
         live = await self._own(name, namespace)
         try:
             await self._api.delete(SECRET, name, namespace, uid=live["metadata"]["uid"])
