@@ -29,6 +29,8 @@ class Lease:
         self._holder = holder
         self._clock = clock
         self._until = math.inf if ask is None else -math.inf
+        self.elsewhere = False
+        """Whether another had it when we asked last; false as long as nobody has said so."""
 
     @property
     def held(self) -> bool:
@@ -40,7 +42,7 @@ class Lease:
             began = self._clock.monotonic()
             try:
                 given = await self._ask(self._holder, SECONDS)
-                self._until = began + SECONDS if given else -math.inf
+                self._until, self.elsewhere = began + SECONDS if given else -math.inf, not given
             except PenstockError as error:
                 log.warning("cannot find out which gateway scales: %s", error)
             except Exception:

@@ -66,8 +66,8 @@ class Scaler:
         self._partial = 0
         self._roster = Roster(functions, clock, sources)
         self._changes = Changes(provider, clock, self.journal)
-        self._lease = Lease(sources.lead, sources.holder, clock)
-        self._orders = Orders(provider, self._roster, self._changes, self._lease, clock)
+        self.lease = Lease(sources.lead, sources.holder, clock)
+        self._orders = Orders(provider, self._roster, self._changes, self.lease, clock)
 
     @property
     def alerts(self) -> Mapping[str, int]:
@@ -76,11 +76,11 @@ class Scaler:
 
     @property
     def leader(self) -> bool:
-        return self._lease.held
+        return self.lease.held
 
     async def run(self) -> None:
         """Follow load until cancelled."""
-        leading = asyncio.create_task(self._lease.keep())
+        leading = asyncio.create_task(self.lease.keep())
         try:
             while True:
                 began = self._clock.monotonic()

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from penstock.autoscaler.lease import Lease
@@ -52,11 +52,11 @@ class StorageWork:
         self.events = StorageEvents(feed, self._deliverer, credentials.password if credentials else None)
         # Without autoscaling nobody asks for the lease by which one of several gateways leads.
         self._lease = None if settings.autoscaling else Lease(provider.lead, socket.gethostname(), clock)
-        leads = _leads(scaler, self._lease)
+        lease = self._lease or scaler.lease
         self._poller: Poller | None = None
         if storage.polled:
             polling = Polling(storage.polled, storage.poll_interval, storage.poll_existing)
-            self._poller = Poller(ObjectStore(storage, os.environ), self._deliverer, clock, polling, leads)
+            self._poller = Poller(ObjectStore(storage, os.environ), self._deliverer, clock, polling, lease)
         self.lines = DeliveriesOfEvents(self.events, self._deliverer, self._poller).lines
 
     def works(self) -> Iterator[Coroutine[Any, Any, None]]:
@@ -78,10 +78,6 @@ class StorageWork:
             with contextlib.suppress(InvalidInput, ValueError):  # the feed has warned of it, and takes the default too
                 policy = policy_of(function.spec, policy)
         return policy.timeout + policy.queue_timeout + GRACE if policy.timeout else 0.0
-
-
-def _leads(scaler: Scaler, lease: Lease | None) -> Callable[[], bool]:
-    return (lambda: lease.held) if lease else (lambda: scaler.leader)
 
 
 def _base(settings: ServeSettings) -> str:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,6 +58,17 @@ class Listing(Protocol):
     def list(self, bucket: str, prefix: str = "", after: str = "") -> AsyncIterator[Listed]: ...
 
 
+class Leading(Protocol):
+    """Whether we are the one of several gateways that looks."""
+
+    @property
+    def held(self) -> bool: ...
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another one is known to be it. At the start neither is known."""
+
+
 @dataclass(frozen=True)
 class Polling:
     """Which buckets, how many seconds between two looks, and whether the first one tells of what is there already."""
@@ -68,11 +79,9 @@ class Polling:
 
 
 class Poller:
-    """The looks of one control process; `leads` says whether it is the one of several that looks."""
+    """The looks of one control process."""
 
-    def __init__(
-        self, store: Listing, deliverer: Deliverer, clock: Clock, polling: Polling, leads: Callable[[], bool]
-    ) -> None:
+    def __init__(self, store: Listing, deliverer: Deliverer, clock: Clock, polling: Polling, lease: Leading) -> None:
         self.looks: Counter[tuple[str, str]] = Counter()
         """By bucket and what became of them: `complete`, `failed`."""
         self._store = store
@@ -80,7 +89,7 @@ class Poller:
         self._log = deliverer.log
         self._clock = clock
         self._polling = polling
-        self._leads = leads
+        self._lease = lease
         self._failing: set[str] = set()
         self._followed = math.inf
         """When another gateway led last, as far as we have seen; infinite where none has."""
@@ -88,9 +97,9 @@ class Poller:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            if not self._leads():
+            if self._lease.elsewhere:
                 self._followed = self._clock.now().timestamp()
-            elif self._deliverer.is_open:
+            elif self._lease.held and self._deliverer.is_open:
                 wanted = self._deliverer.subscriptions.buckets()
                 for bucket in self._polling.buckets:
                     if bucket in wanted:

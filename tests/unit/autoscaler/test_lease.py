@@ -59,6 +59,18 @@ async def test_it_is_asked_for_again_and_again_and_held_as_long_as_it_is_given()
     assert giver.asked == [("me", SECONDS)] * 2
 
 
+async def test_another_has_it_only_when_somebody_says_so() -> None:
+    giver = Giver()
+    giver.error = ProviderUnavailable("away")
+    async with kept(giver) as (lease, clock):
+        elsewhere = [lease.elsewhere]
+        for gives in (False, True):
+            giver.error, giver.gives = None, gives
+            await clock.advance(EVERY)
+            elsewhere.append(lease.elsewhere)
+        assert elsewhere == [False, True, False]
+
+
 async def test_it_is_over_by_itself_when_nobody_answers() -> None:
     giver = Giver()
     async with kept(giver) as (lease, clock):

@@ -21,7 +21,7 @@ class Everything:
 def counted(path: Path) -> tuple[StorageEvents, Deliverer, Poller]:
     deliverer = Deliverer(EventLog(path), {}, ScriptedCaller(), SystemClock(), ())
     events = StorageEvents(Everything(), deliverer)
-    poller = Poller(None, deliverer, SystemClock(), Polling(("photos",), 1.0), lambda: True)  # type: ignore[arg-type]
+    poller = Poller(None, deliverer, SystemClock(), Polling(("photos",), 1.0), None)  # type: ignore[arg-type]
     return events, deliverer, poller
 
 

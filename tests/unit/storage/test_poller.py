@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,14 @@ class Bucket:
             yield self.objects[key]
 
 
+@dataclass
+class Leads:
+    """Who leads: we, another one, or nobody knows."""
+
+    held: bool
+    elsewhere: bool = False
+
+
 class Looks(Deliveries):
     """A poller of one bucket, with a function that wants to hear of everything in it."""
 
@@ -49,9 +58,9 @@ class Looks(Deliveries):
         functions = by_key(function("f", events="created,removed"))
         super().__init__(path, functions, ScriptedCaller())
         self.functions = functions
-        self.leads = leads
+        self.lease = Leads(leads, not leads)
         polling = Polling(("photos",), 30.0, existing)
-        self.poller = Poller(bucket, self.deliverer, self.clock, polling, lambda: self.leads)
+        self.poller = Poller(bucket, self.deliverer, self.clock, polling, self.lease)
 
     async def told(self) -> list[tuple[str, str]]:
         """What the function was told, in order of keys, since the last asking."""
@@ -214,7 +223,7 @@ async def test_of_several_gateways_only_the_one_that_leads_looks(tmp_path: Path)
         running = asyncio.create_task(one.poller.run())
         await one.until(lambda: one.clock.sleepers >= 3)
         assert bucket.lists == 0
-        one.leads = True
+        one.lease.held, one.lease.elsewhere = True, False
         await one.clock.advance(30.0)
         await one.until(lambda: one.poller.looks["photos", "complete"] == 1)
         running.cancel()
@@ -229,10 +238,26 @@ async def test_one_that_takes_the_lead_tells_of_what_the_one_before_may_have_mis
         begins = one.clock.now().timestamp() - module.HANDOVER - 30.0
         for key, modified in (("old", begins - 1), ("recent", begins)):
             bucket.objects[key] = Stored(key, modified=modified)
-        one.leads = True
+        one.lease.held, one.lease.elsewhere = True, False
         await one.clock.advance(30.0)
         await one.until(lambda: one.poller.looks["photos", "complete"] == 1)
         assert await one.told() == [("ObjectCreated", "recent")]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_one_that_does_not_know_yet_who_leads_follows_nobody(tmp_path: Path) -> None:
+    bucket = Bucket("there before")
+    async with Looks(tmp_path, bucket) as one:
+        one.lease.held = False
+        bucket.objects["there before"] = Stored("there before", modified=one.clock.now().timestamp())
+        running = asyncio.create_task(one.poller.run())
+        await one.until(lambda: one.clock.sleepers >= 3)
+        assert not bucket.lists
+        one.lease.held = True
+        await one.clock.advance(30.0)
+        await one.until(lambda: one.poller.looks["photos", "complete"] == 1)
+        assert await one.told() == []
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -244,7 +269,7 @@ async def test_one_that_takes_the_lead_and_has_looked_before_tells_of_all_that_c
         running = asyncio.create_task(one.poller.run())
         await one.until(lambda: one.clock.sleepers >= 3)
         bucket.objects["b"] = Stored("b", modified=2.0)
-        one.leads = True
+        one.lease.held, one.lease.elsewhere = True, False
         await one.clock.advance(30.0)
         await one.until(lambda: one.poller.looks["photos", "complete"] == 1)
         assert await one.told() == [("ObjectCreated", "b")]
