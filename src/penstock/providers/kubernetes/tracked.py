@@ -43,7 +43,7 @@ class Ways:
 
 
 class Tracked:
-    """A function of the cluster. `changed` is called when a pod began to answer."""
+    """A function of the cluster. `changed` is called when a pod, or the way to it, began to answer."""
 
     def __init__(self, deployment: Document, ways: Ways, changed: Callable[[], None]) -> None:
         """Raises InvalidInput for a Deployment that cannot be read."""
@@ -105,20 +105,26 @@ class Tracked:
         self._judged &= self._seen
 
     def _questions(self) -> Mapping[Life, Question]:
-        if self._ways.reach != "pods":
-            return {}
         check, delay, port = ready_check(self.spec), readiness_of(self.spec).initial_delay, port_of(self.spec)
+        if self._ways.reach == "nodeport":
+            ready = [pod for pod in self._pods if about.is_ready(pod) and not about.is_leaving(pod)]
+            return {self._asked(pod): Question(address, check) for pod in ready if (address := self._address(pod))}
         return {
             about.life_of(pod): Question(about.address_of(pod, port), check, delay)
             for pod in self._pods
             if about.is_running(pod) and not about.is_leaving(pod) and about.life_of(pod) not in self._judged
         }
 
+    def _asked(self, pod: Document) -> Life:
+        """What is asked whether it answers: the pod, or the way to it. A node's port leads nowhere for a while after it is made: until its
+        rules are written, kube-proxy itself holds the port, accepts connections, and never answers (before Kubernetes 1.23)."""
+        return about.life_of(pod) if self._ways.reach == "pods" else (self._address(pod), 0)
+
     def _serves(self, pod: Document) -> bool:
         if about.is_leaving(pod) or about.is_over(pod):
             return False
         if about.is_ready(pod):
-            return True
+            return self._ways.reach == "pods" or self._arrivals.answered(self._asked(pod))
         life = about.life_of(pod)
         early = life not in self._judged and self._arrivals.answered(life)
         return early and about.is_running(pod) and not about.has_gates(pod)
@@ -126,7 +132,7 @@ class Tracked:
     def _replicas(self, desired: int) -> list[Replica]:
         live = [pod for pod in self._pods if not about.is_over(pod)]
         replicas = [
-            about.replica_of(pod, self._address(pod), self._serves(pod), self._arrivals.words(about.life_of(pod)))
+            about.replica_of(pod, self._address(pod), self._serves(pod), self._arrivals.words(self._asked(pod)))
             for pod in live
         ]
         if self._ways.reach == "nodeport":

@@ -134,7 +134,7 @@ async def test_a_pod_of_a_node_that_is_lost_leaves_the_routes_and_says_so() -> N
         assert (await there.see()).endpoints == ("10.0.0.1:8080",)
 
 
-async def test_pods_behind_one_port_of_a_node_are_all_available() -> None:
+async def test_pods_behind_one_port_of_a_node_are_all_available_once_it_answers() -> None:
     async with world(kubernetes_reach="nodeport") as there:
         await there.provider.deploy(ECHO)
         service = cast(dict[str, Any], there.cluster.find(SERVICE, "echo"))
@@ -143,6 +143,11 @@ async def test_pods_behind_one_port_of_a_node_are_all_available() -> None:
         for number in range(2):
             pod = there.cluster.run("echo", number)
             there.cluster.put(POD, {**pod, "status": {**pod["status"], "hostIP": "10.1.0.1"}})
+        there.silent.add("10.1.0.1:30123")
+        function = await there.see()
+        assert (function.endpoints, function.available) == ((), 0)
+        assert {replica.reason for replica in function.replicas} == {"it does not listen"}
+        there.silent.clear()
         function = await there.see()
         assert (function.endpoints, function.available) == (("10.1.0.1:30123",), 2)
 
