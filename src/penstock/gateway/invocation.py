@@ -123,10 +123,8 @@ class Invocation:
     def _crowded(self) -> bool:
         """Whether no more may wait; the request is then answered."""
         function = self._function
-        if (
-            len(function.waiting) + len(function.held) < function.policy.queue_length
-            or not function.policy.queue_length
-        ):
+        most = function.policy.queue_length
+        if not most or len(function.waiting) + len(function.held) < most:
             return False
         self._end_refused(429, f"too many requests wait for function {function.key}", retry=True)
         return True

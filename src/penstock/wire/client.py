@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import select
-import sys
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from penstock.wire.connection import LINGER, WRITE_HIGH, WRITE_LOW
 from penstock.wire.errors import MalformedMessage
 from penstock.wire.framing import NO_BODY, Body, ChunkedBody, LengthBody, UntilClose
-from penstock.wire.lost import TICKS, is_lost, probe_idle
+from penstock.wire.lost import Lookout, is_lost, probe_idle
 from penstock.wire.memory import HeadMemory
 from penstock.wire.message import ResponseHead, parse_response
 from penstock.wire.timeouts import NEVER, Timers
@@ -353,8 +352,7 @@ class Pool:
         self.timers = timers or Timers(self._loop)
         self._sweeper = self.timers.idle
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connected: set[ClientConnection] = set()
-        """Those over a network, idle or not."""
+        self._lookout = Lookout(self._loop, self._settings.lost_timeout)
         self._closed = False
         self.deadline = NEVER
 
@@ -398,22 +396,9 @@ class Pool:
             host, _, port = self.address.rpartition(":")
             transport, connection = await self._loop.create_connection(factory, host.strip("[]"), int(port))
             probe_idle(transport.get_extra_info("socket"), self._settings.lost_timeout)
-            self._look_after(connection)
+            if not transport.is_closing():  # one that its peer has closed already is forgotten already
+                self._lookout.add(connection)
         return connection
-
-    def _look_after(self, connection: ClientConnection) -> None:
-        """Find out for as long as it is open whether its peer is lost."""
-        pause = self._settings.lost_timeout / TICKS
-        if pause and sys.platform == "linux":
-            if not self._connected:
-                self._loop.call_later(pause, self._find_lost, pause)
-            self._connected.add(connection)
-
-    def _find_lost(self, pause: float) -> None:
-        for connection in list(self._connected):
-            connection.check_peer(self._settings.lost_timeout)
-        if self._connected:
-            self._loop.call_later(pause, self._find_lost, pause)
 
     def put(self, connection: ClientConnection) -> None:
         """Take back a connection that is ready for another request."""
@@ -429,7 +414,7 @@ class Pool:
 
     def forget(self, connection: ClientConnection) -> None:
         """A connection is closed."""
-        self._connected.discard(connection)
+        self._lookout.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
