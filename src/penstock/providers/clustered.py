@@ -67,15 +67,19 @@ class Namespaces(Protocol):
 class Clustered:
     """Part of a `penstock.providers.base.Provider`."""
 
-    def __init__(self, functions: Shown, pipelines: Pipelines, namespaces: Namespaces) -> None:
-        self._functions, self._pipelines, self._rooms = functions, pipelines, namespaces
+    _fleet: Shown
+    _pipelines: Pipelines
+    _namespaces: Namespaces
+
+    def __init__(self, fleet: Shown, pipelines: Pipelines, namespaces: Namespaces) -> None:
+        self._fleet, self._pipelines, self._namespaces = fleet, pipelines, namespaces
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Changes of one function, one after the other."""
         self._watchers = Watchers(self._view, self._keys)
         pipelines.published = self._watchers.publish
 
     async def list(self, namespace: str) -> list[Function]:
-        await self._rooms.require(namespace)
+        await self._namespaces.require(namespace)
         views = [view for key in self._keys() if (view := self._view(key))]
         return sorted((view for view in views if view.spec.namespace == namespace), key=lambda view: view.spec.name)
 
@@ -84,19 +88,19 @@ class Clustered:
 
     async def list_namespaces(self) -> builtins.list[Namespace]:
         with contextlib.suppress(ProviderUnavailable):
-            await self._rooms.load()
-        return self._rooms.all()
+            await self._namespaces.load()
+        return self._namespaces.all()
 
     async def create_namespace(self, namespace: Namespace) -> None:
         check_namespace_object(namespace)
-        await self._rooms.create(namespace)
+        await self._namespaces.create(namespace)
 
     def _view(self, key: str) -> Function | None:
         """A function, or a pipeline; where two gateways have made one of each at once, the function counts."""
-        return self._functions.view(key) or self._pipelines.view(key)
+        return self._fleet.view(key) or self._pipelines.view(key)
 
     def _keys(self) -> builtins.list[str]:
-        return [*dict.fromkeys((*self._functions.keys, *self._pipelines.keys))]
+        return [*dict.fromkeys((*self._fleet.keys, *self._pipelines.keys))]
 
     def _found(self, name: str, namespace: str) -> Function:
         found = self._view(f"{name}.{namespace}")
@@ -133,5 +137,5 @@ class Clustered:
         async with self._pipelines.turn:
             await self._pipelines.look()
             check_pipeline_spec(spec, self._pipelines.specs())
-            await self._rooms.require(spec.namespace)
+            await self._namespaces.require(spec.namespace)
             yield

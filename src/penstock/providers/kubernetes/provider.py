@@ -36,11 +36,12 @@ from penstock.providers.kubernetes.client.kinds import (
     FUNCTION,
 )
 from penstock.providers.kubernetes.composition import Parts, parts_of
+from penstock.providers.kubernetes.fleet import Fleet
 from penstock.providers.kubernetes.functionobjects import FunctionObjects
 from penstock.providers.kubernetes.functionwriter import FunctionWriter, disputed
 from penstock.providers.kubernetes.mending import Mending
 from penstock.providers.kubernetes.mirror import Place
-from penstock.providers.kubernetes.namespaces import making_in
+from penstock.providers.kubernetes.namespaces import Namespaces, making_in
 from penstock.providers.kubernetes.tracked import Tracked
 from penstock.providers.validation import (
     already_exists,
@@ -68,14 +69,15 @@ def create_kubernetes_provider(settings: ServeSettings, environ: Mapping[str, st
 class KubernetesProvider(Clustered):
     """A `penstock.providers.base.Provider` for a cluster."""
 
+    _fleet: Fleet
+    _namespaces: Namespaces
+
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts.fleet, parts.pipelines, parts.namespaces)
         # Usage is not declared: what measures it is an add-on of the cluster, which comes and goes.
         self.capabilities = Capabilities(runs_images=True, sandbox="containers")
         self._parts = parts
         self._api = parts.api
-        self._fleet = parts.fleet
-        self._namespaces = parts.namespaces
         self._writer = FunctionWriter(parts)
         self._mending = Mending(self._writer.wanted, self._writer.rewrite, self._locks, lambda: parts.lease.held, parts)
         self._objects: FunctionObjects | None = None

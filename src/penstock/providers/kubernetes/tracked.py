@@ -117,7 +117,7 @@ class Tracked:
 
     def _asked(self, pod: Document) -> Life:
         """What is asked whether it answers: the pod, or the way to it. A node's port leads nowhere for a while after it is made: until its
-        rules are written, kube-proxy itself holds the port, accepts connections, and never answers (before Kubernetes 1.23)."""
+        rules are written, kube-proxy itself holds the port, accepts connections, and never answers (seen with 1.20)."""
         return about.life_of(pod) if self._ways.reach == "pods" else (self._address(pod), 0)
 
     def _serves(self, pod: Document) -> bool:

@@ -32,8 +32,11 @@ from penstock.providers.containers.logsource import Source, task_of
 from penstock.providers.containers.plan import check_labels
 from penstock.providers.swarm.authority import Edit
 from penstock.providers.swarm.composition import Parts, parts_of
+from penstock.providers.swarm.fleet import Fleet
 from penstock.providers.swarm.generation import Generation
 from penstock.providers.swarm.manager import check_manager
+from penstock.providers.swarm.namespaces import Namespaces
+from penstock.providers.swarm.pipelines import Pipelines
 from penstock.providers.swarm.services import check_placeable, draft, floored, scaled
 from penstock.providers.swarm.tidying import Tidying
 from penstock.providers.swarm.tracked import Tracked
@@ -61,14 +64,15 @@ class SwarmProvider(Clustered):
     """A `penstock.providers.base.Provider` for the Swarm whose manager the engine is."""
 
     capabilities = Capabilities(runs_images=True, sandbox="containers")
+    _fleet: Fleet
+    _pipelines: Pipelines
+    _namespaces: Namespaces
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts.fleet, parts.pipelines, parts.namespaces)
         self._parts = parts
         self._engine = parts.engine
-        self._fleet = parts.fleet
         self._secrets = parts.secrets
-        self._namespaces = parts.namespaces
         self._changes = Changes()
         self._tidying = Tidying(self._collect, parts.clock)
         self._fleet.published = self._published
@@ -219,7 +223,7 @@ class SwarmProvider(Clustered):
 
     def _refresh(self) -> None:
         self._fleet.refresh()
-        self._parts.pipelines.refresh()
+        self._pipelines.refresh()
 
     def _tracked(self, name: str, namespace: str) -> Tracked:
         tracked = self._fleet.find(f"{name}.{namespace}")
