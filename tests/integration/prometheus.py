@@ -7,8 +7,10 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 
+import aiohttp
 import psutil
 
 from tests.conftest import debian_path
@@ -38,6 +40,18 @@ async def until(met: Callable[[], object]) -> None:
     """Wait for something, generously."""
     async with asyncio.timeout(DEADLINE):
         while not met():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def ready(process: subprocess.Popen[bytes]) -> int:
+    """Its port, once it answers queries: it listens before it has read its data."""
+    await until(lambda: ports(process))
+    [port] = ports(process)
+    async with aiohttp.ClientSession() as session, asyncio.timeout(DEADLINE):
+        while True:
+            async with session.get(f"http://127.0.0.1:{port}/-/ready") as answer:
+                if answer.status == HTTPStatus.OK:
+                    return port
             await asyncio.sleep(0.05)
 
 

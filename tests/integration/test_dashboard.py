@@ -15,7 +15,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from tests.integration.prometheus import DEADLINE, ports, prometheus_in, until
+from tests.integration.prometheus import DEADLINE, prometheus_in, ready
 from tests.unit.test_monitoring import CAPACITY, DASHBOARD, KEY, Everything
 
 pytestmark = pytest.mark.service("prometheus")
@@ -95,9 +95,9 @@ def panels() -> list[dict[str, Any]]:
 
 
 async def test_every_query_of_the_dashboard_finds_what_its_legend_names(program: subprocess.Popen[bytes]) -> None:
-    await until(lambda: ports(program))
+    port = await ready(program)
     async with aiohttp.ClientSession() as session:
-        ask = Questions(session, ports(program)[0])
+        ask = Questions(session, port)
         await ask.found("rate(gateway_function_invocation_total[10m])")
         for panel in panels():
             for query in panel["targets"]:

@@ -13,7 +13,7 @@ from penstock.autoscaler.peers import new_session
 from penstock.autoscaler.prometheus import PrometheusLoads
 from penstock.core.scalelabels import Scaling
 from penstock.providers.clock import SystemClock
-from tests.integration.prometheus import ports, prometheus_in, until
+from tests.integration.prometheus import prometheus_in, ready, until
 
 RULES = """\
 groups:
@@ -35,8 +35,7 @@ def program(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.service("prometheus")
 async def test_a_real_prometheus_is_understood(program: subprocess.Popen[bytes]) -> None:
-    await until(lambda: ports(program))
-    loads = PrometheusLoads(f"http://127.0.0.1:{ports(program)[0]}", SystemClock(), new_session)
+    loads = PrometheusLoads(f"http://127.0.0.1:{await ready(program)}", SystemClock(), new_session)
     expressions = {
         "sum": 'label_replace(vector(2), "a", "{{function}}", "", "") or vector(3)',
         "one": "scalar(vector(7))",

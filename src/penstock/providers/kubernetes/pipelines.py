@@ -103,8 +103,9 @@ class Pipelines:
             self.published(before)
         if function:
             self._places[place] = function.key
-            self._shown[function.key] = function
-            self.published(function.key)
+            known, self._shown[function.key] = self._shown.get(function.key), function
+            if known != function:  # a watch tells of our own writes once more
+                self.published(function.key)
 
     def _document(self, spec: FunctionSpec) -> Document:
         metadata = {

@@ -388,6 +388,15 @@ async def test_a_gateway_that_may_not_see_the_namespaces_says_so_instead_of_wait
 # Pipelines and logs
 
 
+async def test_a_pipeline_is_told_of_once_though_the_cluster_tells_of_it_too() -> None:
+    async with world() as there:
+        told: list[str] = []
+        there.provider._pipelines.published = told.append
+        await there.provider.deploy(FunctionSpec(name="flow", stages=("echo",)))
+        await there.clock.advance(1.0)
+        assert told == [f"flow.{DEFAULT_NAMESPACE}"]
+
+
 async def test_a_pipeline_is_kept_on_the_cluster_until_it_is_deleted() -> None:
     flow = FunctionSpec(name="flow", stages=("sort", "rev"))
     async with world() as there:
